@@ -1,0 +1,71 @@
+//! `Sum`: exact for ints, the exact real sum rounded once for floats.
+
+use super::total::{Amount, Total};
+use super::{Aggregate, Outcome, State, Sweeper, accept};
+use crate::error::Result;
+use crate::value::{DataType, Value};
+
+/// `Sum`.
+#[derive(Debug)]
+pub(super) struct Sum;
+
+impl Aggregate for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn needs_of(&self) -> bool {
+        true
+    }
+
+    fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
+        accept(self, of, &[DataType::Int, DataType::Float])
+    }
+
+    fn empty(&self, output: DataType) -> Value {
+        match output {
+            DataType::Float => Value::Float(0.0),
+            _ => Value::Int(0),
+        }
+    }
+
+    fn state(&self, of: Option<DataType>) -> Box<dyn State> {
+        Box::new(Total::new(of, finish))
+    }
+
+    fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
+        Box::new(Total::new(of, finish))
+    }
+}
+
+fn finish(amount: &Amount, _count: u64) -> Outcome {
+    match amount {
+        Amount::Int(total) => {
+            i64::try_from(*total).map_or(Outcome::Overflow, |v| Outcome::Value(Value::Int(v)))
+        }
+        Amount::Float(total) => Outcome::Value(Value::Float(total.round())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Slice, mask_range};
+    use super::*;
+
+    #[test]
+    fn an_int_sum_may_leave_int64_on_the_way_but_not_at_the_end() {
+        let words = [i64::MAX as u64, i64::MAX as u64, -1i64 as u64, i64::MIN as u64];
+        let slice = Slice {
+            times: &[0; 4],
+            positions: &[0; 4],
+            data_type: Some(DataType::Int),
+            words: &words,
+            heap: &[],
+        };
+        let mut state = Sum.state(Some(DataType::Int));
+        state.absorb(&slice, &mask_range(0, 3));
+        assert_eq!(state.outcome(), Outcome::Overflow);
+        state.absorb(&slice, &mask_range(3, 4));
+        assert_eq!(state.outcome(), Outcome::Value(Value::Int(i64::MAX - 2)));
+    }
+}

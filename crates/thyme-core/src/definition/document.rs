@@ -1,0 +1,377 @@
+//! The definition document: what the Python decorators write and a commit stores.
+//!
+//! Described for other writers in `docs/definitions.md`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::expr::Expr;
+use crate::expr::ast::LiteralValue;
+use crate::schema::Schema;
+use crate::time::Span;
+use crate::value::DataType;
+
+/// The format number this build writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// A set of definitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The datasets, raw and derived.
+    #[serde(default)]
+    pub datasets: Vec<Dataset>,
+    /// The featuresets.
+    #[serde(default)]
+    pub featuresets: Vec<Featureset>,
+}
+
+/// Where in the user's Python something stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+/// The catalog keywords; they never change a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Tags; a list of tags is a map to empty texts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The project it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Whether it should no longer be used.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deprecated: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deprecation_reason: Option<String>,
+    /// What to use instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
+}
+
+/// A dataset: a schema, and what feeds it (pushes, a source, or pipelines).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// The class's name.
+    pub name: String,
+    /// Its version, from 1.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// Whether `lookup` of a raw dataset gives its latest row.
+    #[serde(default)]
+    pub index: bool,
+    /// The fields.
+    pub fields: Schema,
+    /// How far behind its stream an event may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lateness: Option<Span>,
+    /// How far ahead of its record's stamp an event may be and still move the stream's largest time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_future_skew: Option<Span>,
+    /// How far back the dataset reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Span>,
+    /// What happens to fields the schema does not know.
+    #[serde(default)]
+    pub extra: Extra,
+    /// What happens to a push with an invalid row.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// The connector that feeds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// The pipelines that derive it; none for a raw dataset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pipelines: Vec<Pipeline>,
+    /// Catalog keywords.
+    #[serde(default)]
+    pub meta: Meta,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// What happens to unknown fields of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extra {
+    /// The row is invalid.
+    #[default]
+    Forbid,
+    /// They are left out.
+    Ignore,
+}
+
+/// What happens to a push with invalid rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The whole push is refused.
+    #[default]
+    Refuse,
+    /// The invalid rows go to the dead letters, the others are taken.
+    Skip,
+}
+
+/// A connector and its settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Which connector: `"file"`.
+    pub kind: String,
+    /// Its settings, as the connector reads them: for `"file"`: `path` (a path or a glob) and
+    /// optionally `format` (`jsonl`, `csv`, `parquet`).
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Overrides the dataset's `max_lateness` for this stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lateness: Option<Span>,
+    /// Overrides the dataset's `max_future_skew` for this stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_future_skew: Option<Span>,
+    /// Catalog keywords.
+    #[serde(default)]
+    pub meta: Meta,
+}
+
+/// A pipeline: operators over input datasets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pipeline {
+    /// The method's name.
+    pub name: String,
+    /// Its version, from 1.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// The input datasets' names.
+    pub inputs: Vec<String>,
+    /// The operators, in the order they are applied; a valid pipeline ends with group and aggregate.
+    pub operators: Vec<OperatorDef>,
+    /// Catalog keywords.
+    #[serde(default)]
+    pub meta: Meta,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// One operator of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum OperatorDef {
+    /// Keeps the rows where the expression is true; null is false.
+    Filter {
+        /// A bool expression.
+        expr: Expr,
+    },
+    /// Adds or replaces columns; all expressions see the columns as they were before.
+    Assign {
+        /// The columns.
+        columns: Vec<Assignment>,
+    },
+    /// The entity key of what follows.
+    Groupby {
+        /// Column names.
+        keys: Vec<String>,
+    },
+    /// The outputs.
+    Aggregate {
+        /// One an output field.
+        aggregates: Vec<AggregateDef>,
+    },
+}
+
+/// One column of an assign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The column's name.
+    pub name: String,
+    /// Its value.
+    pub expr: Expr,
+}
+
+/// One aggregate of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AggregateDef {
+    /// The output field.
+    pub name: String,
+    /// Which aggregate, by its registered name in lower case: `count`, `sum`, ...
+    pub function: String,
+    /// The aggregated column; only `count` may go without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// The window; none means since the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// Only rows where this is true count; null is false.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub predicate: Option<Expr>,
+    /// What it gives over nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<LiteralValue>,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// A featureset: features of one entity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Featureset {
+    /// The class's name.
+    pub name: String,
+    /// The features, in declaration order.
+    pub features: Vec<Feature>,
+    /// The extractors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extractors: Vec<Extractor>,
+    /// Catalog keywords.
+    #[serde(default)]
+    pub meta: Meta,
+    /// The ids of removed features, ascending: never given again. Kept by commits; ignored in a proposal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired_ids: Vec<u32>,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// One feature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Its id inside the featureset; absent until the first commit assigns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// Its name, a label.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub data_type: DataType,
+    /// Whether null is documented.
+    #[serde(default)]
+    pub optional: bool,
+    /// The dataset field it reads.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<FieldRef>,
+    /// What stands for null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<LiteralValue>,
+    /// Whether the caller gives it with each query.
+    #[serde(default)]
+    pub request: bool,
+    /// Earlier names, which keep answering. Kept by commits; ignored in a proposal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_names: Vec<String>,
+    /// Catalog keywords.
+    #[serde(default)]
+    pub meta: Meta,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// A field of a dataset, as a feature refers to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldRef {
+    /// The dataset.
+    pub dataset: String,
+    /// The field.
+    pub field: String,
+}
+
+/// A feature of some featureset, as an extractor takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FeatureRef {
+    /// Another featureset; absent for the extractor's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub featureset: Option<String>,
+    /// The feature's name.
+    pub feature: String,
+}
+
+/// An extractor: Python from features to features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Extractor {
+    /// The method's name.
+    pub name: String,
+    /// Its version, from 1.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// The features it takes, in order.
+    pub inputs: Vec<FeatureRef>,
+    /// The features it gives, in order.
+    pub outputs: Vec<String>,
+    /// The datasets it looks rows up in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deps: Vec<String>,
+    /// How it is called.
+    pub form: Form,
+    /// Its code, with what it needs to travel; only the extractor host reads it.
+    pub code: String,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// How an extractor takes its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// One dict of inputs by name.
+    Dict,
+    /// One argument an input.
+    Positional,
+}
+
+impl Document {
+    /// The dataset called `name`.
+    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
+        self.datasets.iter().find(|d| d.name == name)
+    }
+
+    /// The featureset called `name`.
+    pub fn featureset(&self, name: &str) -> Option<&Featureset> {
+        self.featuresets.iter().find(|f| f.name == name)
+    }
+}
+
+impl Dataset {
+    /// Whether pipelines make it; other datasets are raw.
+    pub fn is_derived(&self) -> bool {
+        !self.pipelines.is_empty()
+    }
+
+    /// Whether its rows can be looked up: a derived dataset, or one with an index.
+    pub fn is_readable(&self) -> bool {
+        self.index || self.is_derived()
+    }
+}
+
+impl Featureset {
+    /// The feature called `name`, or the one that was called so before a rename.
+    pub fn feature(&self, name: &str) -> Option<&Feature> {
+        let formerly = |f: &&Feature| f.former_names.iter().any(|n| n == name);
+        self.features.iter().find(|f| f.name == name).or_else(|| self.features.iter().find(formerly))
+    }
+
+    /// The extractor that gives the feature called `name`.
+    pub fn giver(&self, name: &str) -> Option<&Extractor> {
+        self.extractors.iter().find(|e| e.outputs.iter().any(|o| o == name))
+    }
+}
+
+fn one() -> u32 {
+    1
+}

@@ -1,0 +1,153 @@
+//! What a commit changes: from what is committed and what is proposed to what will be there.
+//!
+//! A proposal upserts: what it does not mention stays. What only describes or tunes is changed in
+//! place; a change of meaning needs a higher version or a new feature id, and is refused without.
+
+mod dataset;
+mod featureset;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::document::{Document, FORMAT, Meta, Place};
+use crate::error::{Error, ErrorKind, Fault, Result};
+
+/// What will be there after a commit, and how it differs from what is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// All definitions after the commit, with all feature ids given.
+    pub next: Document,
+    /// One for each definition the proposal mentions, and for each member of it.
+    pub changes: Vec<Change>,
+}
+
+impl Plan {
+    /// How many of the changes are of this kind.
+    pub fn count(&self, kind: ChangeKind) -> usize {
+        self.changes.iter().filter(|c| c.kind == kind).count()
+    }
+}
+
+/// What happens to one definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What.
+    pub kind: ChangeKind,
+    /// To which: `Ride`, `DriverStats.compute`, `DriverFeatures.score`.
+    pub subject: String,
+    /// How, in words; empty if there is nothing to add.
+    pub detail: String,
+}
+
+/// The kinds of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It stays and differs.
+    Changed,
+    /// A member of a featureset or a dataset is no longer there.
+    Removed,
+    /// It is the same.
+    Unchanged,
+}
+
+/// Plans the commit of `proposed` over `current`. Both are valid.
+///
+/// # Errors
+/// A Conflict with one fault for each change of meaning that lacks a version bump or a new feature
+/// id, for each version that goes back, and for each reuse of a retired id.
+pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
+    let mut plan = Draft::default();
+    let mut next = current.clone();
+    next.format = FORMAT;
+
+    let mut at: HashMap<&str, usize> = positions(current.datasets.iter().map(|d| d.name.as_str()));
+    for dataset in &proposed.datasets {
+        let index = *at.entry(&dataset.name).or_insert(next.datasets.len());
+        let merged = dataset::merge(current.datasets.get(index), dataset, &mut plan);
+        put(&mut next.datasets, index, merged);
+    }
+    let mut at: HashMap<&str, usize> = positions(current.featuresets.iter().map(|f| f.name.as_str()));
+    for featureset in &proposed.featuresets {
+        let index = *at.entry(&featureset.name).or_insert(next.featuresets.len());
+        let merged = featureset::merge(current.featuresets.get(index), featureset, &mut plan);
+        put(&mut next.featuresets, index, merged);
+    }
+    plan.finish(next)
+}
+
+fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
+    names.enumerate().map(|(i, name)| (name, i)).collect()
+}
+
+fn put<T>(list: &mut Vec<T>, index: usize, item: T) {
+    match list.get_mut(index) {
+        Some(old) => *old = item,
+        None => list.push(item),
+    }
+}
+
+/// The changes and conflicts found so far.
+#[derive(Default)]
+struct Draft {
+    changes: Vec<Change>,
+    conflicts: Vec<Fault>,
+}
+
+impl Draft {
+    fn change(&mut self, kind: ChangeKind, subject: impl Into<String>, detail: impl Into<String>) {
+        self.changes.push(Change { kind, subject: subject.into(), detail: detail.into() });
+    }
+
+    /// Changed in these ways, or not at all.
+    fn changed(&mut self, subject: impl Into<String>, details: &[String]) {
+        let kind = if details.is_empty() { ChangeKind::Unchanged } else { ChangeKind::Changed };
+        self.change(kind, subject, details.join("; "));
+    }
+
+    /// A conflict: `was` is committed, `is` proposed.
+    fn conflict(&mut self, place: &Place, subject: &str, was: String, is: String, message: String) {
+        self.conflicts.push(Fault {
+            row: None,
+            subject: subject.to_owned(),
+            expected: was,
+            got: is,
+            message,
+            file: (!place.file.is_empty()).then(|| place.file.clone()),
+            line: (place.line > 0).then_some(place.line),
+        });
+    }
+
+    fn finish(self, next: Document) -> Result<Plan> {
+        let Some(first) = self.conflicts.first() else {
+            return Ok(Plan { next, changes: self.changes });
+        };
+        let more = match self.conflicts.len() - 1 {
+            0 => String::new(),
+            1 => " (and one more conflict)".to_owned(),
+            n => format!(" (and {n} more conflicts)"),
+        };
+        let detail = format!("{}{more}", first.message);
+        Err(Error::new(ErrorKind::Conflict, detail).with_faults(self.conflicts))
+    }
+}
+
+/// `what: was -> is`, if they differ.
+fn difference<T: PartialEq>(what: &str, was: &T, is: &T, show: impl Fn(&T) -> String) -> Option<String> {
+    (was != is).then(|| format!("{what}: {} -> {}", show(was), show(is)))
+}
+
+fn show_option<T: ToString>(value: &Option<T>) -> String {
+    value.as_ref().map_or_else(|| "none".to_owned(), T::to_string)
+}
+
+/// `metadata`, if the catalog keywords differ.
+fn metadata(was: &Meta, is: &Meta) -> Option<String> {
+    (was != is).then(|| "metadata".to_owned())
+}

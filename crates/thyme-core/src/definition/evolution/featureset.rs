@@ -1,0 +1,284 @@
+//! Featuresets: features by id, extractors by name.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{ChangeKind, Draft, difference, metadata, show_option};
+use crate::definition::document::{Extractor, Feature, FeatureRef, Featureset, FieldRef, Place};
+use crate::definition::show;
+
+/// What the featureset will be, with an id for each feature.
+pub(super) fn merge(current: Option<&Featureset>, proposed: &Featureset, draft: &mut Draft) -> Featureset {
+    let nothing = Featureset {
+        name: proposed.name.clone(),
+        features: Vec::new(),
+        extractors: Vec::new(),
+        meta: proposed.meta.clone(),
+        retired_ids: Vec::new(),
+        at: Place::default(),
+    };
+    let was = current.unwrap_or(&nothing);
+    let mut next = proposed.clone();
+    assign_ids(was, &mut next.features);
+
+    let before = draft.changes.len();
+    merge_features(was, &mut next, draft);
+    merge_extractors(was, &next, draft);
+    let members = draft.changes.split_off(before);
+    let changed = members.iter().filter(|c| c.kind != ChangeKind::Unchanged).count();
+    if current.is_none() {
+        draft.change(ChangeKind::Added, &proposed.name, format!("{} features", proposed.features.len()));
+    } else {
+        let mut details: Vec<String> = metadata(&was.meta, &proposed.meta).into_iter().collect();
+        if changed > 0 {
+            details.push(format!("{changed} of its members"));
+        }
+        draft.changed(&proposed.name, &details);
+    }
+    draft.changes.extend(members);
+
+    let kept: HashSet<u32> = next.features.iter().filter_map(|f| f.id).collect();
+    let mut retired: BTreeSet<u32> = was.retired_ids.iter().copied().collect();
+    retired.extend(was.features.iter().filter_map(|f| f.id).filter(|id| !kept.contains(id)));
+    next.retired_ids = retired.into_iter().collect();
+    next
+}
+
+/// Features without an id keep the one of their name; new ones get the next that was never given.
+fn assign_ids(was: &Featureset, features: &mut [Feature]) {
+    let by_name: HashMap<&str, u32> =
+        was.features.iter().filter_map(|f| Some((f.name.as_str(), f.id?))).collect();
+    let mut taken: HashSet<u32> = features.iter().filter_map(|f| f.id).collect();
+    for feature in features.iter_mut().filter(|f| f.id.is_none()) {
+        feature.id = by_name.get(feature.name.as_str()).copied().filter(|id| taken.insert(*id));
+    }
+    let ever = taken
+        .into_iter()
+        .chain(was.retired_ids.iter().copied())
+        .chain(was.features.iter().filter_map(|f| f.id));
+    let mut last = ever.max().unwrap_or(0);
+    for feature in features.iter_mut().filter(|f| f.id.is_none()) {
+        last = last.saturating_add(1);
+        feature.id = Some(last);
+    }
+}
+
+fn merge_features(was: &Featureset, next: &mut Featureset, draft: &mut Draft) {
+    let by_id: HashMap<u32, &Feature> = was.features.iter().filter_map(|f| Some((f.id?, f))).collect();
+    let retired: HashSet<u32> = was.retired_ids.iter().copied().collect();
+    let names: HashSet<String> = next.features.iter().map(|f| f.name.clone()).collect();
+    let (was_given, is_given) = (givers(was), givers(next));
+    let mut kept = HashSet::new();
+    let mut merged = Vec::with_capacity(next.features.len());
+    for feature in &next.features {
+        let id = feature.id.unwrap_or(0);
+        let mut feature = Feature { former_names: Vec::new(), ..feature.clone() };
+        let subject = format!("{}.{}", next.name, feature.name);
+        let place = if feature.at.file.is_empty() { &next.at } else { &feature.at };
+        if let Some(old) = by_id.get(&id) {
+            kept.insert(id);
+            let outer = Outer { was: &was_given, is: &is_given };
+            merge_feature(old, &feature, &outer, place, &subject, draft);
+            let earlier = old.former_names.iter().chain([&old.name]);
+            feature.former_names = earlier.filter(|n| !names.contains(*n)).cloned().collect();
+        } else if retired.contains(&id) {
+            draft.conflict(
+                place,
+                &subject,
+                "an id that was never used".to_owned(),
+                format!("id {id}"),
+                format!("{subject} has the id {id}, which a removed feature had; ids are never reused: give it a new one"),
+            );
+        } else {
+            let detail = added_detail(was, &feature.name, id);
+            draft.change(ChangeKind::Added, &subject, detail);
+        }
+        merged.push(feature);
+    }
+    for gone in was.features.iter().filter(|f| f.id.is_none_or(|id| !kept.contains(&id))) {
+        let detail = gone.id.map(|id| format!("id {id} is retired")).unwrap_or_default();
+        draft.change(ChangeKind::Removed, format!("{}.{}", next.name, gone.name), detail);
+    }
+    next.features = merged;
+}
+
+fn added_detail(was: &Featureset, name: &str, id: u32) -> String {
+    let replaced = was.features.iter().find(|f| f.name == name && f.id != Some(id)).and_then(|f| f.id);
+    match replaced {
+        Some(old) => format!("id {id}, in place of id {old}"),
+        None => format!("id {id}"),
+    }
+}
+
+/// By feature, the name and the version of the extractor that gives it.
+type Givers = HashMap<String, (String, u32)>;
+
+fn givers(featureset: &Featureset) -> Givers {
+    let outputs = |e: &Extractor| {
+        let giver = (e.name.clone(), e.version);
+        e.outputs.iter().map(move |o| (o.clone(), giver.clone())).collect::<Vec<_>>()
+    };
+    featureset.extractors.iter().flat_map(outputs).collect()
+}
+
+/// The extractors of a featureset before and after.
+struct Outer<'a> {
+    was: &'a Givers,
+    is: &'a Givers,
+}
+
+fn merge_feature(
+    old: &Feature,
+    new: &Feature,
+    outer: &Outer<'_>,
+    place: &Place,
+    subject: &str,
+    draft: &mut Draft,
+) {
+    let mut meaning: Vec<String> = Vec::new();
+    meaning.extend(difference("type", &old.data_type, &new.data_type, ToString::to_string));
+    let (was, is) = (outer.was.get(&old.name), outer.is.get(&new.name));
+    let origins = (origin(old, was.is_some()), origin(new, is.is_some()));
+    meaning.extend(difference("value", &origins.0, &origins.1, String::clone));
+    let id = old.id.unwrap_or(0);
+    if !meaning.is_empty() {
+        draft.conflict(
+            place,
+            subject,
+            format!("{}: {}, {}", old.name, old.data_type, origins.0),
+            format!("{}: {}, {}", new.name, new.data_type, origins.1),
+            format!(
+                "{subject} has the id {id} and changes what the id means: {}; a new meaning needs a new id: give it one that was never used (without ids: a new name)",
+                meaning.join("; ")
+            ),
+        );
+        return;
+    }
+    let mut details: Vec<String> = Vec::new();
+    details.extend(difference("name", &old.name, &new.name, String::clone));
+    details.extend(difference("default", &old.default, &new.default, show_option));
+    details.extend(difference("optional", &old.optional, &new.optional, bool::to_string));
+    details.extend(metadata(&old.meta, &new.meta));
+    if let (Some(was), Some(is)) = (was, is)
+        && was.0 != is.0
+    {
+        if is.1 <= was.1 {
+            draft.conflict(
+                place,
+                subject,
+                format!("extractor {}", was.0),
+                format!("extractor {}", is.0),
+                format!(
+                    "{subject} is given by the extractor {} instead of {} without a new version; bump {}: @extractor(version={})",
+                    is.0,
+                    was.0,
+                    is.0,
+                    was.1 + 1
+                ),
+            );
+        }
+        details.push(format!("extractor: {} -> {}", was.0, is.0));
+    }
+    draft.changed(subject, &details);
+}
+
+/// What gives a feature its value.
+fn origin(feature: &Feature, by_extractor: bool) -> String {
+    match &feature.reference {
+        Some(FieldRef { dataset, field }) => format!("ref={dataset}.{field}"),
+        None if feature.request => "request=True".to_owned(),
+        None if by_extractor => "an extractor".to_owned(),
+        None => "the entity".to_owned(),
+    }
+}
+
+fn merge_extractors(was: &Featureset, next: &Featureset, draft: &mut Draft) {
+    let by_name: HashMap<&str, &Extractor> = was.extractors.iter().map(|e| (e.name.as_str(), e)).collect();
+    for extractor in &next.extractors {
+        let subject = format!("{}.{}", next.name, extractor.name);
+        let place = if extractor.at.file.is_empty() { &next.at } else { &extractor.at };
+        match by_name.get(extractor.name.as_str()) {
+            None => draft.change(ChangeKind::Added, subject, format!("version {}", extractor.version)),
+            Some(old) => merge_extractor((was, old), (next, extractor), place, &subject, draft),
+        }
+    }
+    let kept: HashSet<&str> = next.extractors.iter().map(|e| e.name.as_str()).collect();
+    for gone in was.extractors.iter().filter(|e| !kept.contains(e.name.as_str())) {
+        draft.change(ChangeKind::Removed, format!("{}.{}", next.name, gone.name), "");
+    }
+}
+
+fn merge_extractor(
+    (was, old): (&Featureset, &Extractor),
+    (is, new): (&Featureset, &Extractor),
+    place: &Place,
+    subject: &str,
+    draft: &mut Draft,
+) {
+    let meaning = extractor_meaning((was, old), (is, new));
+    if new.version < old.version {
+        draft.conflict(
+            place,
+            subject,
+            format!("version {}", old.version),
+            format!("version {}", new.version),
+            format!(
+                "{subject} is committed in version {} and proposed in version {}; versions only grow: give it @extractor(version={}) or more",
+                old.version, new.version, old.version
+            ),
+        );
+    } else if new.version == old.version && !meaning.is_empty() {
+        draft.conflict(
+            place,
+            subject,
+            format!("version {}", old.version),
+            meaning.join("; "),
+            format!(
+                "{subject} changes what it computes without a new version: {}; bump @extractor(version={})",
+                meaning.join("; "),
+                old.version + 1
+            ),
+        );
+    }
+    let mut details: Vec<String> =
+        difference("version", &old.version, &new.version, u32::to_string).into_iter().collect();
+    details.extend(meaning);
+    draft.changed(subject, &details);
+}
+
+/// The differences in what an extractor computes. Features are compared by id, so that a rename is none.
+fn extractor_meaning(
+    (was, old): (&Featureset, &Extractor),
+    (is, new): (&Featureset, &Extractor),
+) -> Vec<String> {
+    let id = |set: &Featureset, name: &str| match set.feature(name).and_then(|f| f.id) {
+        Some(id) => format!("#{id}"),
+        None => name.to_owned(),
+    };
+    let input =
+        |set: &Featureset, input: &FeatureRef| match input.featureset.as_deref().filter(|f| *f != set.name) {
+            Some(other) => format!("{other}.{}", input.feature),
+            None => id(set, &input.feature),
+        };
+    let inputs = |set: &Featureset, e: &Extractor| e.inputs.iter().map(|i| input(set, i)).collect::<Vec<_>>();
+    let outputs = |set: &Featureset, e: &Extractor| e.outputs.iter().map(|o| id(set, o)).collect::<Vec<_>>();
+    let taken = |e: &Extractor| show::list(e.inputs.iter().map(|i| i.feature.clone()));
+    let given = |e: &Extractor| show::list(e.outputs.iter().cloned());
+    // A name that another feature bears now looks the same and is not.
+    let renamed = |was: &str, is: &str| if was == is { " (another id)" } else { "" };
+    let mut found = Vec::new();
+    if inputs(was, old) != inputs(is, new) {
+        let (was, is) = (taken(old), taken(new));
+        found.push(format!("inputs: {was} -> {is}{}", renamed(&was, &is)));
+    }
+    if outputs(was, old) != outputs(is, new) {
+        let (was, is) = (given(old), given(new));
+        found.push(format!("outputs: {was} -> {is}{}", renamed(&was, &is)));
+    }
+    let deps = |e: &Extractor| show::list(e.deps.iter().cloned());
+    found.extend(difference("deps", &deps(old), &deps(new), String::clone));
+    found.extend(difference("form", &old.form, &new.form, |f| format!("{f:?}").to_lowercase()));
+    if old.code != new.code {
+        found.push("code".to_owned());
+    }
+    found
+}

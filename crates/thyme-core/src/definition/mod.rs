@@ -1,0 +1,10 @@
+//! Definitions: the document a commit carries, its validation, and what may change.
+
+pub mod document;
+pub mod entity;
+pub mod evolution;
+pub mod validate;
+
+mod show;
+
+pub use document::*;

@@ -1,0 +1,80 @@
+//! Parts of definitions as users write them, for messages.
+
+use std::fmt;
+
+use super::document::{AggregateDef, OperatorDef, Pipeline};
+use crate::schema::{Field, Role};
+
+/// The most items a message lists.
+const LISTED_MAX: usize = 40;
+
+/// Up to [`LISTED_MAX`] items, comma-separated.
+pub(super) fn list(items: impl IntoIterator<Item = String>) -> String {
+    let mut items = items.into_iter();
+    let mut shown: Vec<String> = items.by_ref().take(LISTED_MAX).collect();
+    if items.next().is_some() {
+        shown.push("...".to_owned());
+    }
+    if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") }
+}
+
+/// The operators' names, in order.
+pub(super) fn operator_names(pipeline: &Pipeline) -> String {
+    list(pipeline.operators.iter().map(|o| o.name().to_owned()))
+}
+
+/// `driver: str (key)`, `tip: float | None`.
+pub(super) fn field(field: &Field) -> String {
+    let optional = if field.optional { " | None" } else { "" };
+    let role = match field.role {
+        Role::Key => " (key)",
+        Role::Timestamp => " (timestamp)",
+        Role::Value => "",
+    };
+    format!("{}: {}{optional}{role}", field.name, field.data_type)
+}
+
+impl OperatorDef {
+    /// The builder method's name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            OperatorDef::Filter { .. } => "filter",
+            OperatorDef::Assign { .. } => "assign",
+            OperatorDef::Groupby { .. } => "groupby",
+            OperatorDef::Aggregate { .. } => "aggregate",
+        }
+    }
+}
+
+impl fmt::Display for OperatorDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OperatorDef::Filter { expr } => write!(f, "filter({expr})"),
+            OperatorDef::Assign { columns } => {
+                write!(f, "assign({})", list(columns.iter().map(|c| format!("{}={}", c.name, c.expr))))
+            }
+            OperatorDef::Groupby { keys } => {
+                write!(f, "groupby({})", list(keys.iter().map(|k| format!("{k:?}"))))
+            }
+            OperatorDef::Aggregate { aggregates } => {
+                write!(f, "aggregate({})", list(aggregates.iter().map(|a| format!("{}={a}", a.name))))
+            }
+        }
+    }
+}
+
+impl fmt::Display for AggregateDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for word in self.function.split('_') {
+            let mut chars = word.chars();
+            let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
+            write!(f, "{first}{}", chars.as_str())?;
+        }
+        let of = self.of.iter().map(|of| format!("of={of:?}"));
+        let window = self.window.iter().map(|window| format!("window=\"{window}\""));
+        let predicate = self.predicate.iter().map(|predicate| format!("where={predicate}"));
+        let default = self.default.iter().map(|default| format!("default={default}"));
+        let arguments: Vec<String> = of.chain(window).chain(predicate).chain(default).collect();
+        write!(f, "({})", arguments.join(", "))
+    }
+}

@@ -1,0 +1,171 @@
+//! Datasets: fields, key, event time, and what feeds them.
+
+use super::scope::Scope;
+use super::{Faults, names, pipeline};
+use crate::definition::document::{Dataset, Source};
+use crate::definition::show;
+use crate::error::nearest;
+use crate::schema::{Field, Role};
+use crate::value::DataType;
+
+/// The most fields of a dataset.
+pub const FIELDS_MAX: usize = 2_000;
+
+/// The connectors there are.
+pub const SOURCE_KINDS: [&str; 1] = ["file"];
+
+const FILE_FORMATS: [&str; 3] = ["jsonl", "csv", "parquet"];
+
+pub(super) fn check(dataset: &Dataset, scope: &Scope<'_>, faults: &mut Faults) {
+    names::check_version(dataset.version, &dataset.name, &dataset.at, faults);
+    check_fields(dataset, faults);
+    check_key(dataset, faults);
+    check_timestamp(dataset, faults);
+    if let Some(source) = &dataset.source {
+        check_source(dataset, source, faults);
+    }
+    match dataset.pipelines.as_slice() {
+        [] => {}
+        [only] => pipeline::check(dataset, only, scope, faults),
+        several => {
+            let given = show::list(several.iter().map(|p| p.name.clone()));
+            faults.add(
+                &dataset.at,
+                &dataset.name,
+                "one pipeline",
+                &given,
+                format!(
+                    "{} has several pipelines ({given}), and this version makes a dataset by one; split it into one dataset a pipeline",
+                    dataset.name
+                ),
+            );
+        }
+    }
+}
+
+fn check_fields(dataset: &Dataset, faults: &mut Faults) {
+    let (name, fields) = (&dataset.name, &dataset.fields.fields);
+    if fields.is_empty() {
+        let message = format!(
+            "{name} has no fields; annotate them in the class, such as driver: str = field(key=True)"
+        );
+        faults.add(&dataset.at, name, "fields", "none", message);
+    }
+    if fields.len() > FIELDS_MAX {
+        faults.add(
+            &dataset.at,
+            name,
+            format!("at most {FIELDS_MAX} fields"),
+            fields.len().to_string(),
+            format!(
+                "{name} has {} fields, more than the {FIELDS_MAX} allowed; split it into several datasets",
+                fields.len()
+            ),
+        );
+    }
+    for field in fields {
+        names::check("field", &field.name, &subject(dataset, field), &dataset.at, faults);
+    }
+    names::check_unique("fields", name, fields.iter().map(|f| (f.name.as_str(), &dataset.at)), faults);
+}
+
+fn check_key(dataset: &Dataset, faults: &mut Faults) {
+    let name = &dataset.name;
+    if dataset.fields.keys().next().is_none() && !dataset.fields.fields.is_empty() {
+        faults.add(
+            &dataset.at,
+            name,
+            "at least one key field",
+            "none",
+            format!("{name} has no key: mark the field that names the entity with field(key=True)"),
+        );
+    }
+    for key in dataset.fields.keys() {
+        let (subject, field) = (subject(dataset, key), &key.name);
+        if key.optional {
+            let message = format!(
+                "{subject} is a key and Optional, and a key is never null; declare it {field}: {}",
+                key.data_type
+            );
+            faults.add(&dataset.at, &subject, key.data_type.name(), show::field(key), message);
+        }
+        if key.data_type == DataType::Float {
+            let message = format!(
+                "{subject} is a key of type float, and floats are not names of anything: expected int, str, bool or datetime"
+            );
+            faults.add(&dataset.at, &subject, "int, str, bool or datetime", "float", message);
+        }
+    }
+}
+
+fn check_timestamp(dataset: &Dataset, faults: &mut Faults) {
+    let name = &dataset.name;
+    let times: Vec<&Field> = dataset.fields.fields.iter().filter(|f| f.role == Role::Timestamp).collect();
+    if times.is_empty() && !dataset.fields.fields.is_empty() {
+        faults.add(
+            &dataset.at,
+            name,
+            "one timestamp field",
+            "none",
+            format!("{name} has no event time: mark one datetime field with field(timestamp=True)"),
+        );
+    }
+    if times.len() > 1 {
+        let given = show::list(times.iter().map(|f| f.name.clone()));
+        let message =
+            format!("{name} has {} event times ({given}); keep timestamp=True on one of them", times.len());
+        faults.add(&dataset.at, name, "one timestamp field", given, message);
+    }
+    for time in times {
+        let subject = subject(dataset, time);
+        if time.data_type != DataType::Datetime {
+            let message =
+                format!("{subject} is the event time and of type {}; declare it datetime", time.data_type);
+            faults.add(&dataset.at, &subject, "datetime", time.data_type.name(), message);
+        }
+        if time.optional {
+            let message = format!(
+                "{subject} is the event time and Optional, and every event has a time; declare it {}: datetime",
+                time.name
+            );
+            faults.add(&dataset.at, &subject, "datetime", show::field(time), message);
+        }
+    }
+}
+
+fn check_source(dataset: &Dataset, source: &Source, faults: &mut Faults) {
+    let name = &dataset.name;
+    if dataset.is_derived() {
+        let message = format!(
+            "{name} has a pipeline and a source; put the source on the pipeline's input, a dataset of its own"
+        );
+        faults.add(&dataset.at, name, "a pipeline or a source", "both", message);
+    }
+    if !SOURCE_KINDS.contains(&source.kind.as_str()) {
+        let near = nearest(&source.kind, SOURCE_KINDS);
+        let hint = if near.is_empty() { SOURCE_KINDS.join(", ") } else { near.join(", ") };
+        let message =
+            format!("{name} has a source of the unknown kind \"{}\"; this version has {hint}", source.kind);
+        faults.add(&dataset.at, name, SOURCE_KINDS.join(", "), &source.kind, message);
+        return;
+    }
+    if source.options.get("path").is_none_or(String::is_empty) {
+        let message = format!(
+            "the file source of {name} has no path; give FileSource(path=\"rides.parquet\"), a path or a glob"
+        );
+        faults.add(&dataset.at, name, "path", "none", message);
+    }
+    if let Some(format) = source.options.get("format")
+        && !FILE_FORMATS.contains(&format.as_str())
+    {
+        let formats = FILE_FORMATS.join(", ");
+        let message = format!(
+            "the file source of {name} has the format \"{format}\": expected one of {formats}, or none to go by the file's name"
+        );
+        faults.add(&dataset.at, name, formats, format, message);
+    }
+}
+
+fn subject(dataset: &Dataset, field: &Field) -> String {
+    format!("{}.{}", dataset.name, field.name)
+}

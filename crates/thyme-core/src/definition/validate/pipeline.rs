@@ -1,0 +1,311 @@
+//! Pipelines: operators on columns, aggregates, and whether they give the dataset's fields.
+
+use super::outputs::{Output, Outputs, show_declared};
+use super::scope::{Columns, Scope, is_well_formed};
+use super::{Faults, names, place};
+use crate::aggregate;
+use crate::definition::document::{AggregateDef, Assignment, Dataset, OperatorDef, Pipeline, Place};
+use crate::definition::show;
+use crate::error::nearest;
+use crate::expr::{Compiled, Expr};
+use crate::value::DataType;
+
+/// A pipeline under check.
+struct Check<'a> {
+    dataset: &'a Dataset,
+    pipeline: &'a Pipeline,
+    /// `DriverStats.compute`.
+    subject: String,
+    place: &'a Place,
+}
+
+pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, faults: &mut Faults) {
+    let subject = format!("{}.{}", dataset.name, pipeline.name);
+    let check = Check { dataset, pipeline, subject, place: place(&pipeline.at, &dataset.at) };
+    names::check("pipeline", &pipeline.name, &check.subject, check.place, faults);
+    names::check_version(pipeline.version, &check.subject, check.place, faults);
+    let well_formed = check.is_well_formed(faults);
+    let Some(input) = check.input(scope, faults) else {
+        return;
+    };
+    let mut columns = Columns::of(input);
+    let mut outputs = Outputs::default();
+    for operator in &pipeline.operators {
+        let go_on = match operator {
+            OperatorDef::Filter { expr } => {
+                check.predicate("filter", expr, &columns, &check.subject, check.place, faults);
+                true
+            }
+            OperatorDef::Assign { columns: assigned } => {
+                check.group_keys_stay(assigned, &outputs, faults);
+                check.assign(assigned, &mut columns, faults)
+            }
+            OperatorDef::Groupby { keys } => {
+                outputs.keys = check.groupby(keys, &columns, faults);
+                true
+            }
+            OperatorDef::Aggregate { aggregates } => {
+                outputs.values = check.aggregates(aggregates, &columns, faults);
+                true
+            }
+        };
+        if !go_on {
+            return;
+        }
+    }
+    if well_formed {
+        check.outputs_match(&outputs, faults);
+    }
+}
+
+impl Check<'_> {
+    /// The one raw input.
+    fn input<'s>(&self, scope: &Scope<'s>, faults: &mut Faults) -> Option<&'s Dataset> {
+        let [name] = self.pipeline.inputs.as_slice() else {
+            let given = show::list(self.pipeline.inputs.iter().cloned());
+            let message = format!(
+                "{} has the inputs {given}; this version takes exactly one, as @inputs(Ride)",
+                self.subject
+            );
+            faults.add(self.place, &self.subject, "one input", given, message);
+            return None;
+        };
+        let Some(input) = scope.dataset(name) else {
+            let message = format!(
+                "{} reads the dataset {name}, which is not there; {}",
+                self.subject,
+                scope.near_datasets(name)
+            );
+            faults.add(self.place, &self.subject, "a dataset", name, message);
+            return None;
+        };
+        if input.is_derived() || *name == self.dataset.name {
+            let message = format!(
+                "{} reads {name}, which a pipeline makes; this version takes raw datasets only: start from the raw dataset behind it",
+                self.subject
+            );
+            faults.add(self.place, &self.subject, "a raw dataset", name, message);
+            return None;
+        }
+        Some(input)
+    }
+
+    fn predicate(
+        &self,
+        what: &str,
+        expr: &Expr,
+        columns: &Columns,
+        subject: &str,
+        place: &Place,
+        faults: &mut Faults,
+    ) {
+        match Compiled::new(expr, &columns.list) {
+            Ok(compiled) => {
+                if let Some(other) = compiled.data_type().filter(|t| *t != DataType::Bool) {
+                    let message = format!(
+                        "the {what} of {subject}, {expr}, is {other}: expected a bool, such as a comparison"
+                    );
+                    faults.add(place, subject, "bool", other.name(), message);
+                }
+            }
+            Err(error) => {
+                let message = format!("the {what} of {subject} is wrong: {error}");
+                faults.add(place, subject, "a bool expression", expr.to_string(), message);
+            }
+        }
+    }
+
+    /// Refuses an assign after groupby that would change what was grouped by.
+    fn group_keys_stay(&self, assigned: &[Assignment], outputs: &Outputs, faults: &mut Faults) {
+        for a in assigned.iter().filter(|a| outputs.keys.iter().any(|(key, _)| *key == a.name)) {
+            let subject = format!("{}.{}", self.subject, a.name);
+            let message = format!("{} assigns {} after grouping by it; assign it before .groupby", self.subject, a.name);
+            faults.add(self.place, &subject, "a column that is no group key", &a.name, message);
+        }
+    }
+
+    /// Applies an assign; false if what follows cannot be checked.
+    fn assign(&self, assigned: &[Assignment], columns: &mut Columns, faults: &mut Faults) -> bool {
+        let before = faults.list.len();
+        let given = assigned.iter().map(|a| (a.name.as_str(), self.place));
+        names::check_unique("assigned columns", &self.subject, given, faults);
+        let mut typed = Vec::new();
+        for Assignment { name, expr } in assigned {
+            let subject = format!("{}.{name}", self.subject);
+            names::check("column", name, &subject, self.place, faults);
+            if columns.timestamp.as_ref() == Some(name) {
+                let message = format!(
+                    "{} assigns {name}, the event time, which no operator may replace; choose another name",
+                    self.subject
+                );
+                faults.add(self.place, &subject, "another column", name, message);
+            }
+            match Compiled::new(expr, &columns.list).map(|c| c.data_type()) {
+                Ok(Some(data_type)) => typed.push((name, data_type)),
+                Ok(None) => {
+                    let message = format!(
+                        "{} assigns {name} = None, which has no type; leave the column out",
+                        self.subject
+                    );
+                    faults.add(self.place, &subject, "an expression with a type", "None", message);
+                }
+                Err(error) => {
+                    let message = format!("the assigned column {name} of {} is wrong: {error}", self.subject);
+                    faults.add(self.place, &subject, "an expression", expr.to_string(), message);
+                }
+            }
+        }
+        for (name, data_type) in typed {
+            columns.set(name, data_type);
+        }
+        faults.list.len() == before
+    }
+
+    fn groupby(&self, keys: &[String], columns: &Columns, faults: &mut Faults) -> Vec<Output> {
+        if keys.is_empty() {
+            let message = format!(
+                "{} groups by nothing; name the entity's columns, as .groupby(\"driver\")",
+                self.subject
+            );
+            faults.add(self.place, &self.subject, "column names", "none", message);
+        }
+        names::check_unique(
+            "group keys",
+            &self.subject,
+            keys.iter().map(|k| (k.as_str(), self.place)),
+            faults,
+        );
+        for key in keys {
+            match columns.data_type(key) {
+                None => self.unknown_column("groups by", key, columns, &self.subject, self.place, faults),
+                Some(DataType::Float) => {
+                    let message = format!(
+                        "{} groups by {key}, a float; a key is int, str, bool or datetime",
+                        self.subject
+                    );
+                    faults.add(self.place, &self.subject, "int, str, bool or datetime", "float", message);
+                }
+                Some(_) => {}
+            }
+        }
+        keys.iter().map(|key| (key.clone(), columns.data_type(key))).collect()
+    }
+
+    fn unknown_column(
+        &self,
+        does: &str,
+        name: &str,
+        columns: &Columns,
+        subject: &str,
+        place: &Place,
+        faults: &mut Faults,
+    ) {
+        let error = crate::expr::typing::unknown_column(name, &columns.list);
+        faults.add(place, subject, "a column", name, format!("{subject} {does} \"{name}\": {error}"));
+    }
+
+    fn aggregates(&self, given: &[AggregateDef], columns: &Columns, faults: &mut Faults) -> Vec<Output> {
+        let at = |a: &'_ AggregateDef| {
+            if a.at.file.is_empty() { self.place.clone() } else { a.at.clone() }
+        };
+        let places: Vec<Place> = given.iter().map(at).collect();
+        let named = given.iter().zip(&places).map(|(a, place)| (a.name.as_str(), place));
+        names::check_unique("aggregates", &self.subject, named, faults);
+        given
+            .iter()
+            .zip(&places)
+            .map(|(a, place)| (a.name.clone(), self.aggregate(a, place, columns, faults)))
+            .collect()
+    }
+
+    /// The output's type, if the aggregate is sound enough to have one.
+    fn aggregate(
+        &self,
+        def: &AggregateDef,
+        place: &Place,
+        columns: &Columns,
+        faults: &mut Faults,
+    ) -> Option<DataType> {
+        let subject = format!("{}.{}", self.subject, def.name);
+        names::check("aggregate", &def.name, &subject, place, faults);
+        if let Some(predicate) = &def.predicate {
+            self.predicate("where", predicate, columns, &subject, place, faults);
+        }
+        let of = match &def.of {
+            None => None,
+            Some(name) => match columns.data_type(name) {
+                Some(data_type) => Some(data_type),
+                None => {
+                    self.unknown_column("aggregates", name, columns, &subject, place, faults);
+                    return None;
+                }
+            },
+        };
+        let Some(function) = aggregate::lookup(&def.function) else {
+            self.unknown_function(def, &subject, place, faults);
+            return None;
+        };
+        let output = match function.output_type(of) {
+            Ok(output) => output,
+            Err(error) => {
+                let got = of.map_or("no field", DataType::name);
+                faults.add(
+                    place,
+                    &subject,
+                    "a field it is defined on",
+                    got,
+                    format!("{subject} is wrong: {error}"),
+                );
+                return None;
+            }
+        };
+        if let Some(default) = &def.default
+            && let Err(error) = default.value(output)
+        {
+            let message = format!("the default of {subject} does not fit its type {output}: {error}");
+            faults.add(place, &subject, output.name(), default.to_string(), message);
+        }
+        Some(output)
+    }
+
+    fn unknown_function(&self, def: &AggregateDef, subject: &str, place: &Place, faults: &mut Faults) {
+        let known = || aggregate::all().iter().map(|a| a.name());
+        let all = known().collect::<Vec<_>>().join(", ");
+        let hint = match nearest(&def.function, known()).as_slice() {
+            [] => format!("this version has {all}"),
+            near => format!("did you mean {}?", near.join(", ")),
+        };
+        let message = format!("{subject} uses the unknown aggregate \"{}\"; {hint}", def.function);
+        faults.add(place, subject, all, &def.function, message);
+    }
+
+    /// Compares what the pipeline gives with what the dataset declares.
+    fn outputs_match(&self, outputs: &Outputs, faults: &mut Faults) {
+        let problems = outputs.problems(self.dataset);
+        if problems.is_empty() {
+            return;
+        }
+        let (declared, given) = (show_declared(self.dataset), outputs.show());
+        let message = format!(
+            "{} does not give the fields of {}: {}. Declared: [{declared}]; given: [{given}]",
+            self.subject,
+            self.dataset.name,
+            show::list(problems)
+        );
+        faults.add(self.place, &self.subject, declared, given, message);
+    }
+
+    /// Whether filters and assigns are followed by one groupby and one aggregate.
+    fn is_well_formed(&self, faults: &mut Faults) -> bool {
+        let well_formed = is_well_formed(&self.pipeline.operators);
+        if !well_formed {
+            let given = show::operator_names(self.pipeline);
+            let message = format!(
+                "the operators of {} are {given}: expected filter, assign and one groupby in any order, then one aggregate",
+                self.subject
+            );
+            faults.add(self.place, &self.subject, "filter, assign, groupby ..., aggregate", given, message);
+        }
+        well_formed
+    }
+}

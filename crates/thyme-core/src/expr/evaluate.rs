@@ -1,0 +1,240 @@
+//! Evaluation on Arrow batches.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Datum, Float64Array, Int64Array, NullArray, RecordBatch,
+    RecordBatchOptions, Scalar, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::kernels::{boolean, zip::zip};
+use arrow::datatypes::{Float64Type, Int64Type, Schema, TimestampMicrosecondType};
+
+use super::arithmetic::{arithmetic, negate};
+use super::ast::Operator;
+use super::compare::compare;
+use super::side::Side;
+use super::typing::{Compiled, Node};
+use crate::error::{Error, Result};
+use crate::value::{DataType, Value};
+
+/// The value of a node on a batch.
+pub(super) enum Operand {
+    /// A value a row.
+    Column(ArrayRef),
+    /// The same value for all rows.
+    Scalar(Value),
+}
+
+impl Operand {
+    /// The nulls of a column; a constant has none to add.
+    pub(super) fn nulls(&self) -> Option<&NullBuffer> {
+        match self {
+            Operand::Column(array) => array.nulls(),
+            Operand::Scalar(_) => None,
+        }
+    }
+
+    /// Ints, or datetimes as microseconds.
+    pub(super) fn ints(&self) -> Result<Side<'_, i64>> {
+        match self {
+            Operand::Column(array) => {
+                let ints = array.as_primitive_opt::<Int64Type>().map(|a| a.values());
+                ints.or_else(|| array.as_primitive_opt::<TimestampMicrosecondType>().map(|a| a.values()))
+                    .map(|values| Side::Many(values.as_ref()))
+            }
+            Operand::Scalar(Value::Int(v) | Value::Datetime(v)) => Some(Side::One(*v)),
+            Operand::Scalar(_) => None,
+        }
+        .ok_or_else(|| Error::internal("an int operand is not an int"))
+    }
+
+    /// Floats.
+    pub(super) fn floats(&self) -> Result<Side<'_, f64>> {
+        match self {
+            Operand::Column(array) => {
+                array.as_primitive_opt::<Float64Type>().map(|a| Side::Many(a.values().as_ref()))
+            }
+            Operand::Scalar(Value::Float(v)) => Some(Side::One(*v)),
+            Operand::Scalar(_) => None,
+        }
+        .ok_or_else(|| Error::internal("a float operand is not a float"))
+    }
+
+    /// The operand as Arrow's kernels take it, a constant unexpanded.
+    pub(super) fn datum(&self, data_type: DataType) -> Box<dyn Datum> {
+        match self {
+            Operand::Column(array) => Box::new(array.clone()),
+            Operand::Scalar(value) => Box::new(Scalar::new(repeat(value, Some(data_type), 1))),
+        }
+    }
+
+    fn into_array(self, data_type: Option<DataType>, rows: usize) -> ArrayRef {
+        match self {
+            Operand::Column(array) => array,
+            Operand::Scalar(value) => repeat(&value, data_type, rows),
+        }
+    }
+}
+
+impl Compiled {
+    /// The value for each row of `batch`, whose columns are found by name. The null literal, which
+    /// has no type, gives Arrow's null column.
+    ///
+    /// # Errors
+    /// A batch without the columns the expression was compiled for, or more than 2 GiB of text.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
+        Ok(operand(&self.root, batch)?.into_array(self.data_type(), batch.num_rows()))
+    }
+
+    /// The rows of `batch` where a predicate is true; null is false.
+    ///
+    /// # Errors
+    /// As [`Compiled::evaluate`]; an expression that is not a bool.
+    pub fn evaluate_mask(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
+        let rows = batch.num_rows();
+        match operand(&self.root, batch)? {
+            Operand::Scalar(Value::Null) => Ok(BooleanBuffer::new_unset(rows)),
+            Operand::Scalar(Value::Bool(true)) => Ok(BooleanBuffer::new_set(rows)),
+            Operand::Scalar(Value::Bool(false)) => Ok(BooleanBuffer::new_unset(rows)),
+            Operand::Scalar(_) => Err(Error::internal("a predicate is not a bool")),
+            Operand::Column(array) => {
+                let array = bools(&array)?;
+                Ok(match array.nulls() {
+                    Some(nulls) => array.values() & nulls.inner(),
+                    None => array.values().clone(),
+                })
+            }
+        }
+    }
+}
+
+/// The constant that a node over constants is worth.
+pub(super) fn constant(node: &Node) -> Result<Value> {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
+    match operand(node, &batch)? {
+        Operand::Scalar(value) => Ok(value),
+        Operand::Column(array) => first(&array, node.data_type()),
+    }
+}
+
+fn first(array: &ArrayRef, data_type: Option<DataType>) -> Result<Value> {
+    let Some(data_type) = data_type.filter(|_| array.len() == 1 && array.is_valid(0)) else {
+        return Ok(Value::Null);
+    };
+    match data_type {
+        DataType::Int => array.as_primitive_opt::<Int64Type>().map(|a| Value::Int(a.value(0))),
+        DataType::Float => array.as_primitive_opt::<Float64Type>().map(|a| Value::Float(a.value(0))),
+        DataType::Str => array.as_string_opt::<i32>().map(|a| Value::Str(a.value(0).into())),
+        DataType::Bool => array.as_boolean_opt().map(|a| Value::Bool(a.value(0))),
+        DataType::Datetime => {
+            array.as_primitive_opt::<TimestampMicrosecondType>().map(|a| Value::Datetime(a.value(0)))
+        }
+    }
+    .ok_or_else(|| Error::internal("a constant has another type than its expression"))
+}
+
+/// A column of `rows` times `value`.
+fn repeat(value: &Value, data_type: Option<DataType>, rows: usize) -> ArrayRef {
+    match value {
+        Value::Null => match data_type {
+            Some(data_type) => new_null_array(&data_type.arrow(), rows),
+            None => Arc::new(NullArray::new(rows)),
+        },
+        Value::Int(v) => Arc::new(Int64Array::from_value(*v, rows)),
+        Value::Float(v) => Arc::new(Float64Array::from_value(*v, rows)),
+        Value::Str(v) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(v.as_ref(), rows))),
+        Value::Bool(v) => {
+            let bits = if *v { BooleanBuffer::new_set(rows) } else { BooleanBuffer::new_unset(rows) };
+            Arc::new(BooleanArray::new(bits, None))
+        }
+        Value::Datetime(v) => Arc::new(TimestampMicrosecondArray::from_value(*v, rows).with_timezone("UTC")),
+    }
+}
+
+fn operand(node: &Node, batch: &RecordBatch) -> Result<Operand> {
+    match node {
+        Node::Column { name, data_type } => column(batch, name, *data_type).map(Operand::Column),
+        Node::Scalar { value, .. } => Ok(Operand::Scalar(value.clone())),
+        Node::Widen(arg) => widen(operand(arg, batch)?),
+        Node::Unary { op, arg, data_type } => {
+            let array = operand(arg, batch)?.into_array(arg.data_type(), batch.num_rows());
+            unary(*op, &array, *data_type).map(Operand::Column)
+        }
+        Node::Binary { op, left, right, .. } => binary(*op, left, right, batch).map(Operand::Column),
+    }
+}
+
+fn column(batch: &RecordBatch, name: &str, data_type: DataType) -> Result<ArrayRef> {
+    let array = batch.column_by_name(name).ok_or_else(|| {
+        Error::internal(format!("a batch has no column \"{name}\", which an expression reads"))
+    })?;
+    if *array.data_type() != data_type.arrow() {
+        return Err(Error::internal(format!(
+            "column \"{name}\" of a batch is {}, and an expression reads it as {data_type}",
+            array.data_type()
+        )));
+    }
+    Ok(array.clone())
+}
+
+fn widen(operand: Operand) -> Result<Operand> {
+    match operand {
+        Operand::Column(array) => {
+            let ints = array
+                .as_primitive_opt::<Int64Type>()
+                .ok_or_else(|| Error::internal("a widened operand is not an int"))?;
+            Ok(Operand::Column(Arc::new(ints.unary::<_, Float64Type>(|v| v as f64))))
+        }
+        Operand::Scalar(value) => value
+            .widen(DataType::Float)
+            .map(Operand::Scalar)
+            .ok_or_else(|| Error::internal("a widened constant is not an int")),
+    }
+}
+
+fn unary(op: Operator, array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> {
+    match op {
+        Operator::Neg => negate(array, data_type),
+        Operator::Not => Ok(Arc::new(boolean::not(bools(array)?)?)),
+        Operator::IsNull => Ok(Arc::new(boolean::is_null(array.as_ref())?)),
+        _ => Err(Error::internal(format!("\"{}\" was evaluated with one argument", op.symbol()))),
+    }
+}
+
+fn binary(op: Operator, left: &Node, right: &Node, batch: &RecordBatch) -> Result<ArrayRef> {
+    let (a, b) = (operand(left, batch)?, operand(right, batch)?);
+    let (Some(left), Some(right)) = (left.data_type(), right.data_type()) else {
+        return Err(Error::internal(format!("\"{}\" was evaluated without types", op.symbol())));
+    };
+    match op {
+        Operator::And | Operator::Or => {
+            let rows = batch.num_rows();
+            let (a, b) = (a.into_array(Some(left), rows), b.into_array(Some(right), rows));
+            let kernel = if op == Operator::And { boolean::and_kleene } else { boolean::or_kleene };
+            Ok(Arc::new(kernel(bools(&a)?, bools(&b)?)?))
+        }
+        Operator::FillNull => {
+            let a = a.into_array(Some(left), batch.num_rows());
+            match a.nulls() {
+                Some(nulls) => {
+                    let kept = BooleanArray::new(nulls.inner().clone(), None);
+                    Ok(zip(&kept, &a, b.datum(right).as_ref())?)
+                }
+                None => Ok(a),
+            }
+        }
+        Operator::Add
+        | Operator::Sub
+        | Operator::Mul
+        | Operator::Div
+        | Operator::FloorDiv
+        | Operator::Mod => arithmetic(op, &a, &b, left),
+        _ => compare(op, (&a, left), (&b, right)),
+    }
+}
+
+fn bools(array: &ArrayRef) -> Result<&BooleanArray> {
+    array.as_boolean_opt().ok_or_else(|| Error::internal("a bool operand is not a bool"))
+}

@@ -1,0 +1,22 @@
+//! Expressions: what `col(...)` and `lit(...)` build, typed at commit and evaluated on Arrow batches.
+//!
+//! [`Compiled::new`] checks the types and folds constants; [`Compiled::evaluate`] gives a column for
+//! a batch and [`Compiled::evaluate_mask`] the rows where a predicate is true. Numbers behave as in
+//! Python, except that what raises there (a zero divisor, an int outside 64 bits) is null.
+
+pub mod ast;
+pub mod evaluate;
+pub mod typing;
+
+mod arithmetic;
+mod compare;
+mod literal;
+mod number;
+mod show;
+mod side;
+#[cfg(test)]
+mod tests;
+
+pub use arithmetic::TEXT_BYTES_MAX;
+pub use ast::{Expr, Literal, LiteralValue, Operator};
+pub use typing::{Compiled, DEPTH_MAX};

@@ -1,0 +1,173 @@
+//! Rows into columns, one checked cell at a time, without an allocation a row.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::SchemaRef;
+use thyme_core::error::Fault;
+use thyme_core::value::canonical;
+use thyme_core::{DataType, Field, Result, Schema, time};
+
+use super::{row_fault, shown};
+
+/// The longest text a field may have, in bytes.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// One cell as it came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Cell {
+    /// The field was not there.
+    #[default]
+    Missing,
+    /// An explicit null.
+    Null,
+    /// A bool.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// A text; the buffer is reused from row to row.
+    Str(String),
+    /// Something no field can hold, described.
+    Other(String),
+}
+
+impl Cell {
+    fn describe(&self) -> String {
+        match self {
+            Cell::Missing => "nothing (the field is missing)".into(),
+            Cell::Null => "null".into(),
+            Cell::Bool(b) => format!("bool {b}"),
+            Cell::Int(i) => format!("int {i}"),
+            Cell::Float(f) => format!("float {f}"),
+            Cell::Str(s) => format!("str {}", shown(s)),
+            Cell::Other(what) => what.clone(),
+        }
+    }
+}
+
+enum Column {
+    Int(Int64Builder),
+    Float(Float64Builder),
+    Str(StringBuilder),
+    Bool(BooleanBuilder),
+    Datetime(TimestampMicrosecondBuilder),
+}
+
+/// Builds the columns of a dataset from rows of cells.
+pub struct RowBuilder {
+    fields: Vec<Field>,
+    arrow: SchemaRef,
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+impl RowBuilder {
+    /// For rows of `schema`.
+    pub fn new(schema: &Schema) -> Self {
+        let columns = schema
+            .fields
+            .iter()
+            .map(|f| match f.data_type {
+                DataType::Int => Column::Int(Int64Builder::new()),
+                DataType::Float => Column::Float(Float64Builder::new()),
+                DataType::Str => Column::Str(StringBuilder::new()),
+                DataType::Bool => Column::Bool(BooleanBuilder::new()),
+                DataType::Datetime => Column::Datetime(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            })
+            .collect();
+        RowBuilder { fields: schema.fields.clone(), arrow: schema.arrow(), columns, rows: 0 }
+    }
+
+    /// The fields, in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Appends a row of one cell a field, or says what is wrong with it and appends nothing.
+    /// Cells are changed in place to the type of their field.
+    pub fn push(&mut self, row: u64, cells: &mut [Cell]) -> Result<(), Fault> {
+        for (field, cell) in self.fields.iter().zip(cells.iter_mut()) {
+            coerce(field, cell).map_err(|expected| row_fault(row, &field.name, expected, cell.describe()))?;
+        }
+        for (column, cell) in self.columns.iter_mut().zip(cells.iter()) {
+            match (column, cell) {
+                (Column::Int(b), Cell::Int(v)) => b.append_value(*v),
+                (Column::Float(b), Cell::Float(v)) => b.append_value(*v),
+                (Column::Str(b), Cell::Str(v)) => b.append_value(v),
+                (Column::Bool(b), Cell::Bool(v)) => b.append_value(*v),
+                (Column::Datetime(b), Cell::Int(v)) => b.append_value(*v),
+                (Column::Int(b), _) => b.append_null(),
+                (Column::Float(b), _) => b.append_null(),
+                (Column::Str(b), _) => b.append_null(),
+                (Column::Bool(b), _) => b.append_null(),
+                (Column::Datetime(b), _) => b.append_null(),
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The batch of all rows.
+    ///
+    /// # Errors
+    /// Internal ones only.
+    pub fn finish(mut self) -> Result<RecordBatch> {
+        let columns: Vec<ArrayRef> = self
+            .columns
+            .iter_mut()
+            .map(|c| -> ArrayRef {
+                match c {
+                    Column::Int(b) => Arc::new(b.finish()),
+                    Column::Float(b) => Arc::new(b.finish()),
+                    Column::Str(b) => Arc::new(b.finish()),
+                    Column::Bool(b) => Arc::new(b.finish()),
+                    Column::Datetime(b) => Arc::new(b.finish()),
+                }
+            })
+            .collect();
+        Ok(RecordBatch::try_new(self.arrow, columns)?)
+    }
+}
+
+/// Brings a cell to its field's type (a datetime becomes `Int` microseconds); `Err` is what was expected.
+fn coerce(field: &Field, cell: &mut Cell) -> Result<(), String> {
+    let expected = || format!("{}{}", field.data_type, if field.optional { " or null" } else { "" });
+    let replacement = match (&mut *cell, field.data_type) {
+        (Cell::Missing | Cell::Null, _) if field.optional => return Ok(()),
+        (Cell::Int(_), DataType::Int) | (Cell::Bool(_), DataType::Bool) => return Ok(()),
+        (Cell::Str(text), DataType::Str) if text.len() <= TEXT_BYTES_MAX => return Ok(()),
+        (Cell::Str(_), DataType::Str) => return Err(format!("a str of at most {TEXT_BYTES_MAX} bytes")),
+        (Cell::Float(v), DataType::Float) => Cell::Float(canonical(*v)),
+        (Cell::Int(v), DataType::Float) => Cell::Float(*v as f64),
+        (Cell::Str(text), DataType::Float) => match text.as_str() {
+            "NaN" => Cell::Float(thyme_core::value::NAN),
+            "Infinity" => Cell::Float(f64::INFINITY),
+            "-Infinity" => Cell::Float(f64::NEG_INFINITY),
+            _ => return Err(expected()),
+        },
+        (Cell::Str(text), DataType::Datetime) => match time::parse_timestamp(text) {
+            Ok(t) => Cell::Int(t.0),
+            Err(_) => return Err(format!("{} (ISO 8601, or seconds since the epoch)", expected())),
+        },
+        (Cell::Int(v), DataType::Datetime) => Cell::Int(time::from_epoch_seconds(*v).map_err(|e| seconds(&expected(), &e))?.0),
+        (Cell::Float(v), DataType::Datetime) => {
+            Cell::Int(time::from_epoch_seconds_f64(*v).map_err(|e| seconds(&expected(), &e))?.0)
+        }
+        _ => return Err(expected()),
+    };
+    *cell = replacement;
+    Ok(())
+}
+
+fn seconds(expected: &str, error: &thyme_core::Error) -> String {
+    format!("{expected} ({})", error.detail())
+}

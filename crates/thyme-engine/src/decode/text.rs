@@ -1,0 +1,29 @@
+//! Cells that come as text, such as CSV's.
+
+use thyme_core::{DataType, Field};
+
+use super::rows::Cell;
+
+/// Reads the text of a cell as its field's type. An empty text is null where the field may be null.
+/// A text that cannot be read stays a text, so that the row's fault shows it.
+pub fn cell(field: &Field, text: &str) -> Cell {
+    if text.is_empty() && (field.optional || field.data_type != DataType::Str) {
+        return Cell::Null;
+    }
+    let as_text = || Cell::Str(text.to_owned());
+    match field.data_type {
+        DataType::Str => as_text(),
+        DataType::Int => text.trim().parse().map_or_else(|_| as_text(), Cell::Int),
+        DataType::Float => text.trim().parse().map_or_else(|_| as_text(), Cell::Float),
+        DataType::Bool => match text.trim() {
+            "true" | "True" | "TRUE" | "1" => Cell::Bool(true),
+            "false" | "False" | "FALSE" | "0" => Cell::Bool(false),
+            _ => as_text(),
+        },
+        DataType::Datetime => match (text.trim().parse::<i64>(), text.trim().parse::<f64>()) {
+            (Ok(seconds), _) => Cell::Int(seconds),
+            (_, Ok(seconds)) => Cell::Float(seconds),
+            _ => as_text(),
+        },
+    }
+}

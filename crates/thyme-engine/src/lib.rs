@@ -1,0 +1,31 @@
+//! The engine: one log, shards that are deterministic state machines over it, and the snapshots that
+//! readers take.
+//!
+//! An accepted push becomes a log record ([`committer`]), the record is admitted and run through the
+//! operators of every node it feeds ([`applier`]), its rows go to the shards that own their keys
+//! ([`shard`]), and the record's position is published by the [`gate`]. [`snapshot`] reads
+//! `value(k, T, S)`; [`checkpoint`] makes restarts short; the log alone would do.
+
+pub mod admission;
+mod applier;
+mod catalog;
+mod checkpoint;
+mod committer;
+pub mod decode;
+mod engine;
+mod events;
+mod gate;
+mod keys;
+mod node;
+mod record;
+mod shard;
+mod snapshot;
+mod state;
+
+pub use catalog::{Catalog, LiveDataset};
+pub use engine::{Clock, Engine, Options, Planned, Push, Receipt, SourceBatch};
+pub use events::{Event, EventLog, Severity};
+pub use node::{Node, NodeId, Output};
+pub use record::DeadLetter;
+pub use snapshot::{ReadAt, Snapshot};
+pub use state::DatasetCounters;

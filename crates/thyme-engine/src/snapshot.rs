@@ -1,0 +1,156 @@
+//! Snapshots: `value(k, T, S)` under one commit.
+
+use std::sync::Arc;
+
+use thyme_core::aggregate::Outcome;
+use thyme_core::{EventTime, Position, Span, Value};
+use thyme_timeline::SweepOutput;
+
+use crate::catalog::Catalog;
+use crate::events::{EventLog, Severity};
+use crate::node::Node;
+
+/// Which `(T, S)` a read asks for; nothing asked means online.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadAt {
+    /// The as-of time.
+    pub time: Option<EventTime>,
+    /// The state as known at this position.
+    pub position: Option<Position>,
+    /// Wait until this position is applied.
+    pub min_position: Option<Position>,
+}
+
+/// A view that does not change: one commit, one time, one position.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The committed definitions.
+    pub catalog: Arc<Catalog>,
+    /// The as-of time of reads that do not bring their own.
+    pub time: EventTime,
+    /// How much of the log counts.
+    pub position: Position,
+    /// Whether `time` is later than now, so that later events may change the answer.
+    pub provisional: bool,
+    /// Whether `time` is the server's now.
+    pub online: bool,
+    pub(crate) events: Arc<EventLog>,
+}
+
+/// The exclusive start of a window of `span` at `time`, inside what `retention` keeps.
+fn window_start(time: EventTime, span: Option<Span>, retention: Option<Span>) -> EventTime {
+    let reach = match (span, retention) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    EventTime(reach.map_or(i64::MIN, |s| time.0.saturating_sub(s.0)))
+}
+
+impl Snapshot {
+    /// The values of `wanted` outputs of a pipeline's node for one entity.
+    pub fn outputs(&self, node: &Node, key: &[u8], time: EventTime, wanted: &[usize]) -> Vec<Value> {
+        node.state
+            .with(key, |timeline| {
+                wanted
+                    .iter()
+                    .map(|&index| {
+                        let output = &node.outputs[index];
+                        let after = window_start(time, output.window, node.retention);
+                        let outcome = timeline.fold(&node.layout, output.slot, after, time, self.position);
+                        self.value(node, index, outcome)
+                    })
+                    .collect()
+            })
+            .unwrap_or_else(|| wanted.iter().map(|&index| node.outputs[index].over_nothing.clone()).collect())
+    }
+
+    /// The latest row of an index's node for one entity: its event time and its columns.
+    pub fn latest_row(&self, node: &Node, key: &[u8], time: EventTime) -> Option<(EventTime, Vec<Value>)> {
+        let after = window_start(time, None, node.retention);
+        node.state
+            .with(key, |timeline| {
+                timeline.latest_row(&node.layout, after, time, self.position).map(|row| {
+                    (row.time(), (0..node.columns.len()).map(|column| row.value(column)).collect())
+                })
+            })
+            .flatten()
+    }
+
+    /// Whether an entity has any event up to `time`.
+    pub fn has_events(&self, node: &Node, key: &[u8], time: EventTime) -> bool {
+        node.state.with(key, |timeline| timeline.has_rows(time, self.position)).unwrap_or(false)
+    }
+
+    /// The values of `wanted` outputs for many times of one entity, in one pass over its timeline.
+    /// `times` ascend; `sink` gets the index of the time, the index in `wanted`, and the value.
+    pub fn sweep(
+        &self,
+        node: &Node,
+        key: &[u8],
+        times: &[EventTime],
+        wanted: &[usize],
+        sink: &mut dyn FnMut(usize, usize, Value),
+    ) {
+        let outputs: Vec<SweepOutput> = wanted
+            .iter()
+            .map(|&index| {
+                let output = &node.outputs[index];
+                let window = match (output.window, node.retention) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                SweepOutput { slot: output.slot, window }
+            })
+            .collect();
+        let swept = node.state.with(key, |timeline| {
+            timeline.sweep(&node.layout, &outputs, times, self.position, &mut |time, output, outcome| {
+                sink(time, output, self.value(node, wanted[output], outcome));
+            });
+        });
+        if swept.is_none() {
+            for time in 0..times.len() {
+                for (output, &index) in wanted.iter().enumerate() {
+                    sink(time, output, node.outputs[index].over_nothing.clone());
+                }
+            }
+        }
+    }
+
+    /// The encoded keys of all entities of a node that have an event up to `time`.
+    pub fn entities(&self, node: &Node, time: EventTime) -> Vec<Box<[u8]>> {
+        let mut keys = Vec::new();
+        for stripe in node.state.stripes() {
+            let stripe = stripe.read();
+            let seen = stripe.table.iter().filter(|e| e.timeline.has_rows(time, self.position));
+            keys.extend(seen.map(|e| e.key.clone()));
+        }
+        keys.sort_unstable();
+        keys
+    }
+
+    fn value(&self, node: &Node, index: usize, outcome: Outcome) -> Value {
+        let output = &node.outputs[index];
+        match outcome {
+            Outcome::Value(value) => value.widen(output.data_type).unwrap_or_default(),
+            Outcome::Nothing => output.over_nothing.clone(),
+            Outcome::Overflow => {
+                let subject = format!("{}.{}", node.dataset, output.name);
+                let message = format!("{subject}: the exact sum of an entity is outside int64, so it is null; declare the summed field as float, or use a shorter window");
+                self.events.record(Severity::Error, "sum_overflow", &subject, message);
+                Value::Null
+            }
+        }
+    }
+}
+
+impl Node {
+    /// How many entities it has, late to change under load.
+    pub fn entities(&self) -> u64 {
+        self.state.entities()
+    }
+
+    /// Whether it is an index of raw rows rather than a pipeline.
+    pub fn is_index(&self) -> bool {
+        self.outputs.is_empty()
+    }
+}

@@ -1,0 +1,185 @@
+//! A typed column that is filled in any order.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringBuilder, TimestampMicrosecondArray,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use thyme_core::{DataType, Error, Result, Value};
+
+/// Values of one type, all null at first.
+#[derive(Clone, Debug)]
+pub struct ColumnBuffer {
+    data_type: DataType,
+    values: Values,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    Words { words: Vec<u64>, valid: Vec<bool> },
+    Texts(Vec<Option<Arc<str>>>),
+}
+
+impl ColumnBuffer {
+    /// `rows` nulls.
+    pub fn nulls(data_type: DataType, rows: usize) -> Self {
+        let values = match data_type {
+            DataType::Str => Values::Texts(vec![None; rows]),
+            _ => Values::Words { words: vec![0; rows], valid: vec![false; rows] },
+        };
+        ColumnBuffer { data_type, values }
+    }
+
+    /// The same value in each of `rows` rows.
+    pub fn repeat(data_type: DataType, value: &Value, rows: usize) -> Self {
+        let mut column = Self::nulls(data_type, rows);
+        if !value.is_null() {
+            (0..rows).for_each(|row| column.set(row, value.clone()));
+        }
+        column
+    }
+
+    /// A conformed Arrow column.
+    ///
+    /// # Errors
+    /// Internal: an Arrow type that is not `data_type`'s.
+    pub fn from_arrow(data_type: DataType, array: &ArrayRef) -> Result<Self> {
+        if *array.data_type() != data_type.arrow() {
+            return Err(Error::internal(format!("a column is {}, expected {data_type}", array.data_type())));
+        }
+        let valid = (0..array.len()).map(|row| array.is_valid(row)).collect();
+        let words = match data_type {
+            DataType::Str => {
+                let texts = array.as_string::<i32>().iter().map(|t| t.map(Arc::from)).collect();
+                return Ok(ColumnBuffer { data_type, values: Values::Texts(texts) });
+            }
+            DataType::Int => array.as_primitive::<Int64Type>().values().iter().map(|v| *v as u64).collect(),
+            DataType::Datetime => {
+                array.as_primitive::<TimestampMicrosecondType>().values().iter().map(|v| *v as u64).collect()
+            }
+            DataType::Float => array.as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits()).collect(),
+            DataType::Bool => array.as_boolean().values().iter().map(u64::from).collect(),
+        };
+        Ok(ColumnBuffer { data_type, values: Values::Words { words, valid } })
+    }
+
+    /// Its type.
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        match &self.values {
+            Values::Words { words, .. } => words.len(),
+            Values::Texts(texts) => texts.len(),
+        }
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts a value of the column's type (an int widens to float) or null. Other types become null; the
+    /// callers check types where they can be wrong.
+    pub fn set(&mut self, row: usize, value: Value) {
+        match (&mut self.values, value) {
+            (Values::Texts(texts), Value::Str(text)) => texts[row] = Some(text),
+            (Values::Texts(texts), _) => texts[row] = None,
+            (Values::Words { words, valid }, value) => {
+                let word = match (value, self.data_type) {
+                    (Value::Int(v), DataType::Float) => Some((v as f64).to_bits()),
+                    (Value::Int(v), DataType::Int) | (Value::Datetime(v), DataType::Datetime) => Some(v as u64),
+                    (Value::Float(v), DataType::Float) => Some(v.to_bits()),
+                    (Value::Bool(v), DataType::Bool) => Some(u64::from(v)),
+                    _ => None,
+                };
+                valid[row] = word.is_some();
+                words[row] = word.unwrap_or(0);
+            }
+        }
+    }
+
+    /// The value of a row.
+    pub fn get(&self, row: usize) -> Value {
+        match &self.values {
+            Values::Texts(texts) => texts[row].clone().map_or(Value::Null, Value::Str),
+            Values::Words { words, valid } if valid[row] => match self.data_type {
+                DataType::Int => Value::Int(words[row] as i64),
+                DataType::Datetime => Value::Datetime(words[row] as i64),
+                DataType::Float => Value::Float(f64::from_bits(words[row])),
+                DataType::Bool => Value::Bool(words[row] != 0),
+                DataType::Str => Value::Null,
+            },
+            Values::Words { .. } => Value::Null,
+        }
+    }
+
+    /// Whether a row is null.
+    pub fn is_null(&self, row: usize) -> bool {
+        match &self.values {
+            Values::Texts(texts) => texts[row].is_none(),
+            Values::Words { valid, .. } => !valid[row],
+        }
+    }
+
+    /// Replaces nulls.
+    pub fn fill(&mut self, value: &Value) {
+        for row in 0..self.len() {
+            if self.is_null(row) {
+                self.set(row, value.clone());
+            }
+        }
+    }
+
+    /// Copies the rows of `part` to the rows named by `rows`.
+    pub fn scatter(&mut self, part: ColumnBuffer, rows: &[u32]) {
+        match (&mut self.values, part.values) {
+            (Values::Words { words, valid }, Values::Words { words: from, valid: present }) => {
+                for (i, &row) in rows.iter().enumerate() {
+                    words[row as usize] = from[i];
+                    valid[row as usize] = present[i];
+                }
+            }
+            (Values::Texts(texts), Values::Texts(from)) => {
+                for (text, &row) in from.into_iter().zip(rows) {
+                    texts[row as usize] = text;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// As Arrow.
+    pub fn to_arrow(&self) -> ArrayRef {
+        match &self.values {
+            Values::Texts(texts) => {
+                let bytes = texts.iter().flatten().map(|t| t.len()).sum();
+                let mut builder = StringBuilder::with_capacity(texts.len(), bytes);
+                texts.iter().for_each(|t| builder.append_option(t.as_deref()));
+                Arc::new(builder.finish())
+            }
+            Values::Words { words, valid } => {
+                let nulls = valid.contains(&false).then(|| NullBuffer::from(valid.as_slice()));
+                let ints = || words.iter().map(|w| *w as i64).collect::<Vec<_>>();
+                match self.data_type {
+                    DataType::Float => {
+                        let floats: Vec<f64> = words.iter().map(|w| f64::from_bits(*w)).collect();
+                        Arc::new(Float64Array::new(floats.into(), nulls))
+                    }
+                    DataType::Bool => {
+                        let bits = BooleanBuffer::collect_bool(words.len(), |row| words[row] != 0);
+                        Arc::new(BooleanArray::new(bits, nulls))
+                    }
+                    DataType::Datetime => {
+                        Arc::new(TimestampMicrosecondArray::new(ints().into(), nulls).with_timezone("UTC"))
+                    }
+                    DataType::Int | DataType::Str => Arc::new(Int64Array::new(ints().into(), nulls)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Runs a plan over a frame of entities and times at one snapshot.
+
+use std::ops::Range;
+
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
+use thyme_engine::Snapshot;
+
+use crate::column::ColumnBuffer;
+use crate::entities::{Grouped, RowKeys};
+use crate::extractor::{ExtractorHost, LookupContext};
+use crate::plan::{Call, Plan, Read, Source};
+
+/// What is asked: entities, the time of each, and request features.
+#[derive(Debug)]
+pub struct Frame {
+    /// A column for each entity field of the plan.
+    pub entity: Vec<ColumnBuffer>,
+    /// The as-of time of each row.
+    pub times: Vec<EventTime>,
+    /// Request features by name; nulls stand for "not given".
+    pub inputs: Vec<(String, ColumnBuffer)>,
+}
+
+/// Frames with fewer rows are not worth a second thread.
+const PARALLEL_FROM_ROWS: usize = 4096;
+
+/// The features of every row, in the plan's order.
+///
+/// # Errors
+/// InvalidData for a request feature that is missing, or what an extractor raised.
+pub fn evaluate(plan: &Plan, snapshot: &Snapshot, host: &dyn ExtractorHost, frame: &Frame) -> Result<Vec<ColumnBuffer>> {
+    let rows = frame.times.len();
+    let mut slots: Vec<ColumnBuffer> = plan.slots.iter().map(|(t, _)| ColumnBuffer::nulls(*t, rows)).collect();
+    for &(slot, field) in &plan.entity_slots {
+        for row in 0..rows {
+            slots[slot].set(row, frame.entity[field].get(row));
+        }
+    }
+    requests(plan, frame, &mut slots)?;
+    for read in &plan.reads {
+        run_read(read, snapshot, frame, &mut slots);
+        for &(_, slot) in &read.targets {
+            fill_default(plan, slot, &mut slots);
+        }
+    }
+    let context = LookupContext::new(snapshot.clone());
+    for call in &plan.calls {
+        run_call(call, host, frame, &context, &mut slots)?;
+        for &(slot, _) in &call.outputs {
+            fill_default(plan, slot, &mut slots);
+        }
+    }
+    Ok(plan.features.iter().map(|(_, slot)| slots[*slot].clone()).collect())
+}
+
+fn fill_default(plan: &Plan, slot: usize, slots: &mut [ColumnBuffer]) {
+    if let Some(default) = &plan.slots[slot].1 {
+        slots[slot].fill(default);
+    }
+}
+
+fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()> {
+    let known = || plan.requests.iter().map(|r| r.name.as_str());
+    if let Some((name, _)) = frame.inputs.iter().find(|(n, _)| known().all(|k| k != n)) {
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            match known().collect::<Vec<_>>().as_slice() {
+                [] => format!("featureset {} takes no inputs, got {name}", plan.name),
+                names => format!("featureset {} has no request feature {name}; it takes {}", plan.name, names.join(", ")),
+            },
+        ));
+    }
+    for request in &plan.requests {
+        if let Some((_, column)) = frame.inputs.iter().find(|(n, _)| *n == request.name) {
+            slots[request.slot] = column.clone();
+        }
+        match &request.default {
+            Some(default) => slots[request.slot].fill(default),
+            None => {
+                let missing = |row: &usize| slots[request.slot].is_null(*row);
+                if let Some(row) = (0..frame.times.len()).find(missing) {
+                    return Err(Error::invalid_data(format!(
+                        "featureset {}: the request feature {} has no default and is not given (row {row}); give it in inputs",
+                        plan.name, request.name
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [ColumnBuffer]) {
+    let rows = frame.times.len();
+    let parts: Vec<&ColumnBuffer> = read.key.iter().map(|&field| &frame.entity[field]).collect();
+    let keys = RowKeys::encode(&parts, rows);
+    let types = read.targets.iter().map(|(_, slot)| slots[*slot].data_type()).collect();
+    let work = Work { read, snapshot, keys: &keys, frame, types };
+    if rows == 1 {
+        for (target, part) in read.targets.iter().zip(work.group(&[0])) {
+            slots[target.1].scatter(part, &[0]);
+        }
+        return;
+    }
+    let grouped = Grouped::new(&keys, &frame.times);
+    let threads = match rows {
+        0..PARALLEL_FROM_ROWS => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let runs = grouped.split(threads);
+    let done: Vec<(Vec<u32>, Vec<ColumnBuffer>)> = if let [only] = runs.as_slice() {
+        vec![work.run(&grouped.order, only)]
+    } else {
+        #[expect(clippy::disallowed_methods, reason = "scoped threads that end with the read")]
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = runs.iter().map(|run| scope.spawn(|| work.run(&grouped.order, run))).collect();
+            handles
+                .into_iter()
+                .map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    };
+    for (order, columns) in done {
+        for (target, column) in read.targets.iter().zip(columns) {
+            slots[target.1].scatter(column, &order);
+        }
+    }
+}
+
+/// One read, shared by the threads that do parts of it.
+struct Work<'a> {
+    read: &'a Read,
+    snapshot: &'a Snapshot,
+    keys: &'a RowKeys,
+    frame: &'a Frame,
+    /// The features' types, which may be wider than the fields'.
+    types: Vec<DataType>,
+}
+
+impl Work<'_> {
+    /// The rows of some groups, and the targets' columns in that order.
+    fn run(&self, order: &[u32], groups: &[Range<usize>]) -> (Vec<u32>, Vec<ColumnBuffer>) {
+        let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Default::default() };
+        let rows = &order[first.start..last.end];
+        let mut columns = self.nulls(rows.len());
+        for group in groups {
+            let members = &order[group.clone()];
+            self.fill(members, group.start - first.start, &mut columns);
+        }
+        (rows.to_vec(), columns)
+    }
+
+    fn group(&self, rows: &[u32]) -> Vec<ColumnBuffer> {
+        let mut columns = self.nulls(rows.len());
+        self.fill(rows, 0, &mut columns);
+        columns
+    }
+
+    fn nulls(&self, rows: usize) -> Vec<ColumnBuffer> {
+        self.types.iter().map(|t| ColumnBuffer::nulls(*t, rows)).collect()
+    }
+
+    /// One entity's rows, in ascending time, into `columns` from `offset` on.
+    fn fill(&self, rows: &[u32], offset: usize, columns: &mut [ColumnBuffer]) {
+        let (node, snapshot) = (&self.read.node, self.snapshot);
+        let key = self.keys.get(rows[0] as usize);
+        let time = |row: u32| self.frame.times[row as usize];
+        for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
+            for (i, &row) in rows.iter().enumerate() {
+                match *source {
+                    Source::Key(part) => column.set(offset + i, self.frame.entity[self.read.key[part]].get(row as usize)),
+                    Source::Timestamp if !node.is_index() => column.set(offset + i, Value::Datetime(time(row).0)),
+                    _ => {}
+                }
+            }
+        }
+        if node.is_index() {
+            for (i, &row) in rows.iter().enumerate() {
+                let Some((at, values)) = snapshot.latest_row(node, key, time(row)) else { continue };
+                for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
+                    match *source {
+                        Source::Timestamp => column.set(offset + i, Value::Datetime(at.0)),
+                        Source::Value(index) => column.set(offset + i, values[index].clone()),
+                        Source::Key(_) => {}
+                    }
+                }
+            }
+            return;
+        }
+        let targets = self.read.targets.iter().enumerate();
+        let (places, wanted): (Vec<usize>, Vec<usize>) = targets
+            .filter_map(|(place, (source, _))| match source {
+                Source::Value(index) => Some((place, *index)),
+                _ => None,
+            })
+            .unzip();
+        if let [row] = rows {
+            for (value, &place) in snapshot.outputs(node, key, time(*row), &wanted).into_iter().zip(&places) {
+                columns[place].set(offset, value);
+            }
+            return;
+        }
+        let times: Vec<EventTime> = rows.iter().map(|&row| time(row)).collect();
+        snapshot.sweep(node, key, &times, &wanted, &mut |label, output, value| {
+            columns[places[output]].set(offset + label, value);
+        });
+    }
+}
+
+fn run_call(
+    call: &Call,
+    host: &dyn ExtractorHost,
+    frame: &Frame,
+    context: &LookupContext,
+    slots: &mut [ColumnBuffer],
+) -> Result<()> {
+    let inputs: Vec<&ColumnBuffer> = call.inputs.iter().map(|&slot| &slots[slot]).collect();
+    let outputs = host.call(call.handle, &frame.times, &inputs, context)?;
+    if outputs.len() != call.outputs.len() || outputs.iter().any(|o| o.len() != frame.times.len()) {
+        return Err(Error::internal(format!("{}: the extractor host gave columns of another shape", call.name)));
+    }
+    for ((slot, feature), values) in call.outputs.iter().zip(outputs) {
+        let declared = slots[*slot].data_type();
+        for (row, value) in values.into_iter().enumerate() {
+            let got = value.data_type();
+            match value.widen(declared) {
+                Some(value) => slots[*slot].set(row, value),
+                None => {
+                    let got = got.map_or("null", |t| t.name());
+                    return Err(Error::new(
+                        ErrorKind::Extractor,
+                        format!("{}: {feature} is declared {declared}, the extractor returned a {got}", call.name),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Extractors as queries see them: someone else runs the code.
+
+use std::fmt::Debug;
+
+use thyme_core::definition::{Dataset, Extractor};
+use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Result, Value};
+use thyme_engine::{LiveDataset, Snapshot};
+
+use crate::column::ColumnBuffer;
+
+/// Runs extractors. In the Python distribution this is CPython.
+pub trait ExtractorHost: Send + Sync + Debug {
+    /// Makes an extractor ready: loads its code and resolves every name it uses.
+    ///
+    /// # Errors
+    /// InvalidDefinition, naming what cannot be resolved.
+    fn load(&self, featureset: &str, extractor: &Extractor, datasets: &[Dataset]) -> Result<u64>;
+
+    /// Runs a loaded extractor over rows; the outputs' columns in declared order, unchecked.
+    ///
+    /// # Errors
+    /// Extractor, naming the extractor, what it raised, and where.
+    fn call(
+        &self,
+        handle: u64,
+        times: &[EventTime],
+        inputs: &[&ColumnBuffer],
+        context: &LookupContext,
+    ) -> Result<Vec<Vec<Value>>>;
+}
+
+/// A host without any language: featuresets with extractors cannot be committed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoExtractors;
+
+impl ExtractorHost for NoExtractors {
+    fn load(&self, featureset: &str, extractor: &Extractor, _: &[Dataset]) -> Result<u64> {
+        let detail = format!("{featureset}.{} is a Python extractor, and this process hosts no Python", extractor.name);
+        Err(Error::new(ErrorKind::Unsupported, detail))
+    }
+
+    fn call(&self, _: u64, _: &[EventTime], _: &[&ColumnBuffer], _: &LookupContext) -> Result<Vec<Vec<Value>>> {
+        Err(Error::internal("no extractor was ever loaded"))
+    }
+}
+
+/// What `Dataset.lookup` reads inside an extractor: the query's own snapshot.
+#[derive(Clone, Debug)]
+pub struct LookupContext {
+    snapshot: Snapshot,
+}
+
+impl LookupContext {
+    /// Lookups at `snapshot`.
+    pub fn new(snapshot: Snapshot) -> Self {
+        LookupContext { snapshot }
+    }
+
+    /// The row of `dataset` as of `time`: every field by name. An entity without events has the values of
+    /// an empty window; a raw dataset's has nulls.
+    ///
+    /// # Errors
+    /// NotFound for the dataset; InvalidData for a key that does not fit or a dataset without index.
+    pub fn lookup(&self, dataset: &str, time: EventTime, key: &[(String, Value)]) -> Result<Vec<(String, Value)>> {
+        let live = self.snapshot.catalog.dataset(dataset)?;
+        let values = key_values(live, key)?;
+        Ok(row(&self.snapshot, live, &values, time)?.0)
+    }
+}
+
+/// The key values of a dataset in its own order, from named ones.
+///
+/// # Errors
+/// InvalidData: a missing, unknown, null or wrongly typed key field.
+pub fn key_values(live: &LiveDataset, key: &[(String, Value)]) -> Result<Vec<Value>> {
+    let fields: Vec<_> = live.definition.fields.keys().collect();
+    let names = || fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
+    let name = &live.definition.name;
+    if let Some((unknown, _)) = key.iter().find(|(n, _)| fields.iter().all(|f| f.name != *n)) {
+        return Err(Error::invalid_data(format!("{name} has no key field {unknown}; its key is {}", names())));
+    }
+    let mut values = Vec::with_capacity(fields.len());
+    for field in &fields {
+        let given = key.iter().find(|(n, _)| *n == field.name).map(|(_, v)| v.clone());
+        let value = given.ok_or_else(|| {
+            Error::invalid_data(format!("the key of {name} is {}; {} is missing", names(), field.name))
+        })?;
+        let shown = value.to_string();
+        match value.widen(field.data_type) {
+            Some(value) if !value.is_null() => values.push(value),
+            _ => {
+                return Err(Error::invalid_data(format!(
+                    "{name}.{}: expected a key of type {}, got {shown}",
+                    field.name, field.data_type
+                )));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// Every field of a dataset's row for one entity, in the dataset's order, and whether it has any event.
+///
+/// # Errors
+/// InvalidData: a raw dataset without index.
+pub fn row(snapshot: &Snapshot, live: &LiveDataset, key: &[Value], time: EventTime) -> Result<(Vec<(String, Value)>, bool)> {
+    let node = live.readable()?;
+    let encoded = EntityKey::encode(key)?;
+    let (at, present, values): (Value, bool, Vec<(&str, Value)>) = if node.is_index() {
+        match snapshot.latest_row(node, &encoded.0, time) {
+            Some((at, values)) => {
+                let named = node.columns.iter().map(|f| f.name.as_str()).zip(values).collect();
+                (Value::Datetime(at.0), true, named)
+            }
+            None => (Value::Null, false, Vec::new()),
+        }
+    } else {
+        let wanted: Vec<usize> = (0..node.outputs.len()).collect();
+        let values = snapshot.outputs(node, &encoded.0, time, &wanted);
+        let named = node.outputs.iter().map(|o| o.name.as_str()).zip(values).collect();
+        (Value::Datetime(time.0), snapshot.has_events(node, &encoded.0, time), named)
+    };
+    let mut keys = key.iter();
+    let fields = live.definition.fields.fields.iter().map(|field| {
+        let value = match field.role {
+            thyme_core::schema::Role::Key => keys.next().cloned().unwrap_or_default(),
+            thyme_core::schema::Role::Timestamp => at.clone(),
+            thyme_core::schema::Role::Value => {
+                values.iter().find(|(n, _)| *n == field.name).map(|(_, v)| v.clone()).unwrap_or_default()
+            }
+        };
+        (field.name.clone(), value)
+    });
+    Ok((fields.collect(), present))
+}

@@ -1,0 +1,18 @@
+//! Queries: a featureset planned once a commit, evaluated for one entity or a million labels.
+//!
+//! [`plan`] turns a featureset into reads of timelines and extractor calls in order; [`evaluate`] runs
+//! it over a frame of entities and times at one snapshot; [`reader`] is what the doors call.
+
+pub mod column;
+mod entities;
+pub mod evaluate;
+pub mod extractor;
+mod offline;
+pub mod plan;
+pub mod reader;
+
+pub use column::ColumnBuffer;
+pub use evaluate::Frame;
+pub use extractor::{ExtractorHost, LookupContext, NoExtractors};
+pub use plan::Plan;
+pub use reader::{Answer, Reader};

@@ -1,0 +1,134 @@
+//! Training sets: a frame of labels with their own times.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Field as ArrowField, FieldRef, Schema as ArrowSchema, TimestampMicrosecondType};
+use thyme_core::error::nearest;
+use thyme_core::schema::Role;
+use thyme_core::{DataType, Error, EventTime, Field, Result};
+use thyme_engine::decode::columns::conform_column;
+use thyme_engine::{ReadAt, Snapshot};
+
+use crate::column::ColumnBuffer;
+use crate::evaluate::Frame;
+use crate::plan::Plan;
+use crate::reader::Reader;
+
+impl Reader {
+    /// The caller's columns in their order, then the features by bare name; a feature that is an entity
+    /// column appears once. Each row's features are as of its own time.
+    ///
+    /// # Errors
+    /// InvalidData: a missing, null or wrongly typed entity, time or input column, or a column with the name of
+    /// a feature that Thyme computes.
+    pub fn offline(
+        &self,
+        at: ReadAt,
+        featureset: &str,
+        labels: &RecordBatch,
+        entity_columns: &[String],
+        timestamp_column: &str,
+    ) -> Result<(RecordBatch, Snapshot)> {
+        let snapshot = self.engine().snapshot(at)?;
+        let plan = self.plan(&snapshot.catalog, featureset)?;
+        let columns = entity_columns_of(&plan, labels, entity_columns)?;
+        refuse_clashes(&plan, labels, &columns, timestamp_column)?;
+        let frame = frame(&plan, labels, &columns, timestamp_column)?;
+        let answer = self.evaluate(snapshot, &plan, &frame)?;
+        let mut fields: Vec<FieldRef> = labels.schema_ref().fields().iter().cloned().collect();
+        let mut arrays = labels.columns().to_vec();
+        for (name, column) in answer.names.iter().zip(&answer.columns) {
+            if labels.column_by_name(name).is_none() {
+                let array = column.to_arrow();
+                fields.push(Arc::new(ArrowField::new(name, array.data_type().clone(), true)));
+                arrays.push(array);
+            }
+        }
+        Ok((RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays)?, answer.snapshot))
+    }
+}
+
+/// The column of each entity field: named by the caller in order, or called like the field.
+fn entity_columns_of(plan: &Plan, labels: &RecordBatch, given: &[String]) -> Result<Vec<String>> {
+    let names: Vec<&str> = plan.entity.iter().map(|(n, _)| n.as_str()).collect();
+    if !given.is_empty() && given.len() != names.len() {
+        return Err(Error::invalid_data(format!(
+            "the entity of {} is ({}), got {} entity columns: {}",
+            plan.name,
+            names.join(", "),
+            given.len(),
+            given.join(", ")
+        )));
+    }
+    let by_name = given.iter().all(|g| names.contains(&g.as_str()));
+    let columns: Vec<String> = match given {
+        [] => names.iter().map(|n| (*n).to_owned()).collect(),
+        _ if by_name => names.iter().map(|n| (*n).to_owned()).collect(),
+        _ => given.to_vec(),
+    };
+    for column in &columns {
+        find(labels, column, "entity")?;
+    }
+    Ok(columns)
+}
+
+fn find<'l>(labels: &'l RecordBatch, name: &str, what: &str) -> Result<&'l arrow::array::ArrayRef> {
+    labels.column_by_name(name).ok_or_else(|| {
+        let schema = labels.schema_ref();
+        let known: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let near = nearest(name, known.iter().copied());
+        let hint = if near.is_empty() { known.join(", ") } else { format!("did you mean {}?", near.join(", ")) };
+        Error::invalid_data(format!("the labels have no {what} column \"{name}\" ({hint})"))
+    })
+}
+
+/// A feature that Thyme computes must not have the name of a column of the caller's: one would hide the other.
+fn refuse_clashes(plan: &Plan, labels: &RecordBatch, entity_columns: &[String], timestamp_column: &str) -> Result<()> {
+    let given = |slot: usize| plan.requests.iter().any(|r| r.slot == slot);
+    for (name, slot) in &plan.features {
+        let entity_field = plan.entity_slots.iter().find(|(s, _)| s == slot).map(|(_, field)| *field);
+        let own_column = entity_field.is_some_and(|field| entity_columns[field] == *name);
+        if labels.column_by_name(name).is_some() && !own_column && !given(*slot) {
+            let what = if name == timestamp_column { "the timestamp column" } else { "a column" };
+            return Err(Error::invalid_data(format!(
+                "the labels have {what} called \"{name}\", which is also a feature of {}; rename the column",
+                plan.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn frame(plan: &Plan, labels: &RecordBatch, entity_columns: &[String], timestamp_column: &str) -> Result<Frame> {
+    let time_field = field(timestamp_column, DataType::Datetime, false);
+    let times = convert(&time_field, find(labels, timestamp_column, "timestamp")?)?;
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let mut entity = Vec::new();
+    for ((_, data_type), column) in plan.entity.iter().zip(entity_columns) {
+        // A null entity is one that was never seen: its windows are empty.
+        let values = convert(&field(column, *data_type, true), find(labels, column, "entity")?)?;
+        entity.push(ColumnBuffer::from_arrow(*data_type, &values)?);
+    }
+    let mut inputs = Vec::new();
+    for request in &plan.requests {
+        if let Some(column) = labels.column_by_name(&request.name) {
+            let data_type = plan.data_type(request.slot);
+            let values = convert(&field(&request.name, data_type, true), column)?;
+            inputs.push((request.name.clone(), ColumnBuffer::from_arrow(data_type, &values)?));
+        }
+    }
+    debug_assert_eq!(times.null_count(), 0);
+    Ok(Frame { entity, times: times.values().iter().map(|t| EventTime(*t)).collect(), inputs })
+}
+
+fn field(name: &str, data_type: DataType, optional: bool) -> Field {
+    Field { name: name.to_owned(), data_type, optional, role: Role::Value }
+}
+
+fn convert(field: &Field, column: &arrow::array::ArrayRef) -> Result<arrow::array::ArrayRef> {
+    conform_column(field, column, 0).map_err(|faults| {
+        let detail = faults.first().map_or_else(String::new, thyme_engine::decode::with_row);
+        Error::invalid_data(format!("labels: {detail}")).with_faults(faults)
+    })
+}

@@ -1,0 +1,259 @@
+//! Plans: what a featureset reads and calls, in order, resolved once a commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use thyme_core::definition::entity::entity_fields;
+use thyme_core::definition::{Document, Extractor, Feature, FeatureRef, Featureset};
+use thyme_core::schema::Role;
+use thyme_core::{DataType, Error, Result, Value};
+use thyme_engine::{Catalog, Node};
+
+use crate::extractor::ExtractorHost;
+
+/// A field of a dataset's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The n-th key field.
+    Key(usize),
+    /// The event time.
+    Timestamp,
+    /// The n-th output of a pipeline or column of an index.
+    Value(usize),
+}
+
+/// A read of one dataset.
+#[derive(Debug)]
+pub struct Read {
+    /// Where.
+    pub node: Arc<Node>,
+    /// Its key: for each key field the index of the entity field.
+    pub key: Vec<usize>,
+    /// What is read, and the slot it goes to.
+    pub targets: Vec<(Source, usize)>,
+}
+
+/// A call of one extractor.
+#[derive(Debug)]
+pub struct Call {
+    /// `Featureset.extractor`, for errors.
+    pub name: String,
+    /// The host's handle.
+    pub handle: u64,
+    /// The slots of its inputs.
+    pub inputs: Vec<usize>,
+    /// The slots of its outputs, with their features' names.
+    pub outputs: Vec<(usize, String)>,
+}
+
+/// A value that the caller gives.
+#[derive(Debug)]
+pub struct Request {
+    /// The feature.
+    pub name: String,
+    /// Its slot.
+    pub slot: usize,
+    /// What it is if it is not given; `None`: it has to be.
+    pub default: Option<Value>,
+}
+
+/// A featureset ready to be evaluated.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// The entity key: names and types, in order.
+    pub entity: Vec<(String, DataType)>,
+    /// The features in declaration order: name and slot.
+    pub features: Vec<(String, usize)>,
+    /// The type and the default of each slot.
+    pub slots: Vec<(DataType, Option<Value>)>,
+    /// The slots that are entity fields.
+    pub entity_slots: Vec<(usize, usize)>,
+    /// What the caller gives.
+    pub requests: Vec<Request>,
+    /// Reads, one a dataset.
+    pub reads: Vec<Read>,
+    /// Calls, in an order that has inputs before their use.
+    pub calls: Vec<Call>,
+}
+
+struct Planner<'a> {
+    catalog: &'a Catalog,
+    host: &'a dyn ExtractorHost,
+    plan: Plan,
+    slot_of: HashMap<(String, String), usize>,
+    called: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Plans a committed featureset.
+    ///
+    /// # Errors
+    /// NotFound; or a definition that validation should have refused.
+    pub fn new(catalog: &Catalog, featureset: &str, host: &dyn ExtractorHost) -> Result<Plan> {
+        let definition = catalog.featureset(featureset)?;
+        let plan = Plan {
+            name: definition.name.clone(),
+            entity: entity_of(&catalog.document, definition)?,
+            features: Vec::new(),
+            slots: Vec::new(),
+            entity_slots: Vec::new(),
+            requests: Vec::new(),
+            reads: Vec::new(),
+            calls: Vec::new(),
+        };
+        let mut planner = Planner { catalog, host, plan, slot_of: HashMap::new(), called: Vec::new() };
+        for feature in &definition.features {
+            let slot = planner.feature(definition, &feature.name, 0)?;
+            planner.plan.features.push((feature.name.clone(), slot));
+        }
+        Ok(planner.plan)
+    }
+
+    /// The type of a feature.
+    pub fn data_type(&self, slot: usize) -> DataType {
+        self.slots[slot].0
+    }
+}
+
+/// The entity of a featureset, with those of the featuresets whose features it takes.
+///
+/// # Errors
+/// A field that is a key under two types.
+pub fn entity_of(document: &Document, featureset: &Featureset) -> Result<Vec<(String, DataType)>> {
+    let dataset = |name: &str| document.datasets.iter().find(|d| d.name == name);
+    let mut entity: Vec<(String, DataType)> = Vec::new();
+    let mut todo = vec![featureset];
+    let mut seen: Vec<&str> = Vec::new();
+    while let Some(next) = todo.pop() {
+        if seen.contains(&next.name.as_str()) {
+            continue;
+        }
+        seen.push(&next.name);
+        let own = entity_fields(next, &dataset)?;
+        let renamed = !entity.is_empty() && is_same_entity(&entity, &own);
+        for (name, data_type) in own.into_iter().filter(|_| !renamed) {
+            match entity.iter().find(|(n, _)| *n == name) {
+                None => entity.push((name, data_type)),
+                Some((_, known)) if *known == data_type => {}
+                Some((_, known)) => {
+                    return Err(Error::invalid_definition(format!(
+                        "featureset {}: the entity field {name} is {known} in one dataset and {data_type} in another",
+                        featureset.name
+                    )));
+                }
+            }
+        }
+        let others = next.extractors.iter().flat_map(|e| &e.inputs).filter_map(|i| i.featureset.as_deref());
+        todo.extend(others.filter_map(|name| document.featuresets.iter().find(|f| f.name == name)));
+    }
+    Ok(entity)
+}
+
+/// Whether another featureset's entity is this one under other names: the same types in the same order.
+fn is_same_entity(entity: &[(String, DataType)], other: &[(String, DataType)]) -> bool {
+    entity.len() == other.len() && entity.iter().zip(other).all(|((_, a), (_, b))| a == b)
+}
+
+impl<'a> Planner<'a> {
+    /// Where an entity field of `featureset` stands in the entity that is asked for.
+    fn entity_index(&self, featureset: &Featureset, name: &str) -> Result<usize> {
+        if let Some(index) = self.plan.entity.iter().position(|(n, _)| n == name) {
+            return Ok(index);
+        }
+        let dataset = |name: &str| self.catalog.document.datasets.iter().find(|d| d.name == name);
+        let own = entity_fields(featureset, &dataset)?;
+        own.iter()
+            .position(|(n, _)| n == name)
+            .filter(|_| is_same_entity(&self.plan.entity, &own))
+            .ok_or_else(|| Error::internal(format!("{name} of {} is not part of the entity of {}", featureset.name, self.plan.name)))
+    }
+
+    /// The slot of a feature; plans whatever it takes to fill it.
+    fn feature(&mut self, featureset: &'a Featureset, name: &str, depth: usize) -> Result<usize> {
+        // An extractor may still ask for a feature by a name it had before.
+        let name = featureset.feature(name).map_or(name, |f| f.name.as_str());
+        let key = (featureset.name.clone(), name.to_owned());
+        if let Some(slot) = self.slot_of.get(&key) {
+            return Ok(*slot);
+        }
+        let at = || format!("{}.{name}", featureset.name);
+        if depth > 200 {
+            return Err(Error::invalid_definition(format!("{}: extractors are nested more than 200 deep, or in a circle", at())));
+        }
+        let feature = featureset.feature(name).ok_or_else(|| {
+            Error::not_found("feature", name, featureset.features.iter().map(|f| f.name.as_str()))
+        })?;
+        let slot = self.slot(feature)?;
+        self.slot_of.insert(key, slot);
+        if feature.request {
+            let default = self.plan.slots[slot].1.clone();
+            self.plan.requests.push(Request { name: name.to_owned(), slot, default });
+        } else if let Some(reference) = &feature.reference {
+            self.read(featureset, &reference.dataset, &reference.field, slot)?;
+        } else if let Some(extractor) = featureset.giver(name) {
+            self.call(featureset, extractor, depth)?;
+        } else {
+            let index = self.entity_index(featureset, name)?;
+            self.plan.entity_slots.push((slot, index));
+        }
+        Ok(slot)
+    }
+
+    fn slot(&mut self, feature: &Feature) -> Result<usize> {
+        let default = feature.default.as_ref().map(|d| d.value(feature.data_type)).transpose()?;
+        self.plan.slots.push((feature.data_type, default.filter(|d| !d.is_null())));
+        Ok(self.plan.slots.len() - 1)
+    }
+
+    fn read(&mut self, featureset: &Featureset, dataset: &str, field: &str, slot: usize) -> Result<()> {
+        let live = self.catalog.dataset(dataset)?;
+        let node = live.readable()?;
+        let fields = &live.definition.fields;
+        let found = fields
+            .field(field)
+            .ok_or_else(|| Error::not_found("field", field, fields.fields.iter().map(|f| f.name.as_str())))?;
+        let found_at = |index: Option<usize>| index.ok_or_else(|| Error::internal(format!("{dataset}.{field} is not in its node")));
+        let source = match found.role {
+            Role::Timestamp => Source::Timestamp,
+            Role::Key => Source::Key(found_at(node.keys.iter().position(|f| f.name == field))?),
+            Role::Value if node.is_index() => Source::Value(found_at(node.columns.iter().position(|f| f.name == field))?),
+            Role::Value => Source::Value(found_at(node.outputs.iter().position(|o| o.name == field))?),
+        };
+        let mut key = Vec::new();
+        for part in &node.keys {
+            key.push(self.entity_index(featureset, &part.name)?);
+        }
+        if let Some(read) = self.plan.reads.iter_mut().find(|r| r.node.id == node.id && r.key == key) {
+            read.targets.push((source, slot));
+            return Ok(());
+        }
+        self.plan.reads.push(Read { node: node.clone(), key, targets: vec![(source, slot)] });
+        Ok(())
+    }
+
+    fn call(&mut self, featureset: &'a Featureset, extractor: &Extractor, depth: usize) -> Result<()> {
+        let id = (featureset.name.clone(), extractor.name.clone());
+        if self.called.contains(&id) {
+            return Ok(());
+        }
+        self.called.push(id);
+        let mut inputs = Vec::new();
+        for FeatureRef { featureset: other, feature } in &extractor.inputs {
+            let of = match other {
+                None => featureset,
+                Some(name) => self.catalog.featureset(name)?,
+            };
+            inputs.push(self.feature(of, feature, depth + 1)?);
+        }
+        let mut outputs = Vec::new();
+        for output in &extractor.outputs {
+            outputs.push((self.feature(featureset, output, depth + 1)?, output.clone()));
+        }
+        let handle = self.host.load(&featureset.name, extractor, &self.catalog.document.datasets)?;
+        let name = format!("{}.{}", featureset.name, extractor.name);
+        self.plan.calls.push(Call { name, handle, inputs, outputs });
+        Ok(())
+    }
+}

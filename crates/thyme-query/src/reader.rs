@@ -1,0 +1,194 @@
+//! What the doors call: online and batch reads, lookups, scans, training sets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
+use parking_lot::RwLock;
+use thyme_core::definition::Document;
+use thyme_core::{EntityKey, Error, Result, Value};
+use thyme_engine::{Catalog, Engine, LiveDataset, ReadAt, Snapshot};
+
+use crate::column::ColumnBuffer;
+use crate::evaluate::{Frame, evaluate};
+use crate::extractor::{self, ExtractorHost};
+use crate::plan::Plan;
+
+/// Reads of one engine.
+#[derive(Debug)]
+pub struct Reader {
+    engine: Arc<Engine>,
+    host: Arc<dyn ExtractorHost>,
+    plans: RwLock<Plans>,
+}
+
+#[derive(Debug, Default)]
+struct Plans {
+    commit: String,
+    by_name: HashMap<String, Arc<Plan>>,
+}
+
+/// Features of some entities at one `(T, S, C)`.
+#[derive(Debug)]
+pub struct Answer {
+    /// Feature names, in declaration order.
+    pub names: Vec<String>,
+    /// A column a feature, rows as asked.
+    pub columns: Vec<ColumnBuffer>,
+    /// What it was read at.
+    pub snapshot: Snapshot,
+}
+
+impl Reader {
+    /// Reads `engine`, with extractors run by `host`.
+    pub fn new(engine: Arc<Engine>, host: Arc<dyn ExtractorHost>) -> Self {
+        Reader { engine, host, plans: RwLock::default() }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The plan of a featureset under `catalog`.
+    ///
+    /// # Errors
+    /// NotFound with the near names.
+    pub fn plan(&self, catalog: &Catalog, featureset: &str) -> Result<Arc<Plan>> {
+        {
+            let plans = self.plans.read();
+            if plans.commit == catalog.commit
+                && let Some(plan) = plans.by_name.get(featureset)
+            {
+                return Ok(plan.clone());
+            }
+        }
+        let plan = Arc::new(Plan::new(catalog, featureset, &*self.host)?);
+        let mut plans = self.plans.write();
+        if plans.commit != catalog.commit {
+            *plans = Plans { commit: catalog.commit.clone(), by_name: HashMap::new() };
+        }
+        plans.by_name.insert(featureset.to_owned(), plan.clone());
+        Ok(plan)
+    }
+
+    /// Loads every extractor of a document that is about to be committed.
+    ///
+    /// # Errors
+    /// InvalidDefinition, naming what cannot be resolved.
+    pub fn check_extractors(&self, document: &Document) -> Result<()> {
+        let mut faults = Vec::new();
+        for featureset in &document.featuresets {
+            for extractor in &featureset.extractors {
+                if let Err(error) = self.host.load(&featureset.name, extractor, &document.datasets) {
+                    faults.push(thyme_core::error::Fault {
+                        subject: format!("{}.{}", featureset.name, extractor.name),
+                        message: error.detail().to_owned(),
+                        file: Some(extractor.at.file.clone()),
+                        line: Some(extractor.at.line),
+                        ..Default::default()
+                    });
+                }
+            }
+        }
+        match faults.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::invalid_definition(first.message.clone()).with_faults(faults)),
+        }
+    }
+
+    /// The features of some entities, all at one time. `entities` are rows of the entity's fields in the
+    /// plan's order; `inputs` are request features, a column each.
+    ///
+    /// # Errors
+    /// As [`evaluate`]; Unavailable for a position that is not applied in time.
+    pub fn query(
+        &self,
+        snapshot: Snapshot,
+        plan: &Plan,
+        entities: &[Vec<Value>],
+        inputs: Vec<(String, ColumnBuffer)>,
+    ) -> Result<Answer> {
+        let rows = entities.len();
+        let mut entity: Vec<ColumnBuffer> = plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
+        for (row, values) in entities.iter().enumerate() {
+            for (column, value) in entity.iter_mut().zip(values) {
+                column.set(row, value.clone());
+            }
+        }
+        let frame = Frame { entity, times: vec![snapshot.time; rows], inputs };
+        self.evaluate(snapshot, plan, &frame)
+    }
+
+    /// The features of a frame.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn evaluate(&self, snapshot: Snapshot, plan: &Plan, frame: &Frame) -> Result<Answer> {
+        let columns = evaluate(plan, &snapshot, &*self.host, frame)?;
+        let names = plan.features.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Answer { names, columns, snapshot })
+    }
+
+    /// The row of a dataset for one entity, every field in the dataset's order, and whether it has any event.
+    ///
+    /// # Errors
+    /// InvalidData: a key that does not fit, a dataset without index.
+    pub fn lookup(&self, snapshot: &Snapshot, dataset: &LiveDataset, key: &[Value]) -> Result<(Vec<(String, Value)>, bool)> {
+        extractor::row(snapshot, dataset, key, snapshot.time)
+    }
+
+    /// Every entity of a dataset that has an event, with its row: key fields first, then the others.
+    ///
+    /// # Errors
+    /// InvalidData: a raw dataset without index.
+    pub fn scan(&self, at: ReadAt, dataset: &str) -> Result<(RecordBatch, Snapshot)> {
+        let snapshot = self.engine.snapshot(at)?;
+        let live = snapshot.catalog.dataset(dataset)?.clone();
+        let node = live.readable()?;
+        let keys = snapshot.entities(node, snapshot.time);
+        let fields = shown_fields(&live);
+        let mut columns: Vec<ColumnBuffer> =
+            fields.iter().map(|f| ColumnBuffer::nulls(f.data_type, keys.len())).collect();
+        for (row, key) in keys.iter().enumerate() {
+            let (values, _) = self.lookup(&snapshot, &live, &EntityKey::decode(key)?)?;
+            for (field, column) in fields.iter().zip(&mut columns) {
+                if let Some((_, value)) = values.iter().find(|(name, _)| *name == field.name) {
+                    column.set(row, value.clone());
+                }
+            }
+        }
+        let names = fields.iter().map(|f| f.name.as_str());
+        Ok((to_batch(names.zip(columns.iter().map(ColumnBuffer::to_arrow)))?, snapshot))
+    }
+}
+
+/// The fields a scan shows: the keys, then the rest; a derived dataset's event time is the read's own.
+fn shown_fields(live: &LiveDataset) -> Vec<thyme_core::Field> {
+    use thyme_core::schema::Role;
+    let fields = &live.definition.fields.fields;
+    let keys = fields.iter().filter(|f| f.role == Role::Key);
+    let rest = fields.iter().filter(|f| f.role == Role::Value || (f.role == Role::Timestamp && !live.is_derived()));
+    keys.chain(rest).cloned().collect()
+}
+
+/// A batch of named, nullable columns.
+pub(crate) fn to_batch<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    for (name, array) in columns {
+        fields.push(ArrowField::new(name, array.data_type().clone(), true));
+        arrays.push(array);
+    }
+    Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays)?)
+}
+
+impl Answer {
+    /// As a batch, a column a feature.
+    ///
+    /// # Errors
+    /// Internal ones only.
+    pub fn to_batch(&self) -> Result<RecordBatch> {
+        to_batch(self.names.iter().map(String::as_str).zip(self.columns.iter().map(ColumnBuffer::to_arrow)))
+    }
+}

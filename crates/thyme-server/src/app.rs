@@ -1,0 +1,139 @@
+//! The application behind the doors: an engine, its readers and its sources.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use thyme_core::{Env, Error, Result, SystemEnv};
+use thyme_engine::{Clock, Engine, Options};
+use thyme_query::{ExtractorHost, Reader};
+use thyme_sources::Sources;
+
+use crate::request::{Reply, Request};
+use crate::routes;
+
+/// How an application is opened.
+#[derive(Clone, Debug)]
+pub struct AppOptions {
+    /// The data directory; `None` keeps everything in memory.
+    pub path: Option<PathBuf>,
+    /// What "now" is.
+    pub clock: Clock,
+    /// How many shards; 0 means one a core.
+    pub shards: usize,
+    /// "Now" fixed to this, for tests.
+    pub now_us: Option<i64>,
+    /// Whether committed sources are run.
+    pub run_sources: bool,
+}
+
+impl Default for AppOptions {
+    fn default() -> Self {
+        AppOptions { path: None, clock: Clock::Wall, shards: 0, now_us: None, run_sources: true }
+    }
+}
+
+/// What is ready once the engine is open.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub reader: Reader,
+    pub sources: Option<Sources>,
+}
+
+impl Ready {
+    pub fn engine(&self) -> &Arc<Engine> {
+        self.reader.engine()
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Opening,
+    Ready(Arc<Ready>),
+    Failed(Error),
+    Closed,
+}
+
+/// A whole Thyme in this process.
+#[derive(Debug)]
+pub struct App {
+    phase: RwLock<Phase>,
+    pub(crate) env: Arc<dyn Env>,
+}
+
+impl App {
+    /// An application that is not open yet: it answers 503 until [`App::open`] is through.
+    pub fn opening() -> App {
+        App { phase: RwLock::new(Phase::Opening), env: Arc::new(SystemEnv) }
+    }
+
+    /// Opens the engine and starts the sources.
+    ///
+    /// # Errors
+    /// As [`Engine::open`]; the application then answers with that error.
+    pub fn open(&self, options: AppOptions, host: Arc<dyn ExtractorHost>) -> Result<()> {
+        let opened = Self::ready(options, host, self.env.clone());
+        let mut phase = self.phase.write();
+        match opened {
+            Ok(ready) => {
+                *phase = Phase::Ready(Arc::new(ready));
+                Ok(())
+            }
+            Err(error) => {
+                *phase = Phase::Failed(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, env: Arc<dyn Env>) -> Result<Ready> {
+        let engine = Engine::open(Options { path: options.path, shards: options.shards, clock: options.clock, env })?;
+        engine.set_now(options.now_us);
+        let engine = Arc::new(engine);
+        let reader = Reader::new(engine.clone(), host);
+        let sources = options.run_sources.then(|| Sources::new(engine));
+        if let Some(sources) = &sources {
+            sources.refresh();
+        }
+        Ok(Ready { reader, sources })
+    }
+
+    /// What answers requests, once it is open.
+    ///
+    /// # Errors
+    /// Unavailable while opening or closed; what opening failed with.
+    pub(crate) fn ready_now(&self) -> Result<Arc<Ready>> {
+        match &*self.phase.read() {
+            Phase::Ready(ready) => Ok(ready.clone()),
+            Phase::Opening => Err(Error::unavailable("recovering: the state is being restored; retry in a moment")),
+            Phase::Failed(error) => Err(error.clone()),
+            Phase::Closed => Err(Error::unavailable("the server is stopping")),
+        }
+    }
+
+    /// Answers a request in the calling thread.
+    pub fn request(&self, request: &Request) -> Reply {
+        routes::dispatch(self, request)
+    }
+
+    /// Fixes "now" for online reads, or frees it.
+    ///
+    /// # Errors
+    /// Unavailable when it is not open.
+    pub fn set_now(&self, now_us: Option<i64>) -> Result<()> {
+        self.ready_now()?.engine().set_now(now_us);
+        Ok(())
+    }
+
+    /// Stops the sources, finishes what was submitted, makes a checkpoint, and closes. Waits for requests
+    /// that still run.
+    pub fn close(&self) {
+        let before = std::mem::replace(&mut *self.phase.write(), Phase::Closed);
+        if let Phase::Ready(ready) = before {
+            if let Some(sources) = &ready.sources {
+                sources.stop();
+            }
+            ready.engine().close();
+        }
+    }
+}

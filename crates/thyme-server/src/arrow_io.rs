@@ -1,0 +1,75 @@
+//! Arrow IPC streams and Parquet bodies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value as Json;
+use thyme_core::{Error, Result};
+
+/// The batches of an IPC stream.
+///
+/// # Errors
+/// InvalidData for bytes that are not one.
+pub(crate) fn read_stream(body: &[u8]) -> Result<Vec<RecordBatch>> {
+    let malformed = |e: arrow::error::ArrowError| {
+        Error::invalid_data(format!("the body is not an Arrow IPC stream ({e}); send one with Content-Type application/vnd.apache.arrow.stream"))
+    };
+    let reader = StreamReader::try_new(body, None).map_err(malformed)?;
+    let schema = reader.schema();
+    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema));
+    }
+    Ok(batches)
+}
+
+/// The batches of a Parquet file.
+///
+/// # Errors
+/// InvalidData for bytes that are not one.
+pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
+    let malformed = |e: &dyn std::fmt::Display| Error::invalid_data(format!("the body is not a Parquet file ({e})"));
+    let builder = ParquetRecordBatchReaderBuilder::try_new(body).map_err(|e| malformed(&e))?;
+    let schema = builder.schema().clone();
+    let reader = builder.with_batch_size(64 * 1024).build().map_err(|e| malformed(&e))?;
+    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| malformed(&e))?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema));
+    }
+    Ok(batches)
+}
+
+/// One batch of several with one schema.
+///
+/// # Errors
+/// InvalidData if they cannot be joined.
+pub(crate) fn join(batches: &[RecordBatch]) -> Result<RecordBatch> {
+    match batches {
+        [only] => Ok(only.clone()),
+        [first, ..] => concat_batches(&first.schema(), batches).map_err(|e| Error::invalid_data(format!("the batches do not fit together: {e}"))),
+        [] => Err(Error::invalid_data("the body has no rows and no columns")),
+    }
+}
+
+/// A batch as an IPC stream whose schema carries `metadata` as JSON texts.
+///
+/// # Errors
+/// Internal ones only.
+pub(crate) fn write_stream(batch: &RecordBatch, metadata: &[(&str, Json)]) -> Result<Vec<u8>> {
+    let own = batch.schema_ref().metadata().iter();
+    let mut all: HashMap<String, String> = own.map(|(name, text)| (name.to_string(), text.to_string())).collect();
+    all.extend(metadata.iter().map(|(name, json)| ((*name).to_owned(), json.to_string())));
+    let schema = Arc::new(batch.schema_ref().as_ref().clone().with_metadata(all));
+    let batch = batch.clone().with_schema(schema.clone())?;
+    let mut out = Vec::with_capacity(batch.get_array_memory_size() + 1024);
+    let mut writer = StreamWriter::try_new(&mut out, &schema)?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    drop(writer);
+    Ok(out)
+}

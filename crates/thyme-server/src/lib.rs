@@ -1,0 +1,18 @@
+//! The doors of Thyme: the HTTP API, and the same API in process.
+//!
+//! Every request, from a socket or from [`App::request`], goes through [`routes`]; what is behind them
+//! is `thyme-query` for reads and `thyme-engine` for writes. No feature value is computed here.
+
+mod app;
+mod arrow_io;
+mod http;
+mod json;
+mod reads;
+mod request;
+pub mod routes;
+mod state;
+mod writes;
+
+pub use app::{App, AppOptions};
+pub use http::{ServeOptions, serve};
+pub use request::{Reply, Request};

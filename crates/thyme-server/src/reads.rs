@@ -1,0 +1,394 @@
+//! The reading endpoints.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
+use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
+use thyme_engine::{ReadAt, Snapshot};
+use thyme_query::{Answer, ColumnBuffer, Frame, Plan};
+
+use crate::app::Ready;
+use crate::arrow_io;
+use crate::json;
+use crate::request::{ARROW_STREAM, PARQUET, Reply, Request};
+
+/// The most rows of a JSON or batch request; Arrow bodies are bounded by their bytes.
+const ROWS_MAX: usize = 1_000_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeaturesBody {
+    featureset: String,
+    entity_id: Json,
+    #[serde(default)]
+    inputs: Option<Map<String, Json>>,
+    timestamp: Option<Json>,
+    min_position: Option<String>,
+    position: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchBody {
+    featureset: String,
+    entity_ids: Vec<Json>,
+    #[serde(default)]
+    inputs: Json,
+    timestamp: Option<Json>,
+    min_position: Option<String>,
+    position: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfflineBody {
+    featureset: String,
+    queries: Vec<OfflineQuery>,
+    #[serde(default)]
+    as_served: bool,
+    min_position: Option<String>,
+    position: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfflineQuery {
+    entity_id: Json,
+    timestamp: Json,
+    #[serde(default)]
+    inputs: Map<String, Json>,
+}
+
+/// A request body as JSON of a known shape.
+///
+/// # Errors
+/// InvalidData with what serde says.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T> {
+    serde_json::from_slice(&request.body)
+        .map_err(|e| Error::invalid_data(format!("{}: the body is not what is expected: {e}", request.path)))
+}
+
+fn read_at(timestamp: Option<EventTime>, min_position: Option<&str>, position: Option<&str>) -> Result<ReadAt> {
+    Ok(ReadAt {
+        time: timestamp,
+        position: position.map(str::parse::<Position>).transpose()?,
+        min_position: min_position.map(str::parse::<Position>).transpose()?,
+    })
+}
+
+fn query_read_at(request: &Request) -> Result<ReadAt> {
+    let text = request.param("timestamp").or_else(|| request.param("ts")).filter(|t| !t.is_empty());
+    let time = text.map(|t| json::text_time("timestamp", t)).transpose()?;
+    read_at(time, request.param("min_position"), request.param("position"))
+}
+
+/// Whether a `/features` request needs neither Python nor a wait.
+pub(crate) fn is_quick(ready: &Ready, request: &Request) -> bool {
+    let (_, applied) = ready.engine().records();
+    let waits = |text: &str| text.parse::<Position>().is_ok_and(|p| p.record() > applied);
+    let catalog = ready.engine().catalog();
+    let plain = |name: &str| ready.reader.plan(&catalog, name).is_ok_and(|plan| plan.calls.is_empty());
+    if request.method == "GET" {
+        let waiting = ["min_position", "position"].iter().any(|p| request.param(p).is_some_and(waits));
+        return !waiting && request.param("featureset").is_none_or(plain);
+    }
+    // The body is parsed again by the handler; a typical one is a few hundred bytes.
+    parse::<FeaturesBody>(request).is_ok_and(|body| {
+        let waiting = [&body.min_position, &body.position].iter().any(|p| p.as_deref().is_some_and(waits));
+        !waiting && plain(&body.featureset)
+    })
+}
+
+/// `GET /features`: a featureset of an entity, or with `entity_type` a dataset's row.
+pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
+    let at = query_read_at(request)?;
+    let Some(featureset) = request.param("featureset") else {
+        return match request.param("entity_type") {
+            Some(dataset) => lookup(ready, request, dataset, at),
+            None => Err(Error::invalid_data("give featureset=NAME, or entity_type=DATASET to look a dataset's row up")),
+        };
+    };
+    let snapshot = ready.engine().snapshot(at)?;
+    let plan = ready.reader.plan(&snapshot.catalog, featureset)?;
+    let entity = entity_param(request, &plan.entity)?;
+    answer_one(ready, snapshot, &plan, entity, Vec::new())
+}
+
+/// The entity of a GET: `entity_id=`, or each key field by its own name.
+fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<Value>> {
+    if let Some(text) = request.param("entity_id") {
+        return json::text_entity(fields, text);
+    }
+    let named: Vec<(&str, &str)> =
+        fields.iter().filter_map(|(name, _)| request.param(name).map(|text| (name.as_str(), text))).collect();
+    if named.is_empty() {
+        let names = fields.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Error::invalid_data(format!("entity_id is missing: give entity_id=, or the key by name ({names})")));
+    }
+    json::named_entity(fields, &named)
+}
+
+/// `POST /features`.
+pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
+    let body: FeaturesBody = parse(request)?;
+    let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
+    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref())?;
+    let snapshot = ready.engine().snapshot(at)?;
+    let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
+    let entity = json::entity(&plan.entity, &body.entity_id)?;
+    let given = body.inputs.unwrap_or_default();
+    let inputs = input_columns(&plan, 1, |_| &given)?;
+    answer_one(ready, snapshot, &plan, entity, inputs)
+}
+
+fn answer_one(
+    ready: &Ready,
+    snapshot: Snapshot,
+    plan: &Plan,
+    entity: Vec<Value>,
+    inputs: Vec<(String, ColumnBuffer)>,
+) -> Result<Reply> {
+    let id = json::entity_json(&plan.entity, &entity);
+    let answer = ready.reader.query(snapshot, plan, &[entity], inputs)?;
+    let (features, non_finite) = features_json(&answer, 0);
+    let body = one(&plan.name, id, features.into(), non_finite, &answer.snapshot);
+    Ok(Reply::json(200, &body))
+}
+
+fn one(entity_type: &str, id: Json, features: Json, non_finite: Map<String, Json>, snapshot: &Snapshot) -> Json {
+    let mut body = json!({
+        "entity_type": entity_type,
+        "entity_id": id,
+        "features": features,
+        "mode": mode(snapshot),
+        "as_of": json::as_of(snapshot),
+    });
+    if !non_finite.is_empty() {
+        body["non_finite"] = non_finite.into();
+    }
+    body
+}
+
+fn mode(snapshot: &Snapshot) -> &'static str {
+    if snapshot.online { "online" } else { "point_in_time" }
+}
+
+fn features_json(answer: &Answer, row: usize) -> (Map<String, Json>, Map<String, Json>) {
+    let mut non_finite = Map::new();
+    let features = answer
+        .names
+        .iter()
+        .zip(&answer.columns)
+        .map(|(name, column)| (name.clone(), json::to_json(name, &column.get(row), &mut non_finite)))
+        .collect();
+    (features, non_finite)
+}
+
+/// The request features of each row as columns.
+fn input_columns<'a>(
+    plan: &Plan,
+    rows: usize,
+    given: impl Fn(usize) -> &'a Map<String, Json>,
+) -> Result<Vec<(String, ColumnBuffer)>> {
+    let mut columns: Vec<(String, ColumnBuffer)> = Vec::new();
+    for row in 0..rows {
+        for (name, json) in given(row) {
+            let index = match columns.iter().position(|(n, _)| n == name) {
+                Some(index) => index,
+                None => {
+                    let request = plan.requests.iter().find(|r| r.name == *name);
+                    // An unknown name is refused where the plan is run, with the names it takes.
+                    let data_type = request.map_or(DataType::Int, |r| plan.data_type(r.slot));
+                    columns.push((name.clone(), ColumnBuffer::nulls(data_type, rows)));
+                    columns.len() - 1
+                }
+            };
+            if plan.requests.iter().any(|r| r.name == *name) {
+                let column = &mut columns[index].1;
+                let value = json::value(&format!("inputs.{name}"), column.data_type(), json)?;
+                column.set(row, value);
+            }
+        }
+    }
+    Ok(columns)
+}
+
+fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result<Reply> {
+    let snapshot = ready.engine().snapshot(at)?;
+    let live = snapshot.catalog.dataset(dataset)?.clone();
+    let keys: Vec<(String, DataType)> =
+        live.definition.fields.keys().map(|f| (f.name.clone(), f.data_type)).collect();
+    let key = entity_param(request, &keys)?;
+    let (row, present) = ready.reader.lookup(&snapshot, &live, &key)?;
+    let mut non_finite = Map::new();
+    let is_output = |name: &str| live.definition.fields.field(name).is_some_and(|f| f.role == thyme_core::schema::Role::Value);
+    // A derived dataset's row is its outputs; a raw one's is the event itself.
+    let shown = row.iter().filter(|(name, _)| !live.is_derived() || is_output(name));
+    let features: Map<String, Json> =
+        shown.map(|(name, value)| (name.clone(), json::to_json(name, value, &mut non_finite))).collect();
+    let features = match present || request.param("missing") == Some("values") {
+        true => Json::Object(features),
+        false => Json::Null,
+    };
+    let body = one(dataset, json::entity_json(&keys, &key), features, non_finite, &snapshot);
+    Ok(Reply::json(200, &body))
+}
+
+/// `POST /features/batch`.
+pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
+    let body: BatchBody = parse(request)?;
+    let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
+    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref())?;
+    let snapshot = ready.engine().snapshot(at)?;
+    let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
+    let rows = checked_rows(body.entity_ids.len())?;
+    let entities = body
+        .entity_ids
+        .iter()
+        .map(|id| json::entity(&plan.entity, id))
+        .collect::<Result<Vec<_>>>()?;
+    let per_row = rows_of_inputs(&body.inputs, rows)?;
+    let inputs = input_columns(&plan, rows, |row| per_row[if per_row.len() == 1 { 0 } else { row }])?;
+    let answer = ready.reader.query(snapshot, &plan, &entities, inputs)?;
+    if request.accepts_arrow() {
+        return batch_arrow(&plan, &entities, &answer);
+    }
+    let mut bad = Vec::new();
+    let values: Vec<Json> = (0..rows)
+        .map(|row| {
+            let (features, non_finite) = features_json(&answer, row);
+            bad.push(non_finite);
+            features.into_iter().map(|(_, v)| v).collect::<Vec<_>>().into()
+        })
+        .collect();
+    let mut out = json!({"features": answer.names, "values": values, "mode": mode(&answer.snapshot), "as_of": json::as_of(&answer.snapshot)});
+    if bad.iter().any(|b| !b.is_empty()) {
+        out["non_finite"] = bad.into_iter().map(Json::Object).collect();
+    }
+    Ok(Reply::json(200, &out))
+}
+
+fn checked_rows(rows: usize) -> Result<usize> {
+    if rows > ROWS_MAX {
+        let detail = format!("{rows} rows in one JSON request, at most {ROWS_MAX}; send an Arrow IPC stream to /features/offline");
+        return Err(Error::new(thyme_core::ErrorKind::TooLarge, detail));
+    }
+    Ok(rows)
+}
+
+/// One object for all rows, or one a row.
+fn rows_of_inputs(inputs: &Json, rows: usize) -> Result<Vec<&Map<String, Json>>> {
+    static NONE: std::sync::LazyLock<Map<String, Json>> = std::sync::LazyLock::new(Map::new);
+    match inputs {
+        Json::Null => Ok(vec![&NONE]),
+        Json::Object(all) => Ok(vec![all]),
+        Json::Array(each) if each.len() == rows => each
+            .iter()
+            .enumerate()
+            .map(|(row, json)| {
+                json.as_object().ok_or_else(|| {
+                    Error::invalid_data(format!("inputs[{row}]: expected an object, got {}", json::shown(json)))
+                })
+            })
+            .collect(),
+        Json::Array(each) => {
+            Err(Error::invalid_data(format!("inputs: expected one object a row ({rows}), got {}", each.len())))
+        }
+        other => Err(Error::invalid_data(format!("inputs: expected an object or a list of them, got {}", json::shown(other)))),
+    }
+}
+
+fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<Reply> {
+    let ids: ColumnBuffer = match plan.entity.as_slice() {
+        [(_, data_type)] => {
+            let mut ids = ColumnBuffer::nulls(*data_type, entities.len());
+            entities.iter().enumerate().for_each(|(row, e)| ids.set(row, e[0].clone()));
+            ids
+        }
+        fields => {
+            let mut ids = ColumnBuffer::nulls(DataType::Str, entities.len());
+            for (row, entity) in entities.iter().enumerate() {
+                ids.set(row, Value::Str(json::entity_json(fields, entity).to_string().into()));
+            }
+            ids
+        }
+    };
+    let mut columns: Vec<(&str, ArrayRef)> = vec![("entity_id", ids.to_arrow())];
+    columns.extend(answer.names.iter().map(String::as_str).zip(answer.columns.iter().map(ColumnBuffer::to_arrow)));
+    let fields: Vec<_> =
+        columns.iter().map(|(n, a)| arrow::datatypes::Field::new(*n, a.data_type().clone(), true)).collect();
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, a)| a).collect())?;
+    let metadata = [("as_of", json::as_of(&answer.snapshot)), ("mode", mode(&answer.snapshot).into())];
+    Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
+}
+
+/// `POST /features/offline`: JSON queries, or labels as Arrow or Parquet.
+pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
+    let content_type = request.content_type();
+    if content_type != ARROW_STREAM && content_type != PARQUET {
+        return offline_json(ready, request);
+    }
+    as_served_is_not_there_yet(request.flag("as_served"))?;
+    let at = ReadAt { time: None, position: request.position("position")?, min_position: request.position("min_position")? };
+    let batches = match content_type == PARQUET {
+        true => arrow_io::read_parquet(request.body.clone())?,
+        false => arrow_io::read_stream(&request.body)?,
+    };
+    let labels = arrow_io::join(&batches)?;
+    drop(batches);
+    let featureset = request.required("featureset")?;
+    let timestamp_column = request.required("timestamp_column")?;
+    let (batch, snapshot) =
+        ready.reader.offline(at, featureset, &labels, &request.list("entity_column"), timestamp_column)?;
+    let metadata = [("as_of", json::as_of(&snapshot)), ("mode", "point_in_time".into())];
+    Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
+}
+
+fn as_served_is_not_there_yet(asked: bool) -> Result<()> {
+    match asked {
+        false => Ok(()),
+        true => Err(Error::new(
+            thyme_core::ErrorKind::Unsupported,
+            "as_served training sets are not available in this version; leave as_served out to get the values with late events included",
+        )),
+    }
+}
+
+fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
+    let body: OfflineBody = parse(request)?;
+    as_served_is_not_there_yet(body.as_served)?;
+    let at = read_at(None, body.min_position.as_deref(), body.position.as_deref())?;
+    let snapshot = ready.engine().snapshot(at)?;
+    let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
+    let rows = checked_rows(body.queries.len())?;
+    let mut entity: Vec<ColumnBuffer> = plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
+    let mut times = Vec::with_capacity(rows);
+    for (row, query) in body.queries.iter().enumerate() {
+        let named = |e: Error| Error::invalid_data(format!("queries[{row}]: {}", e.detail()));
+        times.push(json::time("timestamp", &query.timestamp).map_err(named)?);
+        let key = json::entity(&plan.entity, &query.entity_id).map_err(named)?;
+        key.into_iter().zip(&mut entity).for_each(|(value, column)| column.set(row, value));
+    }
+    let inputs = input_columns(&plan, rows, |row| &body.queries[row].inputs)?;
+    let answer = ready.reader.evaluate(snapshot, &plan, &Frame { entity, times, inputs })?;
+    let results: Vec<Json> = (0..rows)
+        .map(|row| {
+            let (features, non_finite) = features_json(&answer, row);
+            let mut result = json!({"features": features});
+            if !non_finite.is_empty() {
+                result["non_finite"] = non_finite.into();
+            }
+            result
+        })
+        .collect();
+    Ok(Reply::json(200, &json!({"results": results, "as_of": json::as_of(&answer.snapshot)})))
+}
+
+/// `GET /features/scan`.
+pub(crate) fn scan(ready: &Ready, request: &Request) -> Result<Reply> {
+    let (batch, snapshot) = ready.reader.scan(query_read_at(request)?, request.required("dataset")?)?;
+    let metadata = [("as_of", json::as_of(&snapshot)), ("mode", mode(&snapshot).into())];
+    Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
+}

@@ -1,0 +1,82 @@
+//! The table of endpoints.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use thyme_core::{Error, Result};
+
+use crate::app::{App, Ready};
+use crate::request::{Reply, Request};
+use crate::{reads, state, writes};
+
+type Handler = fn(&Ready, &Request) -> Result<Reply>;
+
+/// One endpoint.
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path.
+    pub path: &'static str,
+    /// Whether it answers within microseconds without waiting for anything: such requests are answered
+    /// on the thread that read them.
+    pub quick: bool,
+    handler: Handler,
+}
+
+const fn route(method: &'static str, path: &'static str, handler: Handler) -> Route {
+    Route { method, path, quick: false, handler }
+}
+
+/// Every endpoint but `/health`, which also answers while the server opens.
+pub const ROUTES: &[Route] = &[
+    Route { quick: true, ..route("GET", "/features", reads::get_features) },
+    Route { quick: true, ..route("POST", "/features", reads::post_features) },
+    route("POST", "/features/batch", reads::batch),
+    route("POST", "/features/offline", reads::offline),
+    route("GET", "/features/scan", reads::scan),
+    route("POST", "/api/v1/commit", writes::commit),
+    route("POST", "/api/v1/log", writes::log),
+    route("GET", "/api/v1/status", state::status),
+    route("GET", "/api/v1/events", state::events),
+    route("GET", "/api/v1/dead-letters", state::dead_letters),
+    route("GET", "/api/v1/featuresets", state::featuresets),
+];
+
+/// Answers a request.
+pub(crate) fn dispatch(app: &App, request: &Request) -> Reply {
+    // A panic is a bug of ours; it must not take a connection, let alone the process, with it.
+    catch_unwind(AssertUnwindSafe(|| answer(app, request)))
+        .unwrap_or_else(|_| Reply::error(&Error::internal("the request failed inside the server; see its log")))
+}
+
+fn answer(app: &App, request: &Request) -> Reply {
+    if request.path == "/health" {
+        return state::health(app);
+    }
+    let mut allowed = Vec::new();
+    for route in ROUTES.iter().filter(|r| r.path == request.path) {
+        if route.method == request.method {
+            let handled = app.ready_now().and_then(|ready| (route.handler)(&ready, request));
+            return handled.unwrap_or_else(|error| Reply::error(&error));
+        }
+        allowed.push(route.method);
+    }
+    if allowed.is_empty() {
+        let paths = ROUTES.iter().map(|r| r.path);
+        let error = Error::not_found("endpoint", &request.path, paths);
+        return Reply::error(&error);
+    }
+    let detail = format!("{} takes {}, got {}", request.path, allowed.join(" or "), request.method);
+    let mut reply = Reply::failure(405, "method_not_allowed", &detail, &[]);
+    reply.headers.push(("allow", allowed.join(", ")));
+    reply
+}
+
+/// Whether a request may be answered on the thread that read it.
+pub(crate) fn is_quick(app: &App, request: &Request) -> bool {
+    let found = ROUTES.iter().find(|r| r.path == request.path && r.method == request.method);
+    match found {
+        Some(route) if route.quick => app.ready_now().is_ok_and(|ready| reads::is_quick(&ready, request)),
+        Some(_) => false,
+        None => true,
+    }
+}

@@ -1,0 +1,191 @@
+//! The endpoints that show state.
+
+use serde_json::{Value as Json, json};
+use thyme_core::time::format_rfc3339;
+use thyme_core::{Error, Result};
+use thyme_engine::{Clock, ReadAt, Severity};
+use thyme_query::plan::entity_of;
+
+use crate::app::{App, Ready};
+use crate::request::{Reply, Request};
+
+/// `GET /health`: 200 when reads and writes work.
+pub(crate) fn health(app: &App) -> Reply {
+    match app.ready_now() {
+        Ok(ready) => match ready.engine().failure() {
+            None => Reply::json(200, &json!({"status": "ok"})),
+            Some(reason) => Reply::json(503, &json!({"status": "failed", "detail": reason})),
+        },
+        Err(error) => {
+            let status = if error.detail().starts_with("recovering") { "recovering" } else { "failed" };
+            Reply::json(503, &json!({"status": status, "detail": error.detail()}))
+        }
+    }
+}
+
+/// `GET /api/v1/status`.
+pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
+    let engine = ready.engine();
+    let snapshot = engine.snapshot(ReadAt::default())?;
+    let catalog = &snapshot.catalog;
+    let (written, applied) = engine.records();
+    let datasets: Vec<Json> = catalog
+        .datasets
+        .values()
+        .map(|live| {
+            let counters = engine.counters(live);
+            json!({
+                "name": live.definition.name,
+                "version": live.definition.version,
+                "kind": if live.is_derived() { "derived" } else { "raw" },
+                "events": counters.events,
+                "late": counters.late,
+                "dead_letters": counters.dead_letters,
+                "entities": live.node.as_ref().map(|n| n.entities()),
+                "newest": counters.newest.map(format_rfc3339),
+            })
+        })
+        .collect();
+    let featuresets: Vec<Json> = catalog
+        .document
+        .featuresets
+        .iter()
+        .map(|f| json!({"name": f.name, "features": f.features.len(), "extractors": f.extractors.len()}))
+        .collect();
+    let sources: Vec<Json> = ready.sources.iter().flat_map(|s| s.status()).map(|s| json!({
+        "dataset": s.dataset, "kind": s.kind, "path": s.path, "rows": s.rows,
+        "dead_letters": s.dead_letters, "caught_up": s.caught_up, "error": s.error,
+    })).collect();
+    let (log_bytes, store_bytes, checkpoint) = engine.storage();
+    Ok(Reply::json(
+        200,
+        &json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": engine.failure().is_none(),
+            "doing": engine.work(),
+            "clock": match engine.clock() { Clock::Wall => "wall", Clock::Event(_) => "event" },
+            "now": snapshot.time.to_rfc3339(),
+            "position": format!("e{written}"),
+            "applied": format!("e{applied}"),
+            "commit": catalog.commit,
+            "shards": engine.shards(),
+            "datasets": datasets,
+            "featuresets": featuresets,
+            "sources": sources,
+            "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
+        }),
+    ))
+}
+
+fn limit(request: &Request, default: usize) -> Result<usize> {
+    match request.param("limit") {
+        None => Ok(default),
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if limit <= 100_000 => Ok(limit),
+            _ => Err(Error::invalid_data(format!("limit: expected a number up to 100000, got \"{text}\""))),
+        },
+    }
+}
+
+/// `GET /api/v1/events`.
+pub(crate) fn events(ready: &Ready, request: &Request) -> Result<Reply> {
+    let severity = match request.param("severity") {
+        None => None,
+        Some("info") => Some(Severity::Info),
+        Some("warning") => Some(Severity::Warning),
+        Some("error") => Some(Severity::Error),
+        Some(other) => {
+            return Err(Error::invalid_data(format!("severity: expected info, warning or error, got \"{other}\"")));
+        }
+    };
+    let (event_type, subject) = (request.param("event_type"), request.param("subject"));
+    let found = ready.engine().events().list(limit(request, 100)?, |e| {
+        severity.is_none_or(|s| e.severity == s)
+            && event_type.is_none_or(|t| e.event_type == t)
+            && subject.is_none_or(|s| e.subject == s)
+    });
+    let events: Vec<Json> = found
+        .iter()
+        .map(|e| {
+            json!({
+                "time": format_rfc3339(e.time_us),
+                "severity": e.severity,
+                "event_type": e.event_type,
+                "subject": e.subject,
+                "message": e.message,
+            })
+        })
+        .collect();
+    Ok(Reply::json(200, &json!({"events": events})))
+}
+
+/// `GET /api/v1/dead-letters`.
+pub(crate) fn dead_letters(ready: &Ready, request: &Request) -> Result<Reply> {
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let live = catalog.dataset(request.required("dataset")?)?;
+    let letters: Vec<Json> = engine
+        .dead_letters(live, limit(request, 100)?)?
+        .into_iter()
+        .map(|(position, letter)| {
+            json!({
+                "position": position.to_string(),
+                "dataset": live.definition.name,
+                "origin": letter.origin,
+                "reason": letter.reason,
+                "raw": String::from_utf8_lossy(&letter.raw),
+            })
+        })
+        .collect();
+    Ok(Reply::json(200, &json!({"dead_letters": letters})))
+}
+
+/// `GET /api/v1/featuresets`: the committed definitions.
+pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
+    let catalog = ready.engine().catalog();
+    let document = &catalog.document;
+    let mut featuresets = Vec::new();
+    for f in &document.featuresets {
+        let entity = entity_of(document, f)?;
+        let features: Vec<Json> = f
+            .features
+            .iter()
+            .map(|feature| {
+                let extractor = f.extractors.iter().find(|e| e.outputs.contains(&feature.name));
+                let source = match (&feature.reference, extractor) {
+                    (Some(r), _) => format!("{}.{}", r.dataset, r.field),
+                    (_, Some(e)) => format!("extractor {}", e.name),
+                    _ if feature.request => "request".into(),
+                    _ => "entity".into(),
+                };
+                json!({
+                    "id": feature.id, "name": feature.name, "type": feature.data_type, "source": source,
+                    "default": feature.default, "request": feature.request, "meta": feature.meta,
+                })
+            })
+            .collect();
+        let extractors: Vec<Json> = f
+            .extractors
+            .iter()
+            .map(|e| json!({"name": e.name, "version": e.version, "inputs": e.inputs, "outputs": e.outputs, "deps": e.deps}))
+            .collect();
+        featuresets.push(json!({
+            "name": f.name,
+            "entity": entity.iter().map(|(n, _)| n).collect::<Vec<_>>(),
+            "entity_types": entity.iter().map(|(n, t)| (n.clone(), json!(t))).collect::<serde_json::Map<_, _>>(),
+            "features": features,
+            "extractors": extractors,
+            "meta": f.meta,
+        }));
+    }
+    let datasets: Vec<Json> = catalog
+        .datasets
+        .values()
+        .map(|live| {
+            let mut definition = json!(live.definition);
+            definition["kind"] = if live.is_derived() { "derived" } else { "raw" }.into();
+            definition
+        })
+        .collect();
+    Ok(Reply::json(200, &json!({"commit": catalog.commit, "datasets": datasets, "featuresets": featuresets})))
+}

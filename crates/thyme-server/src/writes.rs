@@ -1,0 +1,114 @@
+//! The writing endpoints.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+use thyme_core::definition::Document;
+use thyme_core::{Error, ErrorKind, Result};
+use thyme_engine::Push;
+use thyme_engine::decode::json::lines;
+
+use crate::app::Ready;
+use crate::arrow_io;
+use crate::reads::parse;
+use crate::request::{ARROW_STREAM, NDJSON, PARQUET, Reply, Request};
+
+/// How long a commit waits for new sources to read what is there.
+const SOURCES_WAIT: Duration = Duration::from_secs(3600);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogBody<'a> {
+    dataset: String,
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+/// `POST /api/v1/commit`.
+pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
+    // A page in someone's browser can post a text to this machine, but not JSON without being asked first.
+    if request.content_type() != "application/json" {
+        return Ok(Reply::failure(415, "unsupported_media_type", "a commit is sent with Content-Type: application/json", &[]));
+    }
+    let document: Document = serde_json::from_slice(&request.body)
+        .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))?;
+    let engine = ready.engine();
+    if request.flag("dry_run") {
+        let plan = engine.plan(&document)?;
+        ready.reader.check_extractors(&plan.next)?;
+        let id = engine.catalog().commit.clone();
+        return Ok(Reply::json(200, &answer(&document, &plan, &id, None)));
+    }
+    let (plan, id, position) = engine.commit(&document, |plan| ready.reader.check_extractors(&plan.next))?;
+    if let Some(sources) = &ready.sources {
+        sources.refresh();
+        if request.flag("wait_sources") && !sources.wait_caught_up(SOURCES_WAIT)? {
+            return Err(Error::unavailable("the definitions are committed; their sources are still reading after an hour"));
+        }
+    }
+    Ok(Reply::json(200, &answer(&document, &plan, &id, Some(position))))
+}
+
+fn answer(document: &Document, plan: &thyme_engine::Planned, id: &str, position: Option<thyme_core::Position>) -> Json {
+    let changes: Vec<Json> = plan
+        .changes
+        .iter()
+        .map(|c| json!({"kind": c.kind, "subject": c.subject, "detail": c.detail}))
+        .collect();
+    json!({
+        "commit": id,
+        "changes": changes,
+        "counts": {
+            "datasets": document.datasets.len(),
+            "pipelines": document.datasets.iter().map(|d| d.pipelines.len()).sum::<usize>(),
+            "featuresets": document.featuresets.len(),
+            "features": document.featuresets.iter().map(|f| f.features.len()).sum::<usize>(),
+            "extractors": document.featuresets.iter().map(|f| f.extractors.len()).sum::<usize>(),
+        },
+        "position": position.map(|p| p.to_string()),
+    })
+}
+
+/// `POST /api/v1/log`.
+pub(crate) fn log(ready: &Ready, request: &Request) -> Result<Reply> {
+    if request.header("idempotency-key").is_some() {
+        // Taking the key and not honouring it would count events twice.
+        let detail = "Idempotency-Key is not available in this version; leave it out, and give events a key of their own";
+        return Err(Error::new(ErrorKind::Unsupported, detail));
+    }
+    let push = read(ready, request)?;
+    let faults = push.faults.clone();
+    let receipt = ready.engine().push(push)?;
+    let mut body = json!({
+        "accepted": receipt.accepted,
+        "position": receipt.position.to_string(),
+        "skipped": receipt.skipped,
+    });
+    if !faults.is_empty() {
+        body["faults"] = faults.iter().map(|f| json!({"row": f.row, "field": f.subject, "expected": f.expected, "got": f.got, "message": f.message})).collect();
+    }
+    Ok(Reply::json(200, &body))
+}
+
+fn read(ready: &Ready, request: &Request) -> Result<Push> {
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let content_type = request.content_type();
+    if NDJSON.contains(&content_type.as_str()) {
+        let live = catalog.dataset(request.required("dataset")?)?;
+        return engine.read_json(live, lines(&request.body));
+    }
+    if content_type == ARROW_STREAM {
+        let live = catalog.dataset(request.required("dataset")?)?;
+        return engine.read_batches(live, &arrow_io::read_stream(&request.body)?);
+    }
+    if content_type == PARQUET {
+        let live = catalog.dataset(request.required("dataset")?)?;
+        return engine.read_batches(live, &arrow_io::read_parquet(request.body.clone())?);
+    }
+    let body: LogBody<'_> = parse(request)?;
+    let live = catalog.dataset(&body.dataset)?;
+    engine.read_json(live, body.events.iter().map(|e| e.get().as_bytes()))
+}

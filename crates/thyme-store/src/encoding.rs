@@ -1,0 +1,195 @@
+//! The store's keys and values, byte by byte (see `docs/formats.md`).
+
+use fjall::Slice;
+use thyme_core::error::{Error, Result};
+
+use crate::ChunkKey;
+
+/// First byte of the key of the format entry.
+const FORMAT: u8 = 0;
+/// First byte of a fact's key.
+const META: u8 = 1;
+/// First byte of a chunk's key.
+const CHUNK: u8 = 2;
+/// First byte of the key of a checkpoint's serial number.
+const SERIAL: u8 = 3;
+
+/// The version of what this file describes.
+pub const FORMAT_VERSION: u32 = 1;
+const MAGIC: &[u8; 8] = b"THYMESTO";
+
+/// The most bytes of an entity key: the tree below cuts longer keys off without a word.
+pub const ENTITY_KEY_BYTES_MAX: usize = 60_000;
+/// The most bytes of a fact's name.
+pub const META_NAME_BYTES_MAX: usize = 1_000;
+/// The most bytes of a value.
+pub const VALUE_BYTES_MAX: usize = 1 << 30;
+
+/// Keys and values in the order of the keys.
+pub type Pairs = Box<dyn Iterator<Item = Result<(Slice, Slice)>> + Send>;
+
+/// A value to write under a key, or a key to remove.
+#[derive(Debug)]
+pub struct Write {
+    pub key: Slice,
+    pub value: Option<Slice>,
+}
+
+pub fn format_key() -> Vec<u8> {
+    vec![FORMAT]
+}
+
+pub fn format_value() -> Vec<u8> {
+    let mut value = MAGIC.to_vec();
+    value.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    value
+}
+
+/// The version that a format entry names; `None` when it is none.
+pub fn parse_format(value: &[u8]) -> Option<u32> {
+    let version = value.strip_prefix(MAGIC)?;
+    Some(u32::from_le_bytes(version.try_into().ok()?))
+}
+
+pub fn meta_key(name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + name.len());
+    key.push(META);
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+pub fn serial_prefix() -> Vec<u8> {
+    vec![SERIAL]
+}
+
+pub fn serial_key(serial: u64) -> Vec<u8> {
+    let mut key = serial_prefix();
+    key.extend_from_slice(&serial.to_be_bytes());
+    key
+}
+
+pub fn parse_serial_key(key: &[u8]) -> Option<u64> {
+    let serial = key.strip_prefix(&[SERIAL])?;
+    Some(u64::from_be_bytes(serial.try_into().ok()?))
+}
+
+/// What every chunk key begins with.
+pub fn chunk_prefix() -> Vec<u8> {
+    vec![CHUNK]
+}
+
+pub fn node_prefix(node: u32) -> Vec<u8> {
+    let mut key = chunk_prefix();
+    key.extend_from_slice(&node.to_be_bytes());
+    key
+}
+
+/// The prefix of one entity's chunks. A key above the limit has none, and gives a prefix of nothing.
+pub fn entity_prefix(node: u32, entity: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(11 + entity.len());
+    key.extend_from_slice(&node_prefix(node));
+    key.extend_from_slice(&(entity.len().min(u16::MAX as usize) as u16).to_be_bytes());
+    key.extend_from_slice(entity);
+    key
+}
+
+pub fn chunk_key(at: ChunkKey<'_>) -> Vec<u8> {
+    let mut key = entity_prefix(at.node, at.key);
+    key.extend_from_slice(&at.chunk.to_be_bytes());
+    key
+}
+
+/// Node, entity key and chunk id of a chunk's key.
+pub fn parse_chunk_key(key: &[u8]) -> Result<(u32, &[u8], u32)> {
+    fn parse(key: &[u8]) -> Option<(u32, &[u8], u32)> {
+        let (node, rest) = key.strip_prefix(&[CHUNK])?.split_first_chunk::<4>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (entity, chunk) = rest.split_last_chunk::<4>()?;
+        (entity.len() == usize::from(u16::from_be_bytes(*length))).then_some((
+            u32::from_be_bytes(*node),
+            entity,
+            u32::from_be_bytes(*chunk),
+        ))
+    }
+    parse(key).ok_or_else(|| {
+        Error::corrupt(format!(
+            "the store holds a chunk under a key of {} bytes that is none of its own; {REBUILD}",
+            key.len()
+        ))
+    })
+}
+
+/// What to do about a damaged store.
+pub const REBUILD: &str = "stop the server and remove the store's directory: the log rebuilds it";
+
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), value)
+}
+
+/// `value` with the checksum of it and its key before it.
+pub fn seal_value(key: &[u8], value: &[u8]) -> Slice {
+    let mut sealed = Vec::with_capacity(4 + value.len());
+    sealed.extend_from_slice(&checksum(key, value).to_le_bytes());
+    sealed.extend_from_slice(value);
+    sealed.into()
+}
+
+/// The value inside a sealed one, if it is what was written under `key`.
+pub fn open_value(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+    match sealed.split_first_chunk::<4>() {
+        Some((sum, value)) if u32::from_le_bytes(*sum) == checksum(key, value) => Ok(value.to_vec()),
+        _ => Err(Error::corrupt(format!(
+            "{} in the store does not match its checksum; {REBUILD}",
+            describe(key)
+        ))),
+    }
+}
+
+/// What a key stands for, without showing anybody's entity key.
+fn describe(key: &[u8]) -> String {
+    if let Some(name) = key.strip_prefix(&[META]) {
+        return format!("the fact \"{}\"", String::from_utf8_lossy(name));
+    }
+    match parse_chunk_key(key) {
+        Ok((node, entity, chunk)) => {
+            format!(
+                "chunk {chunk} of node {node}, entity key with the CRC32C {:08x},",
+                crc32c::crc32c(entity)
+            )
+        }
+        Err(_) => format!("an entry of kind {}", key.first().copied().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_key_gives_back_its_parts_and_sorts_by_node_entity_and_chunk() {
+        let parts: [(u32, &[u8], u32); 6] =
+            [(0, b"", 0), (0, b"a", 0), (0, b"a", 256), (0, b"b", 1), (0, b"aa", 0), (1, b"a", 0)];
+        let keys = parts.map(|(node, key, chunk)| chunk_key(ChunkKey { node, key, chunk }));
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+        for (key, parts) in keys.iter().zip(parts) {
+            assert_eq!(parse_chunk_key(key).unwrap(), parts);
+        }
+    }
+
+    #[test]
+    fn a_value_is_refused_under_another_key_or_with_any_byte_changed() {
+        let key = chunk_key(ChunkKey { node: 7, key: b"k", chunk: 3 });
+        let sealed = seal_value(&key, b"value");
+        assert_eq!(open_value(&key, &sealed).unwrap(), b"value");
+        let mut other = key.clone();
+        *other.last_mut().unwrap() += 1;
+        let error = open_value(&other, &sealed).unwrap_err().to_string();
+        assert!(error.contains("chunk 4 of node 7"), "{error}");
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.to_vec();
+            damaged[at] ^= 1;
+            assert!(open_value(&key, &damaged).is_err());
+            assert!(open_value(&key, &sealed[..at]).is_err());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Rows on their way into timelines.
+
+use arrow::array::{Array, AsArray, BooleanArray, StringArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use thyme_core::{DataType, Error, Position, Result};
+
+use crate::chunk::{Cell, Row};
+
+/// The rows of one log record after the operators: what the timelines of one pipeline node take.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The event times.
+    pub times: Vec<i64>,
+    /// The positions, packed.
+    pub positions: Vec<u64>,
+    /// The columns of the layout.
+    pub columns: Vec<BatchColumn>,
+    /// The verdicts of each predicate; null is false already.
+    pub predicates: Vec<BooleanBuffer>,
+}
+
+/// One column of a batch; it shares the buffers of the Arrow array it was made from.
+#[derive(Clone, Debug)]
+pub enum BatchColumn {
+    /// int and datetime as `i64` bits, float as `f64` bits.
+    Words {
+        /// One word a row.
+        values: ScalarBuffer<u64>,
+        /// Which rows are not null.
+        validity: Option<NullBuffer>,
+    },
+    /// bool.
+    Bools(BooleanArray),
+    /// str.
+    Strings(StringArray),
+}
+
+impl BatchColumn {
+    /// The column of `data_type` that an Arrow array of the matching type holds.
+    ///
+    /// # Errors
+    /// An array of another type.
+    pub fn new(data_type: DataType, array: &dyn Array) -> Result<BatchColumn> {
+        let words = |buffer: arrow::buffer::Buffer| BatchColumn::Words {
+            values: ScalarBuffer::new(buffer, 0, array.len()),
+            validity: array.nulls().cloned(),
+        };
+        let column = match data_type {
+            DataType::Int => array.as_primitive_opt::<Int64Type>().map(|a| words(a.values().inner().clone())),
+            DataType::Float => {
+                array.as_primitive_opt::<Float64Type>().map(|a| words(a.values().inner().clone()))
+            }
+            DataType::Datetime => array
+                .as_primitive_opt::<TimestampMicrosecondType>()
+                .map(|a| words(a.values().inner().clone())),
+            DataType::Bool => array.as_boolean_opt().map(|a| BatchColumn::Bools(a.clone())),
+            DataType::Str => array.as_string_opt::<i32>().map(|a| BatchColumn::Strings(a.clone())),
+        };
+        column.ok_or_else(|| {
+            Error::internal(format!(
+                "a timeline's column of type {data_type} was given as {}",
+                array.data_type()
+            ))
+        })
+    }
+
+    fn cell(&self, row: usize) -> Option<Cell<'_>> {
+        match self {
+            BatchColumn::Words { values, validity } => {
+                let word = *values.get(row)?;
+                validity.as_ref().is_none_or(|v| v.is_valid(row)).then_some(Cell::Word(word))
+            }
+            BatchColumn::Bools(array) => {
+                (row < array.len() && array.is_valid(row)).then(|| Cell::Word(u64::from(array.value(row))))
+            }
+            BatchColumn::Strings(array) => {
+                (row < array.len() && array.is_valid(row)).then(|| Cell::Text(array.value(row).as_bytes()))
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// The position of `row`.
+    pub fn position(&self, row: usize) -> Option<Position> {
+        self.positions.get(row).map(|bits| Position::from_bits(*bits))
+    }
+}
+
+/// One row of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct BatchRow<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) row: usize,
+}
+
+impl Row for BatchRow<'_> {
+    fn cell(&self, column: usize) -> Option<Cell<'_>> {
+        self.batch.columns.get(column)?.cell(self.row)
+    }
+
+    fn predicate(&self, predicate: usize) -> bool {
+        self.batch.predicates.get(predicate).is_some_and(|bits| self.row < bits.len() && bits.value(self.row))
+    }
+}

@@ -1,0 +1,362 @@
+//! Up to 256 rows of a timeline in one allocation.
+
+use thyme_core::DataType;
+use thyme_core::aggregate::{Mask, SLICE_ROWS_MAX, Slice, State, mask_range, word_text};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::bits::{bit, insert_bit};
+use crate::layout::{Layout, Slot};
+
+/// What a chunk may have room for. Few rows are the rule for most entities, so it grows in small steps.
+const CAPACITIES: [usize; 15] = [0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, SLICE_ROWS_MAX];
+
+/// A chunk whose strings take more is full: offsets into them have 32 bits.
+const HEAP_BYTES_MAX: usize = 1 << 28;
+
+/// A row's place in its timeline: event time, then position.
+pub(crate) type RowKey = (i64, u64);
+
+/// One value that is not null.
+#[derive(Clone, Copy)]
+pub(crate) enum Cell<'a> {
+    Word(u64),
+    Text(&'a [u8]),
+}
+
+/// What a row holds besides its key.
+pub(crate) trait Row {
+    /// The value in a column; `None` for null.
+    fn cell(&self, column: usize) -> Option<Cell<'_>>;
+    /// A predicate's verdict.
+    fn predicate(&self, predicate: usize) -> bool;
+}
+
+/// The bytes of a chunk's strings, in no particular order.
+#[derive(Debug, Default)]
+struct Heap(Vec<u8>);
+
+/// Rows in (event time, position) order, column-major in one allocation of words with room for
+/// `capacity` rows: the times, the positions, each column, and then rows of bits: the validity of
+/// each column and each predicate.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    words: Box<[u64]>,
+    heap: Option<Box<Heap>>,
+    /// One state a slot over all rows; there is none once a row has come.
+    summaries: Option<Box<[Box<dyn State>]>>,
+    last_time: i64,
+    max_position: u64,
+    id: u32,
+    len: u16,
+    /// The capacity, as an index into [`CAPACITIES`].
+    step: u8,
+    dirty: bool,
+}
+
+impl Chunk {
+    pub(crate) fn new(id: u32) -> Chunk {
+        Chunk { id, ..Chunk::default() }
+    }
+
+    /// An empty chunk with room for `rows`.
+    pub(crate) fn with_room(layout: &Layout, id: u32, rows: usize) -> Chunk {
+        let mut chunk = Chunk::new(id);
+        chunk.grow(layout, rows);
+        chunk
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    pub(crate) fn set_dirty(&mut self, dirty: bool) {
+        self.dirty = dirty;
+    }
+
+    /// The greatest event time; meaningless in an empty chunk.
+    pub(crate) fn last_time(&self) -> i64 {
+        self.last_time
+    }
+
+    pub(crate) fn max_position(&self) -> u64 {
+        self.max_position
+    }
+
+    /// Whether another row needs another chunk.
+    pub(crate) fn is_full(&self, rows_max: usize) -> bool {
+        self.len() >= rows_max || self.heap_bytes().len() >= HEAP_BYTES_MAX
+    }
+
+    fn capacity(&self) -> usize {
+        CAPACITIES.get(usize::from(self.step)).copied().unwrap_or(SLICE_ROWS_MAX)
+    }
+
+    fn area(&self, start: usize, len: usize) -> &[u64] {
+        self.words.get(start..start + len).unwrap_or_default()
+    }
+
+    pub(crate) fn times(&self) -> &[i64] {
+        <[i64]>::ref_from_bytes(self.area(0, self.len()).as_bytes()).unwrap_or_default()
+    }
+
+    pub(crate) fn positions(&self) -> &[u64] {
+        self.area(self.capacity(), self.len())
+    }
+
+    pub(crate) fn column(&self, column: usize) -> &[u64] {
+        self.area((2 + column) * self.capacity(), self.len())
+    }
+
+    pub(crate) fn heap_bytes(&self) -> &[u8] {
+        self.heap.as_ref().map_or(&[], |heap| &heap.0)
+    }
+
+    fn bit_row(&self, layout: &Layout, row: usize) -> &[u64] {
+        let (start, words) = bit_area(layout, self.capacity(), row);
+        self.area(start, words)
+    }
+
+    pub(crate) fn validity(&self, layout: &Layout, column: usize) -> &[u64] {
+        self.bit_row(layout, column)
+    }
+
+    pub(crate) fn verdicts(&self, layout: &Layout, predicate: usize) -> &[u64] {
+        self.bit_row(layout, layout.columns.len() + predicate)
+    }
+
+    /// The value of `row` in `column`; `None` for null.
+    pub(crate) fn cell(&self, layout: &Layout, column: usize, row: usize) -> Option<Cell<'_>> {
+        if !bit(self.validity(layout, column), row) {
+            return None;
+        }
+        let word = *self.column(column).get(row)?;
+        Some(match layout.columns.get(column)? {
+            DataType::Str => Cell::Text(word_text(word, self.heap_bytes())),
+            _ => Cell::Word(word),
+        })
+    }
+
+    pub(crate) fn key(&self, row: usize) -> Option<RowKey> {
+        Some((*self.times().get(row)?, *self.positions().get(row)?))
+    }
+
+    pub(crate) fn first_key(&self) -> Option<RowKey> {
+        self.key(0)
+    }
+
+    pub(crate) fn last_key(&self) -> Option<RowKey> {
+        self.key(self.len().checked_sub(1)?)
+    }
+
+    /// How many rows are not after `time`.
+    pub(crate) fn rows_until(&self, time: i64) -> usize {
+        self.times().partition_point(|t| *t <= time)
+    }
+
+    /// Where a row with `key` goes, or `None` if it is there already.
+    pub(crate) fn place(&self, key: RowKey) -> Option<usize> {
+        if self.last_key().is_none_or(|last| last < key) {
+            return Some(self.len());
+        }
+        let times = self.times();
+        let mut row = times.partition_point(|t| *t < key.0);
+        while times.get(row) == Some(&key.0) {
+            match self.positions().get(row) {
+                Some(position) if *position < key.1 => row += 1,
+                Some(position) if *position == key.1 => return None,
+                _ => break,
+            }
+        }
+        Some(row)
+    }
+
+    /// Puts a row at `index`, where [`Chunk::place`] said; the chunk has fewer than 256.
+    pub(crate) fn insert(&mut self, layout: &Layout, index: usize, key: RowKey, row: &impl Row) {
+        let len = self.len();
+        if len == self.capacity() {
+            self.grow(layout, len + 1);
+        }
+        let capacity = self.capacity();
+        let Some((fixed, bits)) = self.words.split_at_mut_checked((2 + layout.columns.len()) * capacity)
+        else {
+            return;
+        };
+        let bit_words = capacity.div_ceil(64);
+        let mut areas = fixed.chunks_exact_mut(capacity);
+        let mut bit_rows = bits.chunks_exact_mut(bit_words);
+        let put = |areas: &mut std::slice::ChunksExactMut<'_, u64>, word: u64| {
+            if let Some(area) = areas.next() {
+                area.copy_within(index..len, index + 1);
+                area.iter_mut().skip(index).take(1).for_each(|slot| *slot = word);
+            }
+        };
+        put(&mut areas, key.0 as u64);
+        put(&mut areas, key.1);
+        for column in 0..layout.columns.len() {
+            let word = match row.cell(column) {
+                None => None,
+                Some(Cell::Word(word)) => Some(word),
+                Some(Cell::Text(text)) => Some(stored(&mut self.heap, text)),
+            };
+            put(&mut areas, word.unwrap_or_default());
+            if let Some(bits) = bit_rows.next() {
+                insert_bit(bits, index, word.is_some());
+            }
+        }
+        for (predicate, bits) in bit_rows.enumerate() {
+            insert_bit(bits, index, row.predicate(predicate));
+        }
+        self.last_time = if index == len { key.0 } else { self.last_time };
+        self.max_position = self.max_position.max(key.1);
+        self.len += 1;
+        self.dirty = true;
+        self.summaries = None;
+    }
+
+    /// Makes room for `rows`.
+    fn grow(&mut self, layout: &Layout, rows: usize) {
+        let step = CAPACITIES.iter().position(|c| *c >= rows).unwrap_or(CAPACITIES.len() - 1);
+        let (old, new) = (self.capacity(), CAPACITIES.get(step).copied().unwrap_or_default());
+        let areas = 2 + layout.columns.len();
+        let mut words = vec![0; areas * new + layout.bit_rows() * new.div_ceil(64)].into_boxed_slice();
+        let move_area = |words: &mut [u64], to: usize, from: usize, len: usize| {
+            if let (Some(to), Some(from)) = (words.get_mut(to..to + len), self.words.get(from..from + len)) {
+                to.copy_from_slice(from);
+            }
+        };
+        for area in 0..areas {
+            move_area(&mut words, area * new, area * old, old);
+        }
+        for row in 0..layout.bit_rows() {
+            let ((from, len), (to, _)) = (bit_area(layout, old, row), bit_area(layout, new, row));
+            move_area(&mut words, to, from, len);
+        }
+        self.words = words;
+        self.step = step as u8;
+    }
+
+    /// Cuts the chunk in two at `row`; the rest becomes a chunk with the id `rest`.
+    pub(crate) fn split(&mut self, layout: &Layout, row: usize, rest: u32) -> Chunk {
+        let right = self.extract(layout, row, self.len(), rest);
+        *self = self.extract(layout, 0, row, self.id);
+        right
+    }
+
+    fn extract(&self, layout: &Layout, from: usize, to: usize, id: u32) -> Chunk {
+        let mut chunk = Chunk::with_room(layout, id, to.saturating_sub(from));
+        for row in from..to {
+            if let Some(key) = self.key(row) {
+                chunk.insert(layout, row - from, key, &ChunkRow { chunk: self, layout, row });
+            }
+        }
+        chunk
+    }
+
+    pub(crate) fn summary(&self, slot: usize) -> Option<&dyn State> {
+        self.summaries.as_ref()?.get(slot).map(|state| state.as_ref())
+    }
+
+    pub(crate) fn has_summaries(&self) -> bool {
+        self.summaries.is_some()
+    }
+
+    /// Computes the summaries, one a slot.
+    pub(crate) fn summarise(&mut self, layout: &Layout) {
+        let states = layout.slots.iter().map(|slot| {
+            let mut state = layout.state(slot);
+            state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
+            state
+        });
+        self.summaries = Some(states.collect());
+    }
+
+    /// The rows as an aggregate sees them.
+    pub(crate) fn slice(&self, layout: &Layout, slot: &Slot) -> Slice<'_> {
+        Slice {
+            times: self.times(),
+            positions: self.positions(),
+            data_type: layout.of_type(slot),
+            words: slot.of.map_or(&[], |of| self.column(of)),
+            heap: self.heap_bytes(),
+        }
+    }
+
+    /// Those of the rows `from..to` that count for a slot and are visible at `at`.
+    pub(crate) fn mask(&self, layout: &Layout, slot: &Slot, from: usize, to: usize, at: u64) -> Mask {
+        let mut mask = mask_range(from, to);
+        let mut keep = |bits: &[u64]| mask.iter_mut().zip(bits).for_each(|(word, bits)| *word &= bits);
+        if let Some(of) = slot.of {
+            keep(self.validity(layout, of));
+        }
+        if let Some(predicate) = slot.predicate {
+            keep(self.verdicts(layout, predicate));
+        }
+        if self.max_position > at {
+            for (word, positions) in mask.iter_mut().zip(self.positions().chunks(64)) {
+                *word &= positions.iter().enumerate().fold(0, |bits, (i, p)| bits | u64::from(*p <= at) << i);
+            }
+        }
+        mask
+    }
+
+    /// The last of the rows `from..to` that is visible at `at`.
+    pub(crate) fn last_visible(&self, from: usize, to: usize, at: u64) -> Option<usize> {
+        let rows = self.positions().get(from..to)?;
+        Some(from + rows.iter().rposition(|p| *p <= at)?)
+    }
+
+    /// Bytes of memory, itself included.
+    pub(crate) fn bytes(&self) -> usize {
+        let heap = self.heap.as_ref().map_or(0, |heap| size_of::<Heap>() + heap.0.capacity());
+        let summaries = self.summaries.as_ref().map_or(0, |states| states_bytes(states));
+        size_of::<Chunk>() + size_of_val(self.words.as_ref()) + heap + summaries
+    }
+}
+
+/// Bytes of memory of some boxed states.
+pub(crate) fn states_bytes(states: &[Box<dyn State>]) -> usize {
+    states.iter().map(|state| size_of::<Box<dyn State>>() + state.bytes()).sum()
+}
+
+/// Where a row of bits starts and how many words it has.
+fn bit_area(layout: &Layout, capacity: usize, row: usize) -> (usize, usize) {
+    let words = capacity.div_ceil(64);
+    ((2 + layout.columns.len()) * capacity + row * words, words)
+}
+
+/// Appends a string and gives the word that stands for it.
+fn stored(heap: &mut Option<Box<Heap>>, text: &[u8]) -> u64 {
+    let heap = &mut heap.get_or_insert_default().0;
+    let offset = heap.len() as u64;
+    heap.extend_from_slice(text);
+    offset << 32 | text.len() as u64
+}
+
+/// One row of a chunk.
+pub(crate) struct ChunkRow<'a> {
+    pub(crate) chunk: &'a Chunk,
+    pub(crate) layout: &'a Layout,
+    pub(crate) row: usize,
+}
+
+impl Row for ChunkRow<'_> {
+    fn cell(&self, column: usize) -> Option<Cell<'_>> {
+        self.chunk.cell(self.layout, column, self.row)
+    }
+
+    fn predicate(&self, predicate: usize) -> bool {
+        bit(self.chunk.verdicts(self.layout, predicate), self.row)
+    }
+}

@@ -1,0 +1,276 @@
+//! A chunk as bytes; described in `docs/formats-timeline.md`.
+
+use thyme_core::aggregate::SLICE_ROWS_MAX;
+use thyme_core::{DataType, Error, Result};
+
+use crate::bits::bit;
+use crate::chunk::{Cell, Chunk, Row};
+use crate::layout::Layout;
+
+const MAGIC: u8 = b'C';
+const VERSION: u8 = 1;
+/// No flag is known yet. Bit 0 is reserved for lives (`added_at`, `removed_at`).
+const FLAGS: u8 = 0;
+
+/// How the values of an 8-byte column are written.
+const RAW: u8 = 0;
+const DELTA: u8 = 1;
+const XOR: u8 = 2;
+
+/// Appends the encoding of `chunk`.
+pub(crate) fn encode(layout: &Layout, chunk: &Chunk, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[MAGIC, VERSION, FLAGS]);
+    put_varint(out, chunk.len() as u64);
+    put_varint(out, layout.columns.len() as u64);
+    put_varint(out, layout.predicates as u64);
+    out.extend(layout.columns.iter().map(|data_type| tag(*data_type)));
+    put_deltas(out, chunk.times().iter().map(|t| *t as u64));
+    put_deltas(out, chunk.positions().iter().copied());
+    for (column, data_type) in layout.columns.iter().enumerate() {
+        let validity = chunk.validity(layout, column);
+        put_bits(out, chunk.len(), |row| bit(validity, row));
+        let cells = (0..chunk.len()).filter_map(|row| chunk.cell(layout, column, row));
+        match data_type {
+            DataType::Str => cells.for_each(|cell| {
+                if let Cell::Text(text) = cell {
+                    put_varint(out, text.len() as u64);
+                    out.extend_from_slice(text);
+                }
+            }),
+            _ => put_words(out, *data_type, &cells.map(word_of).collect::<Vec<_>>()),
+        }
+    }
+    for predicate in 0..layout.predicates {
+        let verdicts = chunk.verdicts(layout, predicate);
+        put_bits(out, chunk.len(), |row| bit(verdicts, row));
+    }
+}
+
+fn word_of(cell: Cell<'_>) -> u64 {
+    match cell {
+        Cell::Word(word) => word,
+        Cell::Text(_) => 0,
+    }
+}
+
+fn tag(data_type: DataType) -> u8 {
+    match data_type {
+        DataType::Int => b'i',
+        DataType::Float => b'f',
+        DataType::Str => b's',
+        DataType::Bool => b'b',
+        DataType::Datetime => b't',
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn zigzag(value: u64) -> u64 {
+    value << 1 ^ ((value as i64) >> 63) as u64
+}
+
+fn unzigzag(value: u64) -> u64 {
+    value >> 1 ^ (value & 1).wrapping_neg()
+}
+
+fn put_deltas(out: &mut Vec<u8>, words: impl Iterator<Item = u64>) {
+    let mut last = 0u64;
+    for word in words {
+        put_varint(out, zigzag(word.wrapping_sub(last)));
+        last = word;
+    }
+}
+
+/// Floats that are short in decimal differ in few bytes at the top, which the swap brings to the bottom.
+fn put_xors(out: &mut Vec<u8>, words: &[u64]) {
+    let mut last = 0;
+    for word in words {
+        put_varint(out, (word ^ last).swap_bytes());
+        last = *word;
+    }
+}
+
+fn put_bits(out: &mut Vec<u8>, rows: usize, bit: impl Fn(usize) -> bool) {
+    for byte in 0..rows.div_ceil(8) {
+        let set = (0..8).filter(|i| byte * 8 + i < rows && bit(byte * 8 + i));
+        out.push(set.fold(0, |bits, i| bits | 1 << i));
+    }
+}
+
+fn put_words(out: &mut Vec<u8>, data_type: DataType, words: &[u64]) {
+    let start = out.len();
+    if data_type == DataType::Float {
+        out.push(XOR);
+        put_xors(out, words);
+    } else {
+        out.push(DELTA);
+        put_deltas(out, words.iter().copied());
+    }
+    if out.len() - start > 1 + 8 * words.len() {
+        out.truncate(start);
+        out.push(RAW);
+        words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    }
+}
+
+/// Reads a chunk back, without the rows of positions after `at`; without all of them it is empty. A chunk
+/// that lost rows is dirty, any other is not.
+///
+/// # Errors
+/// Bytes that [`encode`] did not make under this layout.
+pub(crate) fn decode(layout: &Layout, id: u32, bytes: &[u8], at: u64) -> Result<Chunk> {
+    let rows = Rows::read(layout, bytes)
+        .map_err(|what| Error::corrupt(format!("chunk {id} of a timeline: {what}")))?;
+    let visible = rows.positions.iter().filter(|position| **position <= at).count();
+    let mut chunk = Chunk::with_room(layout, id, visible);
+    for (row, key) in rows.times.iter().map(|t| *t as i64).zip(rows.positions.iter().copied()).enumerate() {
+        if key.1 <= at {
+            chunk.insert(layout, chunk.len(), key, &RowOf { rows: &rows, row });
+        }
+    }
+    chunk.set_dirty(visible < rows.times.len());
+    Ok(chunk)
+}
+
+/// What was read of a chunk.
+struct Rows<'a> {
+    times: Vec<u64>,
+    positions: Vec<u64>,
+    columns: Vec<Vec<Option<Cell<'a>>>>,
+    predicates: Vec<&'a [u8]>,
+}
+
+struct RowOf<'a> {
+    rows: &'a Rows<'a>,
+    row: usize,
+}
+
+impl Row for RowOf<'_> {
+    fn cell(&self, column: usize) -> Option<Cell<'_>> {
+        *self.rows.columns.get(column)?.get(self.row)?
+    }
+
+    fn predicate(&self, predicate: usize) -> bool {
+        self.rows.predicates.get(predicate).is_some_and(|bits| bit_of(bits, self.row))
+    }
+}
+
+fn bit_of(bits: &[u8], row: usize) -> bool {
+    bits.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1)
+}
+
+type Read<T> = std::result::Result<T, &'static str>;
+
+impl<'a> Rows<'a> {
+    fn read(layout: &Layout, bytes: &'a [u8]) -> Read<Rows<'a>> {
+        let mut input = Input(bytes);
+        let header = input.take(3)?;
+        if header != [MAGIC, VERSION, FLAGS] {
+            return Err("its first three bytes are not those of a chunk of version 1 without flags");
+        }
+        let rows = input.varint()?;
+        if rows == 0 || rows > SLICE_ROWS_MAX as u64 {
+            return Err("its number of rows is not 1 to 256");
+        }
+        let rows = rows as usize;
+        if input.varint()? != layout.columns.len() as u64 || input.varint()? != layout.predicates as u64 {
+            return Err("it has another number of columns or predicates than the pipeline needs");
+        }
+        if !input.take(layout.columns.len())?.iter().copied().eq(layout.columns.iter().map(|t| tag(*t))) {
+            return Err("its columns have other types than the pipeline needs");
+        }
+        let times = input.deltas(rows)?;
+        let positions = input.deltas(rows)?;
+        let keys = || times.iter().map(|t| *t as i64).zip(&positions);
+        if !keys().zip(keys().skip(1)).all(|(a, b)| a < b) {
+            return Err("its rows are not in order");
+        }
+        let columns = layout.columns.iter().map(|t| input.column(*t, rows)).collect::<Read<_>>()?;
+        let predicates = (0..layout.predicates).map(|_| input.take(rows.div_ceil(8))).collect::<Read<_>>()?;
+        if !input.0.is_empty() {
+            return Err("bytes are left over after its rows");
+        }
+        Ok(Rows { times, positions, columns, predicates })
+    }
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, len: usize) -> Read<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or("it ends too early")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Read<u8> {
+        let (byte, rest) = self.0.split_first().ok_or("it ends too early")?;
+        self.0 = rest;
+        Ok(*byte)
+    }
+
+    fn varint(&mut self) -> Read<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return if shift == 63 && byte > 1 { Err("a number in it is too long") } else { Ok(value) };
+            }
+        }
+        Err("a number in it is too long")
+    }
+
+    fn deltas(&mut self, count: usize) -> Read<Vec<u64>> {
+        let mut last = 0u64;
+        let mut next = || {
+            last = last.wrapping_add(unzigzag(self.varint()?));
+            Ok(last)
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn words(&mut self, count: usize) -> Read<Vec<u64>> {
+        match self.byte()? {
+            DELTA => self.deltas(count),
+            XOR => {
+                let mut last = 0;
+                let mut next = || {
+                    last ^= self.varint()?.swap_bytes();
+                    Ok(last)
+                };
+                (0..count).map(|_| next()).collect()
+            }
+            RAW => {
+                let (words, _) = self.take(count * 8)?.as_chunks::<8>();
+                Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+            }
+            _ => Err("a column in it is written in an unknown way"),
+        }
+    }
+
+    fn column(&mut self, data_type: DataType, rows: usize) -> Read<Vec<Option<Cell<'a>>>> {
+        let validity = self.take(rows.div_ceil(8))?;
+        let count = (0..rows).filter(|row| bit_of(validity, *row)).count();
+        let cells = if data_type == DataType::Str {
+            (0..count).map(|_| self.text()).collect::<Read<Vec<_>>>()?
+        } else {
+            self.words(count)?.into_iter().map(Cell::Word).collect()
+        };
+        let mut cells = cells.into_iter();
+        Ok((0..rows).map(|row| if bit_of(validity, row) { cells.next() } else { None }).collect())
+    }
+
+    fn text(&mut self) -> Read<Cell<'a>> {
+        let len = self.varint()?;
+        let text = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+        std::str::from_utf8(text).map_err(|_| "a string in it is not UTF-8")?;
+        Ok(Cell::Text(text))
+    }
+}

@@ -1,0 +1,281 @@
+//! Fold, sweep and the naive oracle agree bit for bit, whatever the chunks, the order of arrival and
+//! the path through the codec.
+
+#[path = "../../thyme-testing/src/oracle.rs"]
+mod oracle;
+mod support;
+
+use oracle::{Question, answer, visible};
+use proptest::prelude::*;
+use support::{Case, all_slots, batch_of, case, stored, timeline_of};
+use thyme_core::aggregate::Outcome;
+use thyme_core::{EventTime, Position, Span};
+use thyme_timeline::{Layout, RowView, SweepOutput, Timeline};
+
+const SINCE_BEGINNING: EventTime = EventTime(i64::MIN);
+
+fn question<'a>(
+    layout: &Layout,
+    slot: usize,
+    until: EventTime,
+    at: Position,
+    window: Option<Span>,
+) -> Question<'a> {
+    let slot = &layout.slots[slot];
+    Question { aggregate: slot.aggregate.name(), of: slot.of, predicate: slot.predicate, until, at, window }
+}
+
+fn after(until: EventTime, window: Option<Span>) -> EventTime {
+    window.map_or(SINCE_BEGINNING, |w| EventTime(until.0 - w.0))
+}
+
+fn same_row(found: Option<RowView<'_>>, expected: Option<&oracle::Row>) -> bool {
+    match (found, expected) {
+        (None, None) => true,
+        (Some(found), Some(expected)) => {
+            found.time() == expected.time
+                && found.position() == expected.position
+                && expected.values.iter().enumerate().all(|(i, v)| found.value(i) == *v)
+                && expected.predicates.iter().enumerate().all(|(i, v)| found.predicate(i) == *v)
+        }
+        _ => false,
+    }
+}
+
+/// Every read of the timeline against the oracle.
+fn check(case: &Case, layout: &Layout, timeline: &Timeline, at: Position) -> Result<(), TestCaseError> {
+    let labels: Vec<EventTime> = case.labels.iter().map(|t| EventTime(*t)).collect();
+    let windows: Vec<Option<Span>> = case.windows.iter().map(|w| Some(Span(*w))).chain([None]).collect();
+    let outputs: Vec<SweepOutput> = (0..layout.slots.len())
+        .map(|slot| SweepOutput { slot, window: windows[(slot + case.labels.len()) % windows.len()] })
+        .collect();
+    let mut swept = vec![vec![None; outputs.len()]; labels.len()];
+    timeline.sweep(layout, &outputs, &labels, at, &mut |label, output, outcome| {
+        assert!(swept[label][output].replace(outcome).is_none());
+    });
+    for (label_index, label) in labels.iter().enumerate() {
+        let requests: Vec<_> = outputs.iter().map(|o| (o.slot, after(*label, o.window))).collect();
+        let folded = timeline.fold_many(layout, &requests, *label, at);
+        for (index, output) in outputs.iter().enumerate() {
+            let expected = answer(&case.rows, &question(layout, output.slot, *label, at, output.window));
+            let what = (layout.slots[output.slot].aggregate.name(), output, label, at);
+            prop_assert_eq!(&folded[index], &expected, "fold_many {:?}", what);
+            let single = timeline.fold(layout, output.slot, after(*label, output.window), *label, at);
+            prop_assert_eq!(&single, &expected, "fold {:?}", what);
+            prop_assert_eq!(swept[label_index][index].as_ref(), Some(&expected), "sweep {:?}", what);
+        }
+        prop_assert_eq!(timeline.has_rows(*label, at), !visible(&case.rows, *label, at, None).is_empty());
+    }
+    for window in windows {
+        let expected: Vec<_> =
+            labels.iter().map(|label| visible(&case.rows, *label, at, window).last().copied()).collect();
+        let mut seen = 0;
+        timeline.latest_rows(layout, window, &labels, at, &mut |index, row| {
+            assert!(same_row(row, expected[index]), "latest_rows {window:?} {:?} {at}", labels[index]);
+            seen += 1;
+        });
+        prop_assert_eq!(seen, labels.len());
+        for (label, expected) in labels.iter().zip(expected) {
+            let found = timeline.latest_row(layout, after(*label, window), *label, at);
+            prop_assert!(same_row(found, expected), "latest_row {:?} {:?} {}", window, label, at);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn fold_and_sweep_give_what_the_oracle_gives(case in case()) {
+        let layout = all_slots(&case.types, case.predicates);
+        let timeline = timeline_of(&case, &layout);
+        prop_assert_eq!(timeline.len(), case.rows.len());
+        prop_assert_eq!(timeline.newest(), case.rows.iter().map(|r| r.time).max());
+        for at in [Position::MAX, case.at] {
+            check(&case, &layout, &timeline, at)?;
+        }
+    }
+
+    #[test]
+    fn a_stored_timeline_comes_back_without_what_the_log_replays(case in case()) {
+        let layout = all_slots(&case.types, case.predicates);
+        let mut timeline = timeline_of(&case, &layout);
+        let chunks = stored(&mut timeline, &layout);
+        prop_assert!(!timeline.is_dirty());
+        let chunk_refs = || chunks.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
+
+        let whole = Timeline::from_chunks(&layout, chunk_refs(), Position::MAX).unwrap();
+        prop_assert_eq!(whole.len(), case.rows.len());
+        prop_assert!(!whole.is_dirty());
+        check(&case, &layout, &whole, case.at)?;
+
+        let mut earlier = Timeline::from_chunks(&layout, chunk_refs(), case.at).unwrap();
+        let later = case.rows.iter().filter(|r| r.position > case.at).count();
+        prop_assert_eq!(earlier.len(), case.rows.len() - later);
+        prop_assert_eq!(earlier.is_dirty(), later > 0);
+        check(&case, &layout, &earlier, case.at)?;
+
+        // The log replays, and the store takes what changed over what it had.
+        let batch = batch_of(&case);
+        for row in 0..case.rows.len() {
+            prop_assert_eq!(earlier.insert(&layout, &batch, row), case.rows[row].position > case.at);
+        }
+        check(&case, &layout, &earlier, Position::MAX)?;
+        let mut store = chunks.clone();
+        if case.seal_every % 3 == 0 {
+            // The first write fails.
+            earlier.dirty_chunks(&layout, &mut |_, _| {});
+            prop_assert!(!earlier.is_dirty());
+            earlier.mark_dirty();
+        }
+        earlier.dirty_chunks(&layout, &mut |id, bytes| {
+            store.remove(&id);
+            if !bytes.is_empty() {
+                store.insert(id, bytes.to_vec());
+            }
+        });
+        let again = Timeline::from_chunks(&layout, store.iter().map(|(id, b)| (*id, b.as_slice())), Position::MAX).unwrap();
+        prop_assert_eq!(again.len(), case.rows.len());
+        check(&case, &layout, &again, case.at)?;
+    }
+
+    #[test]
+    fn decoding_damaged_bytes_is_an_error_and_never_a_panic(
+        case in case(), hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut in any::<prop::sample::Index>(),
+    ) {
+        let layout = all_slots(&case.types, case.predicates);
+        let mut timeline = timeline_of(&case, &layout);
+        for bytes in stored(&mut timeline, &layout).values() {
+            let shorter = &bytes[..cut.index(bytes.len())];
+            prop_assert!(Timeline::from_chunks(&layout, [(1, shorter)].into_iter(), Position::MAX).is_err());
+            let mut damaged = bytes.clone();
+            for (index, byte) in &hits {
+                let index = index.index(damaged.len());
+                damaged[index] = *byte;
+            }
+            if let Ok(timeline) = Timeline::from_chunks(&layout, [(1, damaged.as_slice())].into_iter(), case.at) {
+                for slot in 0..layout.slots.len() {
+                    timeline.fold(&layout, slot, SINCE_BEGINNING, EventTime(i64::MAX), Position::MAX);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn decoding_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), header in any::<bool>()) {
+        let layout = all_slots(&[thyme_core::DataType::Float, thyme_core::DataType::Str], 1);
+        let mut all = if header { vec![b'C', 1, 0] } else { Vec::new() };
+        if header {
+            all.extend([bytes.len() as u8, 2, 1, b'f', b's']);
+        }
+        all.extend(bytes);
+        let _ = Timeline::from_chunks(&layout, [(7, all.as_slice())].into_iter(), Position::MAX);
+    }
+}
+
+#[test]
+fn a_timeline_can_go_to_another_thread() {
+    fn check<T: Send + Sync>() {}
+    check::<Timeline>();
+    check::<Layout>();
+}
+
+#[test]
+fn an_empty_timeline_answers_nothing() {
+    let layout = all_slots(&[thyme_core::DataType::Float], 1);
+    let mut timeline = Timeline::new();
+    timeline.seal(&layout);
+    assert!(timeline.is_empty() && timeline.newest().is_none() && !timeline.is_dirty());
+    let now = EventTime(5);
+    assert!(!timeline.has_rows(now, Position::MAX));
+    assert!(timeline.latest_row(&layout, SINCE_BEGINNING, now, Position::MAX).is_none());
+    for slot in 0..layout.slots.len() {
+        assert_eq!(timeline.fold(&layout, slot, SINCE_BEGINNING, now, Position::MAX), Outcome::Nothing);
+    }
+    timeline.mark_dirty();
+    timeline.dirty_chunks(&layout, &mut |_, _| unreachable!());
+}
+
+/// One int column, one row a chunk on average, at times 0, 10, 20, ...
+fn regular(rows: usize) -> Case {
+    let row = |i: usize| oracle::Row {
+        time: EventTime(i as i64 * 10),
+        position: Position::new(1 + i as u64, 0),
+        values: vec![thyme_core::Value::Int(1 << (i % 50))],
+        predicates: vec![],
+    };
+    Case {
+        types: vec![thyme_core::DataType::Int],
+        predicates: 0,
+        rows: (0..rows).map(row).collect(),
+        order: (0..rows).collect(),
+        chunk_rows_max: 2,
+        seal_every: 1,
+        labels: vec![i64::MAX / 4],
+        windows: vec![1],
+        at: Position::MAX,
+    }
+}
+
+#[test]
+fn a_split_anywhere_keeps_the_summaries_of_groups_right() {
+    let layout = all_slots(&[thyme_core::DataType::Int], 0);
+    let mut case = regular(400);
+    for place in 100..300 {
+        case.rows.truncate(400);
+        case.order.truncate(400);
+        let mut late = case.rows[place].clone();
+        late.time.0 += 5;
+        late.position = Position::new(1000, 0);
+        case.rows.push(late);
+        case.order.push(400);
+        let timeline = timeline_of(&case, &layout);
+        for slot in 0..layout.slots.len() {
+            for from in [SINCE_BEGINNING, EventTime(640), EventTime(1280)] {
+                let window = (from != SINCE_BEGINNING).then(|| Span(i64::MAX / 4 - from.0));
+                let expected =
+                    answer(&case.rows, &question(&layout, slot, EventTime(i64::MAX / 4), case.at, window));
+                assert_eq!(
+                    timeline.fold(&layout, slot, from, EventTime(i64::MAX / 4), case.at),
+                    expected,
+                    "{place}"
+                );
+            }
+        }
+    }
+}
+
+/// The bytes in `docs/formats-timeline.md`.
+#[test]
+fn the_encoding_is_the_documented_one() {
+    use thyme_core::{DataType, Value};
+    let row = |time, position, values: [Value; 2], predicate| oracle::Row {
+        time: EventTime(time),
+        position: Position::from_bits(position),
+        values: values.to_vec(),
+        predicates: vec![predicate],
+    };
+    let case = Case {
+        types: vec![DataType::Float, DataType::Str],
+        predicates: 1,
+        rows: vec![
+            row(-1, 16, [Value::Float(1.5), Value::Str("a".into())], true),
+            row(2, 18, [Value::Null, Value::Str("bc".into())], false),
+        ],
+        order: vec![0, 1],
+        ..regular(0)
+    };
+    let layout = all_slots(&case.types, 1);
+    let mut timeline = timeline_of(&case, &layout);
+    let expected = [
+        b'C', 1, 0, // magic, version, flags
+        2, 2, 1, b'f', b's', // rows, columns, predicates, types
+        1, 6, // times: -1, +3
+        32, 4, // positions: 16, +2
+        0b01, 2, 0xbf, 0xf0, 0x03, // floats: validity, xor, 1.5 = 3f f8 00 ...
+        0b11, 1, b'a', 2, b'b', b'c', // strings
+        0b01, // predicate
+    ];
+    assert_eq!(stored(&mut timeline, &layout)[&0], expected);
+}

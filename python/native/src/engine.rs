@@ -1,0 +1,108 @@
+//! An engine in this process, spoken to with the server's own requests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde::Deserialize;
+use thyme_engine::Clock;
+use thyme_server::{App, AppOptions, Request};
+
+use crate::host::PythonHost;
+use crate::raise;
+
+/// The options of both doors.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The data directory.
+    #[serde(alias = "data")]
+    pub path: Option<std::path::PathBuf>,
+    /// `wall`, `event`, `event=A,B`.
+    pub clock: Option<String>,
+    /// "Now", fixed.
+    pub now_us: Option<i64>,
+    /// How many shards.
+    pub shards: Option<usize>,
+    /// The address, for a server.
+    pub listen: Option<String>,
+    /// Keys that may do everything, for a server.
+    pub api_keys: Vec<String>,
+    /// The most bytes of a body, for a server.
+    pub body_bytes_max: Option<usize>,
+}
+
+impl Options {
+    /// Reads the JSON of the options.
+    pub fn parse(text: &str) -> PyResult<Options> {
+        serde_json::from_str(text).map_err(|e| PyValueError::new_err(format!("options: {e}")))
+    }
+
+    /// The part that the application takes.
+    pub fn app(&self) -> PyResult<AppOptions> {
+        let clock = self.clock.as_deref().map(Clock::parse).transpose();
+        let clock = clock.map_err(|e| PyValueError::new_err(e.detail().to_owned()))?;
+        Ok(AppOptions {
+            path: self.path.clone(),
+            clock: clock.unwrap_or_default(),
+            shards: self.shards.unwrap_or(0),
+            now_us: self.now_us,
+            run_sources: true,
+        })
+    }
+}
+
+/// An engine in this process.
+#[pyclass(name = "Engine", module = "thyme._thyme", frozen)]
+pub struct NativeEngine {
+    app: Arc<App>,
+}
+
+#[pymethods]
+impl NativeEngine {
+    /// Opens it: options as JSON, and a `thyme._host.Host` that runs extractors.
+    #[new]
+    fn new(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<Self> {
+        let options = Options::parse(options)?.app()?;
+        let app = Arc::new(App::opening());
+        let host = Arc::new(PythonHost::new(host));
+        let opened = py.detach(|| app.open(options, host));
+        opened.map_err(raise)?;
+        Ok(NativeEngine { app })
+    }
+
+    /// Answers one request as the server would: status, headers, body.
+    fn request<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        target: &str,
+        headers: HashMap<String, String>,
+        body: &[u8],
+    ) -> (u16, HashMap<&'static str, String>, Bound<'py, PyBytes>) {
+        let body = bytes::Bytes::copy_from_slice(body);
+        let request = Request::new(method, target, headers.into_iter().collect(), body);
+        let reply = py.detach(|| self.app.request(&request));
+        (reply.status, reply.headers.into_iter().collect(), PyBytes::new(py, &reply.body))
+    }
+
+    /// Fixes the clock, in microseconds since the epoch; None lets it go again.
+    #[pyo3(signature = (now_us))]
+    fn set_now(&self, now_us: Option<i64>) -> PyResult<()> {
+        self.app.set_now(now_us).map_err(raise)
+    }
+
+    /// Stops it.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.app.close());
+    }
+}
+
+impl Drop for NativeEngine {
+    fn drop(&mut self) {
+        // Its threads may call back into Python, which this thread holds.
+        Python::attach(|py| py.detach(|| self.app.close()));
+    }
+}

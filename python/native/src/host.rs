@@ -1,0 +1,121 @@
+//! Extractors in CPython, through `thyme._host.Host`.
+
+use std::collections::HashMap;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::sync::Mutex;
+use thyme_core::definition::{Dataset, Extractor};
+use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
+use thyme_query::{ColumnBuffer, ExtractorHost, LookupContext};
+
+use crate::values::{from_python, to_python};
+
+/// Runs extractors through a Python object with `load` and `call`.
+#[derive(Debug)]
+pub struct PythonHost {
+    host: Py<PyAny>,
+    /// Handles by featureset and extractor, as JSON: the same code is loaded once.
+    loaded: Mutex<HashMap<(String, String), u64>>,
+}
+
+impl PythonHost {
+    /// A host over a `thyme._host.Host`.
+    pub fn new(host: Py<PyAny>) -> Self {
+        PythonHost { host, loaded: Mutex::default() }
+    }
+}
+
+/// What `Dataset.lookup` reads during a run of extractors.
+#[pyclass(name = "LookupContext", module = "thyme._thyme", frozen)]
+pub struct NativeLookup {
+    context: LookupContext,
+}
+
+#[pymethods]
+impl NativeLookup {
+    /// The row of `dataset` as of `time_us`: every field by name.
+    fn lookup<'py>(&self, py: Python<'py>, dataset: &str, time_us: i64, key: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+        let mut named = Vec::with_capacity(key.len());
+        for (name, value) in key.iter() {
+            let name: String = name.extract()?;
+            let value = from_python(&value).map_err(|got| PyValueError::new_err(format!("{dataset}.{name}: expected a key value, got {got}")))?;
+            named.push((name, value));
+        }
+        let row = self
+            .context
+            .lookup(dataset, EventTime(time_us), &named)
+            .map_err(|e| PyValueError::new_err(e.detail().to_owned()))?;
+        let out = PyDict::new(py);
+        for (name, value) in &row {
+            out.set_item(name, to_python(py, value)?)?;
+        }
+        Ok(out)
+    }
+}
+
+impl ExtractorHost for PythonHost {
+    fn load(&self, featureset: &str, extractor: &Extractor, datasets: &[Dataset]) -> Result<u64> {
+        let text = |e: serde_json::Error| Error::internal(format!("extractor document: {e}"));
+        let extractor_json = serde_json::to_string(extractor).map_err(text)?;
+        let id = (featureset.to_owned(), extractor_json);
+        let poisoned = || Error::internal("an earlier extractor load failed inside Thyme");
+        if let Some(handle) = self.loaded.lock().map_err(|_| poisoned())?.get(&id) {
+            return Ok(*handle);
+        }
+        let datasets_json = serde_json::to_string(datasets).map_err(text)?;
+        let handle = Python::attach(|py| -> PyResult<u64> {
+            self.host.bind(py).call_method1("load", (featureset, &id.1, datasets_json))?.extract()
+        })
+        .map_err(|e| Error::invalid_definition(said(&e)))?;
+        self.loaded.lock().map_err(|_| poisoned())?.insert(id, handle);
+        Ok(handle)
+    }
+
+    fn call(
+        &self,
+        handle: u64,
+        times: &[EventTime],
+        inputs: &[&ColumnBuffer],
+        context: &LookupContext,
+    ) -> Result<Vec<Vec<Value>>> {
+        Python::attach(|py| {
+            let columns = self.run(py, handle, times, inputs, context).map_err(|e| Error::new(ErrorKind::Extractor, said(&e)))?;
+            columns
+                .iter()
+                .map(|column| column.iter().map(|v| from_python(&v)).collect::<Result<Vec<_>, _>>())
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|got| Error::new(ErrorKind::Extractor, format!("an extractor returned {got}; expected int, float, str, bool, datetime or None")))
+        })
+    }
+}
+
+impl PythonHost {
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        handle: u64,
+        times: &[EventTime],
+        inputs: &[&ColumnBuffer],
+        context: &LookupContext,
+    ) -> PyResult<Vec<Bound<'py, PyList>>> {
+        let times_us = PyList::new(py, times.iter().map(|t| t.0))?;
+        let columns = PyList::empty(py);
+        for input in inputs {
+            let column = PyList::empty(py);
+            for row in 0..input.len() {
+                column.append(to_python(py, &input.get(row))?)?;
+            }
+            columns.append(column)?;
+        }
+        let lookup = Py::new(py, NativeLookup { context: context.clone() })?;
+        let outputs = self.host.bind(py).call_method1("call", (handle, times_us, columns, lookup))?;
+        outputs.cast_into::<PyList>()?.iter().map(|c| c.cast_into::<PyList>().map_err(PyErr::from)).collect()
+    }
+}
+
+/// What a Python exception says, without its type.
+fn said(error: &PyErr) -> String {
+    Python::attach(|py| error.value(py).to_string())
+}

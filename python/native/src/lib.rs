@@ -1,0 +1,30 @@
+//! `thyme._thyme`: the engine in a Python process.
+//!
+//! Python is a thin door: definitions are validated, requests answered and extractors called back from
+//! here. No feature value is computed in Python but an extractor's own.
+
+mod definitions;
+mod engine;
+mod host;
+mod serve;
+mod values;
+
+use pyo3::prelude::*;
+
+/// The native module.
+#[pymodule]
+mod _thyme {
+    #[pymodule_export]
+    use crate::definitions::{parse_duration, validate, version};
+    #[pymodule_export]
+    use crate::engine::NativeEngine;
+    #[pymodule_export]
+    use crate::host::NativeLookup;
+    #[pymodule_export]
+    use crate::serve::serve;
+}
+
+/// An error of Thyme as a Python exception: its sentence, nothing else.
+fn raise(error: thyme_core::Error) -> PyErr {
+    pyo3::exceptions::PyRuntimeError::new_err(error.detail().to_owned())
+}

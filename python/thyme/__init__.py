@@ -1,0 +1,85 @@
+"""Thyme, a real-time feature platform: the same features, bit for bit, online and in training sets.
+
+Definitions are Python classes (`dataset`, `featureset`); `MockContext` and `local` run the real engine in
+this process; `ThymeClient` talks to a server.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from thyme import errors
+from thyme._aggregates import Avg, Count, First, Last, Max, Min, Sum
+from thyme._dataset import dataset
+from thyme._expr import Expr, col, lit
+from thyme._extractor import extractor, extractor_inputs, extractor_outputs
+from thyme._feature import feature
+from thyme._featureset import featureset
+from thyme._field import Field, field
+from thyme._pipeline import inputs, pipeline
+from thyme._source import source
+
+if TYPE_CHECKING:
+    from thyme._config import Config
+    from thyme._local import local
+    from thyme._result import ThymeResult
+    from thyme.client import ThymeClient
+    from thyme.testing import MockContext
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Config": "thyme._config",
+    "MockContext": "thyme.testing",
+    "ThymeClient": "thyme.client",
+    "ThymeResult": "thyme._result",
+    "local": "thyme._local",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the client side when it is first asked for: a module of definitions does not need it."""
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    if name in ("connectors", "client", "testing", "cli"):
+        return importlib.import_module(f"thyme.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
+
+
+__all__ = [
+    "Avg",
+    "Config",
+    "Count",
+    "Expr",
+    "Field",
+    "First",
+    "Last",
+    "Max",
+    "Min",
+    "MockContext",
+    "Sum",
+    "ThymeClient",
+    "ThymeResult",
+    "col",
+    "dataset",
+    "errors",
+    "extractor",
+    "extractor_inputs",
+    "extractor_outputs",
+    "feature",
+    "featureset",
+    "field",
+    "inputs",
+    "lit",
+    "local",
+    "pipeline",
+    "source",
+]

@@ -1,0 +1,104 @@
+"""The aggregates of pipelines. A new one is one class here with the name it is registered under."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from thyme import _checks
+from thyme._expr import Expr
+from thyme._literal import Scalar, described, literal
+from thyme._place import caller, refuse, warn_unknown
+
+
+class Aggregate:
+    """One output of a pipeline: a function of the rows in a window that slides continuously.
+
+    Args:
+        of: The aggregated column; only `Count` may go without.
+        window: How far back from the time of the question: an integer and one of `s m h d w`. None or `""`
+            is since the beginning.
+        where: Only rows where this is true count.
+        default: What it gives over nothing.
+
+    Raises:
+        DefinitionTypeError: An argument has the wrong type.
+        DefinitionValueError: `window` is no duration.
+    """
+
+    function: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        *,
+        of: str | None = None,
+        window: str | None = None,
+        where: Expr | None = None,
+        default: Scalar = None,
+        **unknown: Any,
+    ) -> None:
+        """See the class."""
+        called = type(self).__name__
+        warn_unknown(f"{called}()", unknown)
+        self.at = caller()
+        self.of = None if of is None else _checks.name(f"{called}(of=)", of, "fare")
+        self.window = _checks.duration(f"{called}(window=)", window or None)
+        if where is not None and not isinstance(where, Expr):
+            refuse(f'{called}(where=) takes an expression such as col("fare") > 0, got {described(where)}')
+        self.where = where
+        self.default, _ = literal(default, f"{called}(default=)")
+
+    def document(self, name: str) -> dict[str, Any]:
+        """The aggregate as a definition document has it, as the output `name`."""
+        document: dict[str, Any] = {"name": name, "function": self.function}
+        if self.of is not None:
+            document["of"] = self.of
+        if self.window is not None:
+            document["window"] = self.window
+        if self.where is not None:
+            document["where"] = self.where.document()
+        if self.default is not None:
+            document["default"] = self.default
+        document["at"] = self.at.document()
+        return document
+
+
+class Count(Aggregate):
+    """How many rows; with `of=`, how many where that is not null. 0 over nothing."""
+
+    function = "count"
+
+
+class Sum(Aggregate):
+    """The exact sum: of ints an int (null outside int64), of floats rounded once. 0 over nothing."""
+
+    function = "sum"
+
+
+class Avg(Aggregate):
+    """The exact sum rounded once, divided by the count, rounded once. Null over nothing."""
+
+    function = "avg"
+
+
+class Min(Aggregate):
+    """The least value; NaN if any is. Null over nothing."""
+
+    function = "min"
+
+
+class Max(Aggregate):
+    """The greatest value; NaN if any is. Null over nothing."""
+
+    function = "max"
+
+
+class First(Aggregate):
+    """The value with the least event time; the later row of a tie. Null over nothing."""
+
+    function = "first"
+
+
+class Last(Aggregate):
+    """The value with the greatest event time; the later row of a tie. Null over nothing."""
+
+    function = "last"

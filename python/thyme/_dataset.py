@@ -1,0 +1,116 @@
+"""Datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack, overload
+
+from thyme import _checks
+from thyme._definition import ATTRIBUTE, ClassReader, Definition
+from thyme._field import Field, FieldSpec
+from thyme._lookup import DatasetHandle
+from thyme._meta import CatalogKeywords, meta
+from thyme._pipeline import read_pipelines
+
+C = TypeVar("C", bound=type)
+
+
+@overload
+def dataset(cls: C, /) -> C: ...
+@overload
+def dataset(
+    *,
+    version: int = 1,
+    index: bool = False,
+    max_lateness: str | None = None,
+    max_future_skew: str | None = None,
+    retention: str | None = None,
+    extra: str = "forbid",
+    on_error: str = "refuse",
+    **catalog: Unpack[CatalogKeywords],
+) -> Callable[[C], C]: ...
+def dataset(
+    cls: Any = None,
+    /,
+    *,
+    version: int = 1,
+    index: bool = False,
+    max_lateness: str | None = None,
+    max_future_skew: str | None = None,
+    retention: str | None = None,
+    extra: str = "forbid",
+    on_error: str = "refuse",
+    **catalog: Any,
+) -> Any:
+    """Makes a class a dataset: its annotations are the fields, its `@pipeline` what derives it.
+
+    Afterwards `Ride.fare` refers to a field, and `Ride.lookup(ts, driver="d1")` reads a row inside an
+    extractor.
+
+    Args:
+        cls: The class, when used without parentheses.
+        version: From 1; raise it when the meaning changes.
+        index: Whether `lookup` of a raw dataset gives its latest row.
+        max_lateness: How far behind the largest event time an event may be before it is late; None: nothing
+            is late.
+        max_future_skew: How far ahead of the clock an event may be and still move the largest event time.
+        retention: How far back the dataset reaches.
+        extra: `"forbid"` or `"ignore"` fields of a row that are not declared.
+        on_error: `"refuse"` a push with an invalid row, or `"skip"` the row into the dead letters.
+        **catalog: `description owner tags project deprecated deprecation_reason replacement`.
+
+    Raises:
+        DefinitionValueError: The definition is wrong; all faults are listed.
+        DefinitionTypeError: The same, if all of them are about types.
+    """
+    settings: dict[str, Any] = {
+        "version": _checks.number("@dataset(version=)", version),
+        "index": _checks.flag("@dataset(index=)", index),
+        "max_lateness": _checks.duration("@dataset(max_lateness=)", max_lateness),
+        "max_future_skew": _checks.duration("@dataset(max_future_skew=)", max_future_skew),
+        "retention": _checks.duration("@dataset(retention=)", retention),
+        "extra": _checks.choice("@dataset(extra=)", extra, ("forbid", "ignore")),
+        "on_error": _checks.choice("@dataset(on_error=)", on_error, ("refuse", "skip")),
+        "meta": meta("@dataset", catalog),
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+
+    def decorate(decorated: C) -> C:
+        return _define(decorated, given)
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _define(cls: C, settings: dict[str, Any]) -> C:
+    reader = ClassReader(cls, "@dataset")
+    members = reader.members(FieldSpec, Field)
+    if "lookup" in reader.namespace() or any(member.name == "lookup" for member in members):
+        reader.fault(
+            "lookup", f"the name lookup is taken: {reader.name}.lookup reads a row; use another name"
+        )
+    pipelines = read_pipelines(reader)
+    reader.refuse_faults()
+    body = {
+        "name": reader.name,
+        **settings,
+        "fields": [
+            {
+                "name": member.name,
+                "type": member.type.name,
+                "optional": member.type.optional,
+                "role": member.value.role if member.value is not None else "value",
+            }
+            for member in members
+        ],
+        "pipelines": [pipeline.body for pipeline in pipelines],
+        "at": reader.at.document(),
+    }
+    references = tuple(dict.fromkeys(source for pipeline in pipelines for source in pipeline.inputs))
+    definition = Definition("dataset", cls, body, references, reader.places, reader.at)
+    definition.check()
+    attributes: dict[str, Any] = {member.name: Field(cls, member.name) for member in members}
+    attributes["lookup"] = staticmethod(DatasetHandle(reader.name).lookup)
+    attributes[ATTRIBUTE] = definition
+    for name, value in attributes.items():
+        setattr(cls, name, value)
+    return cls

@@ -1,0 +1,203 @@
+"""Expressions over the columns of a row: `col("fare") > 0`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NoReturn
+
+from thyme._literal import Scalar, described, literal
+from thyme._place import refuse
+
+
+class Expr:
+    """An expression. Made with `col` and `lit`; it computes nothing until the engine does.
+
+    `/` gives a float; `//` and `%` floor as in Python. A zero divisor and an int64 overflow give null.
+    Combine conditions with `&`, `|` and `~`, each side in parentheses.
+    """
+
+    __slots__ = ("_node", "_text")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, node: dict[str, Any], text: str) -> None:
+        """Made by `col`, `lit` and the operators."""
+        self._node = node
+        self._text = text
+
+    def document(self) -> dict[str, Any]:
+        """The expression as a definition document has it."""
+        return self._node
+
+    def __repr__(self) -> str:
+        """The expression as it is written."""
+        return self._text
+
+    def __add__(self, other: Expr | Scalar) -> Expr:
+        """`a + b`."""
+        return _binary("add", "+", self, other)
+
+    def __radd__(self, other: Expr | Scalar) -> Expr:
+        """`a + b`."""
+        return _binary("add", "+", other, self)
+
+    def __sub__(self, other: Expr | Scalar) -> Expr:
+        """`a - b`."""
+        return _binary("sub", "-", self, other)
+
+    def __rsub__(self, other: Expr | Scalar) -> Expr:
+        """`a - b`."""
+        return _binary("sub", "-", other, self)
+
+    def __mul__(self, other: Expr | Scalar) -> Expr:
+        """`a * b`."""
+        return _binary("mul", "*", self, other)
+
+    def __rmul__(self, other: Expr | Scalar) -> Expr:
+        """`a * b`."""
+        return _binary("mul", "*", other, self)
+
+    def __truediv__(self, other: Expr | Scalar) -> Expr:
+        """`a / b`, always a float."""
+        return _binary("div", "/", self, other)
+
+    def __rtruediv__(self, other: Expr | Scalar) -> Expr:
+        """`a / b`, always a float."""
+        return _binary("div", "/", other, self)
+
+    def __floordiv__(self, other: Expr | Scalar) -> Expr:
+        """`a // b`, floored."""
+        return _binary("floor_div", "//", self, other)
+
+    def __rfloordiv__(self, other: Expr | Scalar) -> Expr:
+        """`a // b`, floored."""
+        return _binary("floor_div", "//", other, self)
+
+    def __mod__(self, other: Expr | Scalar) -> Expr:
+        """`a % b`, with the sign of `b`."""
+        return _binary("mod", "%", self, other)
+
+    def __rmod__(self, other: Expr | Scalar) -> Expr:
+        """`a % b`, with the sign of `b`."""
+        return _binary("mod", "%", other, self)
+
+    def __neg__(self) -> Expr:
+        """`-a`."""
+        return _unary("neg", "-", self)
+
+    def __eq__(self, other: Expr | Scalar) -> Expr:  # type: ignore[override]
+        """`a == b`; null if either is null."""
+        return _binary("eq", "==", self, other)
+
+    def __ne__(self, other: Expr | Scalar) -> Expr:  # type: ignore[override]
+        """`a != b`; null if either is null."""
+        return _binary("ne", "!=", self, other)
+
+    def __lt__(self, other: Expr | Scalar) -> Expr:
+        """`a < b`."""
+        return _binary("lt", "<", self, other)
+
+    def __le__(self, other: Expr | Scalar) -> Expr:
+        """`a <= b`."""
+        return _binary("le", "<=", self, other)
+
+    def __gt__(self, other: Expr | Scalar) -> Expr:
+        """`a > b`."""
+        return _binary("gt", ">", self, other)
+
+    def __ge__(self, other: Expr | Scalar) -> Expr:
+        """`a >= b`."""
+        return _binary("ge", ">=", self, other)
+
+    def __and__(self, other: Expr | Scalar) -> Expr:
+        """Both; three-valued, as in SQL."""
+        return _binary("and", "&", self, other)
+
+    def __rand__(self, other: Expr | Scalar) -> Expr:
+        """Both; three-valued, as in SQL."""
+        return _binary("and", "&", other, self)
+
+    def __or__(self, other: Expr | Scalar) -> Expr:
+        """Either; three-valued, as in SQL."""
+        return _binary("or", "|", self, other)
+
+    def __ror__(self, other: Expr | Scalar) -> Expr:
+        """Either; three-valued, as in SQL."""
+        return _binary("or", "|", other, self)
+
+    def __invert__(self) -> Expr:
+        """Not."""
+        return _unary("not", "~", self)
+
+    def is_null(self) -> Expr:
+        """Whether it is null; never null itself."""
+        return Expr({"op": "is_null", "args": [self._node]}, f"{self._text}.is_null()")
+
+    def fill_null(self, value: Expr | Scalar) -> Expr:
+        """Itself, and `value` where it is null."""
+        filled = as_expr(value)
+        return Expr(
+            {"op": "fill_null", "args": [self._node, filled._node]}, f"{self._text}.fill_null({filled._text})"
+        )
+
+    def __bool__(self) -> NoReturn:
+        """Refused: an expression has no truth value before there is a row.
+
+        Raises:
+            DefinitionTypeError: Always.
+        """
+        refuse(
+            f"{self._text} is an expression and neither true nor false: "
+            "instead of `and`, `or`, `not`, `in`, `if` and a < b < c, write & | ~, each side in parentheses, "
+            "such as (col('a') > 0) & (col('b') < 9)"
+        )
+
+
+def col(name: str) -> Expr:
+    """The column called `name`.
+
+    Raises:
+        DefinitionTypeError: `name` is not a text.
+    """
+    if not isinstance(name, str):
+        refuse(f'col() takes the name of a column as a text, such as col("fare"), got {described(name)}')
+    return Expr({"col": name}, f"col({name!r})")
+
+
+def lit(value: Scalar) -> Expr:
+    """A constant. Python scalars in an expression become constants by themselves.
+
+    Args:
+        value: An int within int64, float, str, bool, datetime (naive is UTC) or None.
+
+    Raises:
+        DefinitionTypeError: It is something else.
+        DefinitionValueError: It is an int outside int64.
+    """
+    constant, data_type = literal(value, "a constant")
+    node = {"lit": constant} if data_type is None else {"lit": constant, "type": data_type}
+    return Expr(node, repr(value))
+
+
+def as_expr(value: Any) -> Expr:
+    """An operand: an expression, or a scalar as a constant.
+
+    Raises:
+        DefinitionTypeError: It is neither.
+    """
+    if isinstance(value, Expr):
+        return value
+    if value is None or isinstance(value, (bool, int, float, str, datetime)):
+        return lit(value)
+    refuse(
+        f"{described(value)} cannot stand in an expression: expected col(...), another expression, "
+        "or an int, float, str, bool, datetime or None"
+    )
+
+
+def _binary(op: str, sign: str, left: Any, right: Any) -> Expr:
+    a, b = as_expr(left), as_expr(right)
+    return Expr({"op": op, "args": [a._node, b._node]}, f"({a._text} {sign} {b._text})")
+
+
+def _unary(op: str, sign: str, operand: Expr) -> Expr:
+    return Expr({"op": op, "args": [operand._node]}, f"{sign}{operand._text}")

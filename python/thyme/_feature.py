@@ -1,0 +1,84 @@
+"""The features of featuresets."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, Unpack
+
+from thyme import _checks
+from thyme._field import Field
+from thyme._literal import Scalar, described, literal
+from thyme._meta import CatalogKeywords, meta
+from thyme._place import Place, caller, refuse
+
+T = TypeVar("T")
+
+
+class Feature(Generic[T]):
+    """A feature of a featureset, as `DriverFeatures.score` gives it.
+
+    Attributes:
+        featureset: The featureset class.
+        name: The feature's name.
+    """
+
+    __slots__ = ("featureset", "name")
+
+    def __init__(self, featureset: type, name: str) -> None:
+        """Made by `@featureset`."""
+        self.featureset = featureset
+        self.name = name
+
+    def __repr__(self) -> str:
+        """As one writes it."""
+        return f"{self.featureset.__name__}.{self.name}"
+
+
+class FeatureSpec:
+    """What `feature()` says, until `@featureset` reads it."""
+
+    def __init__(self, body: dict[str, Any], ref: Field[Any] | None, place: Place) -> None:
+        self.body = body
+        self.ref = ref
+        self.place = place
+
+
+def feature(
+    *,
+    id: int | None = None,
+    ref: Any = None,
+    default: Scalar = None,
+    request: bool = False,
+    **catalog: Unpack[CatalogKeywords],
+) -> Any:
+    """Says what a feature is.
+
+    Args:
+        id: Its number in the featureset, from 1, never reused: the feature *is* its id, the name a label. A
+            featureset gives all ids or none; then they are assigned at the first commit.
+        ref: The dataset field that it reads, such as `DriverStats.rides_1h`.
+        default: What stands for null.
+        request: The caller gives it with each query.
+        **catalog: `description owner tags project deprecated deprecation_reason replacement`.
+
+    Raises:
+        DefinitionTypeError: An argument has the wrong type.
+        DefinitionValueError: `id` or `default` is out of range.
+    """
+    body: dict[str, Any] = {}
+    if id is not None:
+        body["id"] = _checks.number("feature(id=)", id)
+    if isinstance(ref, Feature):
+        hint = f"take it with @extractor_inputs({ref!r})"
+        refuse(f"feature(ref=) takes a field of a dataset, got the feature {ref!r}; {hint}")
+    if ref is not None and not isinstance(ref, Field):
+        refuse(
+            f"feature(ref=) takes a field of a dataset, such as DriverStats.rides_1h, got {described(ref)}"
+        )
+    if ref is not None:
+        body["ref"] = {"dataset": ref.dataset.__name__, "field": ref.name}
+    constant, _ = literal(default, "feature(default=)")
+    if constant is not None:
+        body["default"] = constant
+    body["request"] = _checks.flag("feature(request=)", request)
+    body["meta"] = meta("feature()", catalog)
+    return FeatureSpec(body, ref, caller())

@@ -1,0 +1,91 @@
+"""Featuresets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, Unpack, overload
+
+from thyme._definition import ATTRIBUTE, ClassReader, Definition
+from thyme._extractor import ExtractorDefinition, read_extractors
+from thyme._feature import Feature, FeatureSpec
+from thyme._meta import CatalogKeywords, meta
+
+C = TypeVar("C", bound=type)
+
+
+@dataclass(eq=False)
+class FeaturesetDefinition(Definition):
+    """A featureset.
+
+    Its extractors' code is captured each time it is asked for: until the module is complete, names that it
+    uses may still be missing or change, as they may for any Python function.
+    """
+
+    extractors: tuple[ExtractorDefinition, ...] = ()
+    is_complete: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Its part of a definition document, with the extractors' code."""
+        return {**self.body, "extractors": [one.document(self.is_complete) for one in self.extractors]}
+
+    def needs(self) -> tuple[type, ...]:
+        """The datasets and featuresets it refers to, those that only the code names included."""
+        used = [cls for one in self.extractors for cls in one.needs(self.is_complete)]
+        return tuple(dict.fromkeys([*self.references, *used]))
+
+
+@overload
+def featureset(cls: C, /) -> C: ...
+@overload
+def featureset(**catalog: Unpack[CatalogKeywords]) -> Callable[[C], C]: ...
+def featureset(cls: Any = None, /, **catalog: Any) -> Any:
+    """Makes a class a featureset: its annotations are the features, its `@extractor` methods compute some.
+
+    Afterwards `DriverFeatures.score` refers to a feature.
+
+    Args:
+        cls: The class, when used without parentheses.
+        **catalog: `description owner tags project deprecated deprecation_reason replacement`.
+
+    Raises:
+        DefinitionValueError: The definition is wrong; all faults are listed.
+        DefinitionTypeError: The same, if all of them are about types.
+    """
+    described = meta("@featureset", catalog)
+
+    def decorate(decorated: C) -> C:
+        return _define(decorated, described)
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _define(cls: C, described: dict[str, Any]) -> C:
+    reader = ClassReader(cls, "@featureset")
+    members = reader.members(FeatureSpec, Feature)
+    extractors = tuple(read_extractors(reader))
+    reader.refuse_faults()
+    features = []
+    for member in members:
+        said = member.value.body if member.value is not None else {}
+        typed = {"name": member.name, "type": member.type.name, "optional": member.type.optional}
+        at = member.value.place if member.value is not None else member.at
+        features.append({**typed, **said, "at": at.document()})
+    refs = [
+        member.value.ref for member in members if member.value is not None and member.value.ref is not None
+    ]
+    definition = FeaturesetDefinition(
+        "featureset",
+        cls,
+        {"name": reader.name, "features": features, "meta": described, "at": reader.at.document()},
+        tuple(dict.fromkeys(ref.dataset for ref in refs)),
+        reader.places,
+        reader.at,
+        extractors,
+    )
+    definition.check()
+    definition.is_complete = True
+    for member in members:
+        setattr(cls, member.name, Feature(cls, member.name))
+    setattr(cls, ATTRIBUTE, definition)
+    return cls

@@ -1,0 +1,211 @@
+"""The extractor host: loads captured extractors and runs them when the engine asks.
+
+The engine holds one `Host` and calls it with the GIL held, from any of its threads.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import itertools
+import json
+import linecache
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from thyme import _lookup
+from thyme._capture import DATASET, RENAMED
+from thyme._globals import globals_of_code
+from thyme._lookup import DatasetHandle
+from thyme._result_shape import WrongShape, columns_of
+from thyme.errors import ExtractorError
+
+if TYPE_CHECKING:
+    from thyme._thyme import LookupContext
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class FeaturesetStandIn:
+    """What an extractor is given as `cls`: the featureset's name and nothing else."""
+
+    def __init__(self, name: str) -> None:
+        """Takes the featureset's name."""
+        self.__name__ = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        """Refused: attributes of the class do not travel."""
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        message = f"attributes of {self.__name__} are not there when an extractor runs"
+        raise AttributeError(f"{message}; make {attribute} a name of the module")
+
+    def __repr__(self) -> str:
+        """The featureset's name."""
+        return self.__name__
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An extractor that is ready to run."""
+
+    subject: str
+    function: Callable[..., Any]
+    cls: FeaturesetStandIn
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    takes_dict: bool
+    file: str
+    first_line: int
+    at: Mapping[str, Any]
+
+
+class Host:
+    """Loads and runs extractors."""
+
+    def __init__(self) -> None:
+        """Starts with none."""
+        self._numbers = itertools.count(1)
+        self._loaded: dict[int, Loaded] = {}
+        self._handles: dict[tuple[str, str], int] = {}
+
+    def load(self, featureset: str, extractor_json: str, datasets_json: str) -> int:
+        """Makes an extractor ready: runs the text it travelled as, and resolves every name that it uses.
+
+        Args:
+            featureset: The featureset's name.
+            extractor_json: The extractor as definition documents have it.
+            datasets_json: The datasets that it may look rows up in, likewise.
+
+        Returns:
+            A handle for `call`; the same one if the same extractor is loaded again.
+
+        Raises:
+            ValueError: The text does not run here, or uses a name that is not there.
+        """
+        known = self._handles.get((featureset, extractor_json))
+        if known is not None:
+            return known
+        handle = next(self._numbers)
+        self._loaded[handle] = _load(featureset, json.loads(extractor_json))
+        self._handles[featureset, extractor_json] = handle
+        return handle
+
+    def call(
+        self, handle: int, times_us: list[int], inputs: list[list[Any]], context: LookupContext
+    ) -> list[list[Any]]:
+        """Runs a loaded extractor over rows.
+
+        Args:
+            handle: From `load`.
+            times_us: The time of each row, in microseconds since the epoch.
+            inputs: One list for each input, in declared order, as long as `times_us`; times are aware.
+            context: What lookups read.
+
+        Returns:
+            One list for each output, in declared order; times are aware datetimes. Types are not checked.
+
+        Raises:
+            ExtractorError: The extractor raised, or returned something else than it declared.
+        """
+        loaded = self._loaded[handle]
+        token = _lookup.current.set(context)
+        try:
+            results = [
+                _run(loaded, time_us, row)
+                for time_us, row in zip(times_us, _rows(times_us, inputs), strict=True)
+            ]
+        finally:
+            _lookup.current.reset(token)
+        try:
+            return columns_of(results, loaded.outputs)
+        except WrongShape as wrong:
+            raise ExtractorError(f"{loaded.subject}: {wrong} ({_place(loaded, loaded.first_line)})") from None
+
+
+def _rows(times_us: list[int], inputs: list[list[Any]]) -> Any:
+    return zip(*inputs, strict=True) if inputs else [()] * len(times_us)
+
+
+def _run(loaded: Loaded, time_us: int, row: tuple[Any, ...]) -> Any:
+    try:
+        ts = _EPOCH + timedelta(microseconds=time_us)
+        if loaded.takes_dict:
+            return loaded.function(loaded.cls, ts, dict(zip(loaded.inputs, row, strict=True)))
+        return loaded.function(loaded.cls, ts, *row)
+    except (Exception, SystemExit) as error:
+        raise ExtractorError(_raised(loaded, error)) from error
+
+
+def _raised(loaded: Loaded, error: BaseException) -> str:
+    """The sentence about an exception in the user's code: what, where, and the line that did it."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == loaded.file]
+    inside = [one.lineno or 0 for one in frames if (one.lineno or 0) >= loaded.first_line]
+    where = _place(loaded, inside[-1] if inside else loaded.first_line)
+    last = frames[-1] if frames else None
+    if last is not None and (last.lineno or 0) < loaded.first_line:
+        where += f", in {last.name}: `{(last.line or '').strip()}`"
+    text = str(error)
+    return f"{loaded.subject}: {type(error).__name__}{': ' + text if text else ''} ({where})"
+
+
+def _place(loaded: Loaded, line: int) -> str:
+    """A line of the loaded text as a line of the user's file."""
+    file, first = loaded.at.get("file"), loaded.at.get("line")
+    if not file or not first:
+        return f"line {line - loaded.first_line + 1} of it"
+    return f"{file}:{first + line - loaded.first_line}"
+
+
+def _load(featureset: str, extractor: Mapping[str, Any]) -> Loaded:
+    name, text = extractor["name"], extractor["code"]
+    subject = f"{featureset}.{name}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    module = ModuleType(f"_thyme_extractor_{featureset}_{name}_{digest}")
+    module.__dict__[DATASET] = DatasetHandle
+    file = f"<{subject} {digest}>"
+    lines = text.splitlines(keepends=True)
+    linecache.cache[file] = (len(text), None, lines, file)
+    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
+    try:
+        code = compile(text, file, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # the user's own extractor: running it is what a host is for
+    except Exception as error:
+        raise ValueError(f"the extractor {subject} cannot be loaded: {_why(error)}") from error
+    missing = sorted(
+        used for used in globals_of_code(code) if used not in module.__dict__ and not hasattr(builtins, used)
+    )
+    if missing:
+        names = ", ".join(f"`{one}`" for one in missing)
+        raise ValueError(
+            f"the extractor {subject} uses {names}, which {'is' if len(missing) == 1 else 'are'} not defined"
+        )
+    function = module.__dict__.get(RENAMED + name, module.__dict__.get(name))
+    if not callable(function):
+        raise ValueError(f"the code of the extractor {subject} defines no function {name}")
+    inputs = tuple(one["feature"] for one in extractor["inputs"])
+    return Loaded(
+        subject=subject,
+        function=function,
+        cls=FeaturesetStandIn(featureset),
+        inputs=inputs,
+        outputs=tuple(extractor["outputs"]),
+        takes_dict=extractor["form"] == "dict",
+        file=file,
+        first_line=getattr(getattr(function, "__code__", None), "co_firstlineno", 1),
+        at=extractor.get("at") or {},
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"there is no module {error.name} where extractors run; install it there, or, if it is your own, "
+            f"import what is needed by name (from {error.name} import ...), so that it travels"
+        )
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,265 @@
+"""Pipelines: how one dataset is derived from another."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import FunctionType
+from typing import Any, NoReturn, TypeVar, Unpack, overload
+
+from thyme import _checks
+from thyme._aggregates import Aggregate
+from thyme._definition import ClassReader, is_kind
+from thyme._expr import Expr, as_expr
+from thyme._literal import described
+from thyme._meta import CatalogKeywords, meta
+from thyme._place import Place, refuse
+from thyme.errors import DefinitionError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_INPUTS = "__thyme_inputs__"
+_PIPELINE = "__thyme_pipeline__"
+
+
+@overload
+def pipeline(function: F, /) -> F: ...
+@overload
+def pipeline(*, version: int = 1, **catalog: Unpack[CatalogKeywords]) -> Callable[[F], F]: ...
+def pipeline(function: Any = None, /, *, version: int = 1, **catalog: Any) -> Any:
+    """Marks a method of a dataset that says how it is derived from its `@inputs`.
+
+    The method is called once, where the class is decorated, with the class and a `Stream` for each input; it
+    returns a stream that was grouped and aggregated.
+
+    Args:
+        function: The method, when used without parentheses.
+        version: From 1; raise it when the meaning changes.
+        **catalog: `description owner tags project deprecated deprecation_reason replacement`.
+
+    Raises:
+        DefinitionTypeError: An argument has the wrong type.
+    """
+    marks = {"version": _checks.number("@pipeline(version=)", version), "meta": meta("@pipeline", catalog)}
+
+    def decorate(method: F) -> F:
+        setattr(_function("@pipeline", method), _PIPELINE, marks)
+        return method
+
+    return decorate if function is None else decorate(function)
+
+
+def inputs(*datasets: type) -> Callable[[F], F]:
+    """Names the datasets that a pipeline reads.
+
+    Args:
+        *datasets: Classes decorated with `@dataset`, one for each parameter of the method after `cls`.
+
+    Raises:
+        DefinitionTypeError: One of them is no dataset.
+    """
+    for given in datasets:
+        if not is_kind(given, "dataset"):
+            refuse(f"@inputs takes datasets, classes decorated with @dataset, got {described(given)}")
+
+    def decorate(method: F) -> F:
+        setattr(_function("@inputs", method), _INPUTS, datasets)
+        return method
+
+    return decorate
+
+
+class Stream:
+    """The rows of an input on their way through a pipeline. Each method gives a new stream.
+
+    Operators are applied as they are written; rows that one drops are not seen by the next.
+    """
+
+    def __init__(self, columns: str, operators: tuple[dict[str, Any], ...] = ()) -> None:
+        """Made by Thyme for each of a pipeline's inputs."""
+        self._input = columns
+        self._operators = operators
+
+    def filter(self, expr: Expr) -> Stream:
+        """Keeps the rows where `expr` is true; null is false.
+
+        Raises:
+            DefinitionTypeError: `expr` is no expression.
+        """
+        if not isinstance(expr, Expr):
+            _refuse_function(".filter()", expr)
+            refuse(f'.filter() takes an expression such as col("fare") > 0, got {described(expr)}')
+        return self._then({"op": "filter", "expr": expr.document()})
+
+    def assign(self, *unnamed: Any, **columns: Any) -> Stream:
+        """Adds or replaces columns; all expressions see the columns as they were before.
+
+        Args:
+            *unnamed: Refused: columns are given by name.
+            **columns: An expression, or a constant, for each column.
+
+        Raises:
+            DefinitionTypeError: One of them is neither.
+        """
+        if unnamed:
+            refuse('.assign() takes columns by name, such as .assign(total=col("fare") + col("tip"))')
+        for expr in columns.values():
+            _refuse_function(".assign()", expr)
+        assigned = [{"name": name, "expr": as_expr(expr).document()} for name, expr in columns.items()]
+        return self._then({"op": "assign", "columns": assigned})
+
+    def groupby(self, *keys: str) -> Stream:
+        """The entity key of what follows.
+
+        Args:
+            *keys: Names of columns, the key fields of the dataset.
+
+        Raises:
+            DefinitionTypeError: One of them is no text.
+        """
+        names = [_checks.name(".groupby()", key, "driver") for key in keys]
+        return self._then({"op": "groupby", "keys": names})
+
+    def aggregate(self, *unnamed: Any, **aggregates: Aggregate) -> Stream:
+        """The outputs, one for each field of the dataset that is neither key nor event time.
+
+        Args:
+            *unnamed: Refused: outputs are given by name.
+            **aggregates: An aggregate for each output, such as `rides_1h=Count(window="1h")`.
+
+        Raises:
+            DefinitionTypeError: One of them is no aggregate.
+        """
+        if unnamed:
+            refuse('.aggregate() takes its outputs by name, such as .aggregate(rides_1h=Count(window="1h"))')
+        for name, given in aggregates.items():
+            if not isinstance(given, Aggregate):
+                is_class = isinstance(given, type) and issubclass(given, Aggregate)
+                hint = f"; call it: {given.__name__}(...)" if is_class else ""
+                got = f"got {described(given)}{hint}"
+                refuse(f'.aggregate({name}=) takes an aggregate such as Count(window="1h"), {got}')
+        outputs = [given.document(name) for name, given in aggregates.items()]
+        return self._grouped_last()._then({"op": "aggregate", "aggregates": outputs})
+
+    def transform(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            DefinitionTypeError: Always.
+        """
+        refuse(".transform() is not supported yet; use .assign() and .filter() with expressions of col(...)")
+
+    def join(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            DefinitionTypeError: Always.
+        """
+        refuse(
+            ".join() is not supported yet; derive from one input, and bring the two together in a featureset"
+        )
+
+    def _grouped_last(self) -> Stream:
+        """The same with the groupby moved to the end, where documents have it."""
+        kinds = [operator["op"] for operator in self._operators]
+        if kinds.count("groupby") != 1 or "aggregate" in kinds:
+            return self  # the engine says what is wrong
+        at = kinds.index("groupby")
+        groupby, after = self._operators[at], self._operators[at + 1 :]
+        assigned = {column["name"] for operator in after for column in operator.get("columns", ())}
+        replaced = sorted(assigned.intersection(groupby["keys"]))
+        if replaced:
+            message = (
+                f".assign() replaces {replaced[0]} after .groupby() has grouped by it; assign before grouping"
+            )
+            refuse(message, kind="value")
+        return Stream(self._input, (*self._operators[:at], *after, groupby))
+
+    def _then(self, operator: dict[str, Any]) -> Stream:
+        return Stream(self._input, (*self._operators, operator))
+
+
+@dataclass(frozen=True)
+class PipelineDefinition:
+    """A pipeline that was run once."""
+
+    name: str
+    inputs: tuple[type, ...]
+    body: dict[str, Any]
+
+
+def read_pipelines(reader: ClassReader) -> list[PipelineDefinition]:
+    """Runs the pipelines of a class that is being decorated; faults go to the reader."""
+    found = []
+    for name, method in reader.methods():
+        marks = getattr(method, _PIPELINE, None)
+        datasets = getattr(method, _INPUTS, None)
+        if marks is None:
+            if datasets is not None:
+                reader.fault(name, "it has @inputs but not @pipeline; put @pipeline above @inputs")
+            continue
+        if datasets is None:
+            reader.fault(
+                name, "a pipeline names the datasets it reads: put @inputs(SomeDataset) below @pipeline"
+            )
+            continue
+        stream = _run(reader, name, method, datasets)
+        if stream is not None:
+            found.append(_definition(name, datasets, stream, marks, reader.place(name)))
+    return found
+
+
+def _run(reader: ClassReader, name: str, method: FunctionType, datasets: tuple[type, ...]) -> Stream | None:
+    try:
+        inspect.signature(method).bind(reader.cls, *datasets)
+    except TypeError:
+        wanted = ", ".join(["cls", *(dataset.__name__.lower() for dataset in datasets)])
+        got = f"{name}{inspect.signature(method)}"
+        reader.fault(
+            name, f"it takes cls and one parameter for each input: {name}({wanted}), got {got}", "type"
+        )
+        return None
+    try:
+        result = method(reader.cls, *(Stream(dataset.__name__) for dataset in datasets))
+    except DefinitionError as error:
+        for fault in error.found:
+            reader.faults.append(fault if fault.subject else replace(fault, subject=f"{reader.name}.{name}"))
+        return None
+    if not isinstance(result, Stream):
+        hint = "; did you forget `return`?" if result is None else ""
+        reader.fault(
+            name,
+            f"it must return its stream after .groupby().aggregate(), got {described(result)}{hint}",
+            "type",
+        )
+        return None
+    return result
+
+
+def _definition(
+    name: str, datasets: tuple[type, ...], stream: Stream, marks: dict[str, Any], at: Place
+) -> PipelineDefinition:
+    body = {
+        "name": name,
+        "version": marks["version"],
+        "inputs": [dataset.__name__ for dataset in datasets],
+        "operators": list(stream._operators),
+        "meta": marks["meta"],
+        "at": at.document(),
+    }
+    return PipelineDefinition(name, datasets, body)
+
+
+def _function(what: str, method: Any) -> Any:
+    function = method.__func__ if isinstance(method, (classmethod, staticmethod)) else method
+    if not isinstance(function, FunctionType):
+        refuse(f"{what} decorates a method, got {described(method)}")
+    return function
+
+
+def _refuse_function(what: str, given: Any) -> None:
+    if type(given).__module__.partition(".")[0] == "polars":
+        refuse(f"{what} with a polars expression is not supported yet; use thyme's own col(...)")
+    if callable(given) and not isinstance(given, (Expr, type)):
+        refuse(f'{what} with a function is not supported yet; use an expression such as col("fare") > 0')

@@ -1,0 +1,212 @@
+"""The answer to a read."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from thyme._errors import ThymeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+ROWS_SHOWN = 10
+_CELL_WIDTH_MAX = 32
+
+# Arrow types, by the names that features have in Python.
+_ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "bool_"}
+
+
+class ThymeResult:
+    """Rows of features, with the time, the position and the commit they were computed at.
+
+    A result of one row also reads like a dict: `result["rides_1h"]`, `dict(result)`. `len(result)` is the
+    number of rows, and iterating gives them as dicts.
+
+    Attributes:
+        metadata: What the server said about the answer: `as_of` (`time`, `position`, `commit`), `mode`, ...
+        query_run_id: The id of the recorded query run; None if the server keeps none.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: list[dict[str, Any]] | None = None,
+        types: Mapping[str, str] | None = None,
+        table: pa.Table | Callable[[], pa.Table] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        query_run_id: str | None = None,
+    ) -> None:
+        """Wraps rows, or a table, or a function that reads the table when it is first needed.
+
+        Args:
+            rows: Row dicts.
+            types: With rows: the type of each column, as `int float str bool datetime`.
+            table: The table, or what gives it.
+            metadata: See the class.
+            query_run_id: See the class.
+        """
+        self._rows = rows
+        self._types = dict(types or {})
+        self._source = table
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.query_run_id = query_run_id
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, in order."""
+        if self._rows is not None:
+            return list(self._rows[0]) if self._rows else list(self._types)
+        return list(self.to_arrow().column_names)
+
+    def to_arrow(self) -> pa.Table:
+        """A PyArrow table."""
+        import pyarrow as pa
+
+        if callable(self._source):
+            self._source = self._source()
+        if self._source is None:
+            rows = self._rows or []
+            self._source = pa.table(
+                {name: pa.array([row[name] for row in rows], self._arrow_type(name)) for name in self.columns}
+            )
+        return self._source
+
+    def to_polars(self) -> pl.DataFrame:
+        """A polars frame."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A pandas frame.
+
+        Raises:
+            ThymeError: pandas is not installed.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise ThymeError("to_pandas() needs pandas: pip install pandas, or use to_polars()")
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+    def to_numpy(self) -> np.ndarray[Any, Any]:
+        """A 2-D array, rows by columns: numbers if all columns are numbers (null is NaN), else objects."""
+        return self.to_polars().to_numpy()
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """One dict a row, with Python values; times are aware datetimes in UTC."""
+        if self._rows is not None:
+            return [dict(row) for row in self._rows]
+        rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
+        return rows
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._rows) if self._rows is not None else int(self.to_arrow().num_rows)
+
+    def __bool__(self) -> bool:
+        """Always true: an empty answer is an answer."""
+        return True
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows as dicts."""
+        return iter(self.to_dict())
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a column of this name."""
+        return name in self.columns
+
+    def keys(self) -> list[str]:
+        """The names of the columns, so that `dict(result)` works on a result of one row."""
+        return self.columns
+
+    def __getitem__(self, which: str | int) -> Any:
+        """A column by name (of a result of one row: its value), or a row by number.
+
+        Raises:
+            KeyError: No column of this name.
+        """
+        if isinstance(which, int):
+            if self._rows is not None:
+                return dict(self._rows[which])
+            if not -len(self) <= which < len(self):
+                raise IndexError(f"row {which} of {len(self)}")
+            return self.to_arrow().slice(which % len(self), 1).to_pylist()[0]
+        if which not in self.columns:
+            raise KeyError(f"{which!r}: the columns are {', '.join(self.columns)}")
+        if self._rows is not None:
+            values = [row[which] for row in self._rows]
+        else:
+            values = self.to_arrow()[which].to_pylist()
+        return values[0] if len(values) == 1 else values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """`self[name]`, or `default` if there is no such column."""
+        return self[name] if name in self.columns else default
+
+    def _arrow_type(self, name: str) -> Any:
+        import pyarrow as pa
+
+        return _arrow_type(self._types[name], pa) if name in self._types else None
+
+    def __repr__(self) -> str:
+        """The first rows as a small table."""
+        head, total = self._head()
+        cells = [self.columns, *[[_shown(value) for value in row.values()] for row in head]]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(self.columns))]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells
+        ]
+        if total > len(head):
+            lines.append(f"... {total - len(head):,} more")
+        return "\n".join([self._summary(total), *[line.rstrip() for line in lines]])
+
+    def _repr_html_(self) -> str:
+        """The first rows as an HTML table, for notebooks."""
+        head, total = self._head()
+        names = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row.values()) + "</tr>"
+            for row in head
+        )
+        more = f"<p>... {total - len(head):,} more</p>" if total > len(head) else ""
+        return (
+            f"<div><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{more}"
+            f"<small>{html.escape(self._summary(total))}</small></div>"
+        )
+
+    def _head(self) -> tuple[list[dict[str, Any]], int]:
+        if self._rows is not None:
+            return self._rows[:ROWS_SHOWN], len(self._rows)
+        table = self.to_arrow()
+        return table.slice(0, ROWS_SHOWN).to_pylist(), table.num_rows
+
+    def _summary(self, total: int) -> str:
+        rows = "1 row" if total == 1 else f"{total:,} rows"
+        columns = "1 column" if len(self.columns) == 1 else f"{len(self.columns)} columns"
+        as_of = self.metadata.get("as_of")
+        when = f", as of {as_of['time']}" if isinstance(as_of, Mapping) and as_of.get("time") else ""
+        return f"ThymeResult: {rows}, {columns}{when}"
+
+
+def _arrow_type(kind: str, pa: Any) -> Any:
+    if kind == "datetime":
+        return pa.timestamp("us", "UTC")
+    if kind.startswith("list["):
+        return pa.list_(_arrow_type(kind[5:-1], pa))
+    return getattr(pa, _ARROW_TYPES[kind])() if kind in _ARROW_TYPES else None
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    text = value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else str(value)
+    text = text.replace("\n", " ")
+    return text if len(text) <= _CELL_WIDTH_MAX else text[: _CELL_WIDTH_MAX - 1] + "…"

@@ -1,0 +1,56 @@
+"""The native module: the engine, built from `python/native`."""
+
+def version() -> str:
+    """The version this was built as."""
+
+def validate(document: str, known: str) -> str:
+    """What is wrong with a definition document.
+
+    Args:
+        document: The document as JSON (`docs/definitions.md`).
+        known: A document, as JSON, of the definitions it may refer to besides its own; those are not judged.
+
+    Returns:
+        A JSON list of faults `{"subject", "expected", "got", "message", "file", "line", "kind"}`, `kind`
+        being `"type"` or `"value"`; empty if the document is valid.
+
+    Raises:
+        ValueError: It is not a definition document at all.
+    """
+
+def parse_duration(text: str) -> int:
+    """A duration such as `"90s"`, `"24h"` or `"7d"` in microseconds.
+
+    Raises:
+        ValueError: It is no duration; the sentence says what is.
+    """
+
+class LookupContext:
+    """What lookups of one run of extractors read: the query's own snapshot."""
+
+    def lookup(self, dataset: str, time_us: int, key: dict[str, object]) -> dict[str, object]:
+        """The row of `dataset` as of `time_us`: every field by name, datetimes aware and in UTC.
+
+        Raises:
+            ValueError: The key does not fit, or a raw dataset has no index.
+        """
+
+class Engine:
+    """An engine in this process."""
+
+    def __init__(self, options: str, host: object) -> None:
+        """Opens it: options as JSON, and a `thyme._host.Host` that runs extractors."""
+
+    def request(
+        self, method: str, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Answers one request as the server would: status, headers, body."""
+
+    def set_now(self, now_us: int | None) -> None:
+        """Fixes the clock, in microseconds since the epoch; None lets it go again."""
+
+    def close(self) -> None:
+        """Stops it."""
+
+def serve(options: str, host: object) -> None:
+    """Runs the server until it is told to stop."""

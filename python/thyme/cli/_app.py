@@ -1,0 +1,107 @@
+"""The group of commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from thyme._errors import ThymeError, fault_lines
+
+if TYPE_CHECKING:
+    from thyme.client import ThymeClient
+
+# Where each command lives; nothing is imported before it is called.
+COMMANDS = {
+    "serve": "thyme.cli.serve:serve",
+    "commit": "thyme.cli.commit:commit",
+    "status": "thyme.cli.state:status",
+    "logs": "thyme.cli.state:logs",
+    "inspect": "thyme.cli.inspect:inspect",
+    "log": "thyme.cli.log:log",
+    "query": "thyme.cli.query:query",
+    "query-offline": "thyme.cli.offline:query_offline",
+    "lookup": "thyme.cli.query:lookup",
+    "dead-letters": "thyme.cli.state:dead_letters",
+    "login": "thyme.cli.login:login",
+    "logout": "thyme.cli.login:logout",
+    "version": "thyme.cli.login:version",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for, and turns errors into one sentence and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(130)
+        except ThymeError as error:
+            report(error)
+        except OSError as error:
+            where = f' "{error.filename}"' if error.filename else ""
+            complain(f"cannot use{where or ' a file'}: {error.strerror or error}")
+        except ImportError as error:
+            complain(f"{error}; is Thyme installed with its native module (pip install .)?")
+        except Exception as error:
+            if os.environ.get("THYME_DEBUG"):
+                raise
+            text = " ".join(str(error).split())
+            complain(f"{type(error).__name__}: {text} (this is a fault of Thyme; THYME_DEBUG=1 shows where)")
+        ctx.exit(1)
+
+
+def report(error: ThymeError) -> None:
+    """Prints an error's sentence to stderr, its faults indented below."""
+    complain(error.detail)
+    for line in fault_lines(error):
+        click.echo(line, err=True)
+
+
+def complain(sentence: str) -> None:
+    """Prints a sentence to stderr."""
+    click.secho(sentence, fg="red", err=True)
+
+
+def open_client(ctx: click.Context) -> ThymeClient:
+    """The client of the server in effect; closed when the command ends."""
+    from thyme._config import Config
+    from thyme.client import ThymeClient
+
+    url = ctx.find_root().params.get("url")
+    return ctx.with_resource(ThymeClient(Config.load(api_url=url)))
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Prints a warning as a sentence, without the place in the code that `warnings` adds."""
+    click.secho(f"warning: {message}", fg="yellow", err=True)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url", metavar="URL", help="The server's base URL (else THYME_API_URL, .thyme.yaml, thyme login)."
+)
+def main(url: str | None) -> None:
+    """Thyme: features from events, exact at any time."""
+    del url  # `open_client` takes it from the context
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.showwarning = show_warning

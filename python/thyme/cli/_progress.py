@@ -1,0 +1,56 @@
+"""A bar on stderr, for what takes longer than a second."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_PATIENCE_S = 1.0
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Shows a bar once a second has passed, if stderr is a terminal.
+
+    Args:
+        label: What is going on.
+        total: How many rows there are, if it is known.
+
+    Yields:
+        A function to call with the number of rows that were done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda rows: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,} rows"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(label, total=total)
+    lock = threading.Lock()
+    ended = False
+
+    def show() -> None:
+        with lock:
+            if not ended:
+                bar.start()
+
+    timer = threading.Timer(_PATIENCE_S, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda rows: bar.advance(task, rows)
+    finally:
+        with lock:
+            ended = True
+        timer.cancel()
+        bar.stop()

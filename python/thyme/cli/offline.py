@@ -1,0 +1,123 @@
+"""`thyme query-offline`: training sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from thyme._errors import InvalidDataError
+from thyme.cli._app import open_client
+from thyme.cli._options import entity_ids, key_types, output_options, time_option
+from thyme.cli._output import write_table
+from thyme.cli._progress import progress
+from thyme.cli._references import resolve
+
+if TYPE_CHECKING:
+    from thyme.client import ThymeClient
+
+# The column of the labels' times, if it is not named: the first of these that the file has.
+TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
+
+
+@click.command("query-offline")
+@click.argument("ref")
+@click.option("--input", "path", type=click.Path(), help="Labels: a Parquet, CSV, JSONL or Arrow file.")
+@click.option(
+    "-e", "--entity", "entities", multiple=True, metavar="ID", help="Instead of a file: ID, or K1=V1,K2=V2."
+)
+@click.option(
+    "--at", "times", multiple=True, metavar="TIME", help="With -e: one time for all, or one for each."
+)
+@click.option(
+    "--entity-column", "columns", multiple=True, help="Default: named like the key. Once a key field."
+)
+@click.option("--timestamp-column", help=f"Default: the first of {', '.join(TIME_COLUMNS)} that is there.")
+@click.option("--as-served", is_flag=True, help="Leave out what came after each row's time.")
+@output_options
+@click.pass_context
+def query_offline(
+    ctx: click.Context,
+    ref: str,
+    path: str | None,
+    entities: tuple[str, ...],
+    times: tuple[str, ...],
+    columns: tuple[str, ...],
+    timestamp_column: str | None,
+    as_served: bool,
+    kind: str | None,
+    output: str | None,
+) -> None:
+    """The features of each row's entity at each row's time.
+
+    REF is a featureset: MODULE:CLASS, FILE.py:CLASS, or a committed name.
+    """
+    if (path is None) == (not entities):
+        raise click.UsageError("Give either --input FILE, or -e ID with --at TIME.")
+    if entities and len(times) not in (1, len(entities)):
+        raise click.UsageError("With -e, give --at once, or once for each -e.")
+    if path is not None and times:
+        raise click.UsageError("--at goes with -e; a file has a column of times.")
+    client = open_client(ctx)
+    name = resolve(ref)
+    rows: Any = path
+    if path is None:
+        keys = list(key_types(client, name))
+        rows = _rows(client, name, entities, times)
+        columns, timestamp_column = tuple(keys), "timestamp"
+        total: int | None = len(rows)
+    else:
+        names, total = _columns_and_rows(path)
+        timestamp_column = timestamp_column or _time_column(path, names)
+        for column in (*columns, timestamp_column):
+            if column not in names:
+                raise InvalidDataError(f'"{path}" has no column "{column}"; it has {", ".join(names)}')
+    direct = output if output is not None and kind in (None, "parquet", "csv", "arrow") else None
+    direct = direct if direct is not None and kind in (None, _kind_of(direct)) else None
+    with progress(f"{name}: computing", total) as advance:
+        result = client.query_offline(
+            name,
+            rows,
+            entity_column=list(columns) or None,
+            timestamp_column=timestamp_column,
+            as_served=as_served,
+            output=direct,
+            progress=advance,
+        )
+    if direct is None:
+        write_table(result.to_arrow(), kind, output)
+
+
+def _rows(
+    client: ThymeClient, name: str, entities: tuple[str, ...], times: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    keys = list(key_types(client, name))
+    ids = entity_ids(client, name, entities)
+    moments = [time_option(time) for time in (times if len(times) == len(ids) else times * len(ids))]
+    return [
+        {**(entity if isinstance(entity, dict) else {keys[0]: entity}), "timestamp": moment}
+        for entity, moment in zip(ids, moments, strict=True)
+    ]
+
+
+def _kind_of(path: str) -> str | None:
+    from thyme._files import READ_FORMATS
+
+    return READ_FORMATS.get(Path(path).suffix.lower())
+
+
+def _columns_and_rows(path: str) -> tuple[list[str], int | None]:
+    """The names of a file's columns, and how many rows it has if that is cheap to know."""
+    from thyme._files import columns_of
+
+    return columns_of(path)
+
+
+def _time_column(path: str, names: list[str]) -> str:
+    found = next((name for name in TIME_COLUMNS if name in names), None)
+    if found is None:
+        raise InvalidDataError(
+            f'which column of "{path}" has the times? Give --timestamp-column; it has {", ".join(names)}'
+        )
+    return found

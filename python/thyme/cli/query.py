@@ -1,0 +1,89 @@
+"""`thyme query` and `thyme lookup`: online reads."""
+
+from __future__ import annotations
+
+import click
+
+from thyme.cli._app import complain, open_client
+from thyme.cli._options import entity_ids, output_options, position_options, request_inputs, time_option
+from thyme.cli._output import write_table
+from thyme.cli._references import resolve
+
+
+@click.command()
+@click.argument("ref")
+@click.option(
+    "-e", "--entity", "entities", multiple=True, required=True, metavar="ID", help="ID, or K1=V1,K2=V2."
+)
+@click.option("--at", metavar="TIME", help="As of this time: ISO 8601 or seconds since the epoch.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="The value of a request feature."
+)
+@position_options
+@output_options
+@click.pass_context
+def query(
+    ctx: click.Context,
+    ref: str,
+    entities: tuple[str, ...],
+    at: str | None,
+    inputs: tuple[str, ...],
+    min_position: str | None,
+    position: str | None,
+    kind: str | None,
+    output: str | None,
+) -> None:
+    """The features of entities, one row each.
+
+    REF is a featureset: MODULE:CLASS, FILE.py:CLASS, or a committed name.
+    """
+    client = open_client(ctx)
+    name = resolve(ref)
+    result = client.query_batch(
+        name,
+        entity_ids(client, name, entities),
+        request_inputs(client, name, inputs),
+        time_option(at),
+        min_position=min_position,
+        position=position,
+    )
+    write_table(result.to_arrow(), kind, output)
+
+
+@click.command()
+@click.argument("ref")
+@click.option(
+    "-e", "--entity", "entities", multiple=True, required=True, metavar="ID", help="ID, or K1=V1,K2=V2."
+)
+@click.option("--at", metavar="TIME", help="As of this time: ISO 8601 or seconds since the epoch.")
+@position_options
+@output_options
+@click.pass_context
+def lookup(
+    ctx: click.Context,
+    ref: str,
+    entities: tuple[str, ...],
+    at: str | None,
+    min_position: str | None,
+    position: str | None,
+    kind: str | None,
+    output: str | None,
+) -> None:
+    """Rows of a dataset, without extractors.
+
+    REF is a dataset: MODULE:CLASS, FILE.py:CLASS, or a committed name. An entity without a row is named on
+    stderr.
+    """
+    from thyme._result import ThymeResult
+
+    client = open_client(ctx)
+    name = resolve(ref)
+    rows = []
+    for text, entity in zip(entities, entity_ids(client, name, entities), strict=True):
+        row = client.lookup(name, entity, time_option(at), min_position=min_position, position=position)
+        if row is None:
+            complain(f"{name} has no row for {text}")
+        else:
+            rows.append(row)
+    types = client._session.catalog(name).types(name)
+    write_table(ThymeResult(rows=rows, types=types).to_arrow(), kind, output)

@@ -1,0 +1,105 @@
+"""`thyme status`, `thyme logs` and `thyme dead-letters`: what is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from thyme._errors import UnavailableError
+from thyme.cli._app import open_client
+from thyme.cli._options import output_options
+from thyme.cli._output import cell_text, print_json, print_rows, write_table
+from thyme.cli._references import resolve
+
+_HEADLINES = ("version", "clock", "now", "commit", "position", "applied", "shards")
+_TABLES = {
+    "datasets": ("name", "version", "kind", "events", "late", "dead_letters", "entities", "newest"),
+    "featuresets": ("name", "features", "extractors"),
+    "sources": ("dataset", "kind", "path", "rows", "dead_letters", "caught_up", "error"),
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Health, positions, datasets, featuresets and sources."""
+    client = open_client(ctx)
+    health = client.health()
+    try:
+        state = client.status()
+    except UnavailableError:
+        # A server that is still recovering has only its health to tell.
+        state = {"ready": False}
+    if as_json:
+        print_json({**state, "health": health})
+        return
+    detail = f": {health['detail']}" if health.get("detail") else ""
+    click.echo(f"{client.config.api_url} is {health.get('status', 'unknown')}{detail}")
+    for name in _HEADLINES:
+        if state.get(name) is not None:
+            click.echo(f"  {name:<10} {cell_text(state[name])}")
+    for name, value in (state.get("state") or {}).items():
+        click.echo(f"  {name:<10} {cell_text(value)}")
+    for title, columns in _TABLES.items():
+        rows = state.get(title) or []
+        if rows:
+            print_rows(rows, columns, title=title)
+
+
+@click.command()
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="The most events to show."
+)
+@click.option("--severity", help="Only events of this severity, such as error.")
+@click.option("--event-type", help="Only events of this type.")
+@click.option("--subject", help="Only events about this dataset, source, ...")
+@output_options
+@click.pass_context
+def logs(
+    ctx: click.Context,
+    limit: int,
+    severity: str | None,
+    event_type: str | None,
+    subject: str | None,
+    kind: str | None,
+    output: str | None,
+) -> None:
+    """What happened, newest first."""
+    client = open_client(ctx)
+    events = client.events(limit=limit, severity=severity, event_type=event_type, subject=subject)
+    _write(events, ("time", "severity", "event_type", "subject", "message"), kind, output)
+
+
+@click.command("dead-letters")
+@click.argument("ref")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="The most records to show."
+)
+@output_options
+@click.pass_context
+def dead_letters(ctx: click.Context, ref: str, limit: int, kind: str | None, output: str | None) -> None:
+    """The records of a dataset that could not be taken, and why.
+
+    REF is a dataset: MODULE:CLASS, FILE.py:CLASS, or a committed name.
+    """
+    client = open_client(ctx)
+    letters = client.dead_letters(resolve(ref), limit)
+    _write(letters, ("position", "dataset", "origin", "reason", "raw"), kind, output)
+
+
+def _write(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], kind: str | None, output: str | None
+) -> None:
+    import pyarrow as pa
+
+    texts = {
+        name: [None if row.get(name) is None else cell_text(row[name]) for row in rows] for name in columns
+    }
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in texts.items()})
+    if not rows and kind in (None, "table") and output is None:
+        click.echo("none", err=True)
+        return
+    write_table(table, kind, output)

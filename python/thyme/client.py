@@ -1,0 +1,447 @@
+"""The client: features, training sets, rows and pushes, over HTTP or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from thyme._config import Config
+from thyme._errors import InvalidDataError, NotFoundError, error_from_answer
+from thyme._frames import ARROW_STREAM, is_columns, is_frame, rows_of_columns, slices
+from thyme._push import NDJSON, Push
+from thyme._result import ThymeResult
+from thyme._session import Definition, Session, ThymeWarning, decode, name_of, warn
+from thyme._transport import HttpTransport, Transport
+from thyme._values import Time, from_answer, plain_values, to_json
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Progress = Callable[[int], None]
+
+LOG_SLICE_ROWS = 100_000
+LOG_SLICE_BYTES = 8 << 20
+OFFLINE_SLICE_ROWS = 250_000
+
+
+class ThymeClient:
+    """Talks to one Thyme server.
+
+    Featuresets and datasets are given as their class or by name. An entity id is a plain value, a tuple in
+    the order of the key, or a dict by key name. Times are datetimes (naive means UTC), ISO 8601 texts, or
+    seconds since the epoch. Every read takes `min_position=` (wait until that is visible; a push gives it)
+    and `position=` (the state as it was known then).
+
+    Attributes:
+        config: The settings in effect.
+    """
+
+    def __init__(self, config: Config | str | None = None, *, transport: Transport | None = None) -> None:
+        """Connects on first use.
+
+        Args:
+            config: The settings, or the server's base URL; None means `Config.load()`.
+            transport: Carries the requests instead of HTTP.
+        """
+        if isinstance(config, str):
+            config = Config.load(api_url=config)
+        if config is None:
+            config = Config() if transport is not None else Config.load()
+        self.config = config
+        self._session = Session(transport or HttpTransport(config), config.timeout_s)
+
+    # Reads
+
+    def query(
+        self,
+        featureset: Definition,
+        entity_id: Any,
+        inputs: Mapping[str, Any] | None = None,
+        at: Time | None = None,
+        *,
+        min_position: str | None = None,
+        position: str | None = None,
+    ) -> ThymeResult:
+        """The features of one entity, now or at a time.
+
+        Args:
+            featureset: The featureset.
+            entity_id: The entity's id.
+            inputs: Values of request features.
+            at: The time as of which; None means now.
+            min_position: Waits until this position is visible.
+            position: Reads the state as of this position.
+
+        Returns:
+            One row: `result["rides_1h"]`, `dict(result)`.
+
+        Raises:
+            NotFoundError: No such featureset.
+            ThymeError: What else the server refuses; an entity never seen is not an error.
+        """
+        name = name_of(featureset)
+        body = {"featureset": name, "entity_id": self._session.entity(name, entity_id)}
+        if inputs:
+            body["inputs"] = dict(inputs)
+        body.update(self._session.when(at, min_position, position))
+        return self._session.query(name, body)
+
+    def query_batch(
+        self,
+        featureset: Definition,
+        ids: Iterable[Any],
+        inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        at: Time | None = None,
+        *,
+        min_position: str | None = None,
+        position: str | None = None,
+    ) -> ThymeResult:
+        """The features of many entities, one row each in the order given.
+
+        Args:
+            featureset: The featureset.
+            ids: The ids: a list, or a column of polars, pandas, NumPy or Arrow.
+            inputs: Values of request features: one dict for all, or one an entity.
+            at: The time as of which; None means now.
+            min_position: Waits until this position is visible.
+            position: Reads the state as of this position.
+
+        Returns:
+            The column `entity_id` (a JSON text for a composite key), then the features.
+        """
+        name = name_of(featureset)
+        keys = [self._session.entity(name, each) for each in plain_values(ids)]
+        body: dict[str, Any] = {"featureset": name, "entity_ids": keys}
+        if inputs:
+            body["inputs"] = dict(inputs) if isinstance(inputs, Mapping) else [dict(each) for each in inputs]
+        body.update(self._session.when(at, min_position, position))
+        return self._session.table("POST", "/features/batch", body=to_json(body))
+
+    def query_offline(
+        self,
+        featureset: Definition,
+        entities: Any,
+        *,
+        entity_column: str | Sequence[str] | None = None,
+        timestamp_column: str,
+        as_served: bool = False,
+        output: str | Path | None = None,
+        min_position: str | None = None,
+        position: str | None = None,
+        progress: Progress | None = None,
+    ) -> ThymeResult:
+        """A training set: the features of each row's entity at each row's time.
+
+        All rows are computed at one position, however many requests it takes.
+
+        Args:
+            featureset: The featureset.
+            entities: Rows with the entity and the time: a frame, a list of dicts, a dict of lists, or the
+                path of a Parquet, CSV, JSONL or Arrow file. A column named like a request feature gives it.
+            entity_column: The column with the entity's key, or the columns of a composite key in its
+                order; None means the columns named like the key.
+            timestamp_column: The column with the times.
+            as_served: Uses what an online read at each row's time saw, leaving out what came later.
+            output: Writes the rows to this Parquet, CSV, JSONL or Arrow file as they come; the result then
+                reads the file when it is first used.
+            min_position: Waits until this position is visible.
+            position: Reads the state as of this position.
+            progress: Called with the number of rows of each slice that is done.
+
+        Returns:
+            The caller's columns in their order, then the features by name.
+
+        Raises:
+            ConflictError: The definitions changed in between.
+            ThymeError: What else the server refuses.
+        """
+        from thyme._offline import OfflineQuery
+
+        name = name_of(featureset)
+        columns = [entity_column] if isinstance(entity_column, str) else list(entity_column or ())
+        params: dict[str, Any] = {"featureset": name, "timestamp_column": timestamp_column}
+        if columns:
+            params["entity_column"] = columns
+        if as_served:
+            params["as_served"] = "1"
+        params.update(self._session.when(None, min_position, position))
+        if isinstance(entities, (str, Path)):
+            from thyme._files import read_slices
+
+            types = self._file_types(name, columns, timestamp_column)
+            parts = slices(read_slices(entities, types, whole=True), OFFLINE_SLICE_ROWS)
+        else:
+            parts = slices(entities, OFFLINE_SLICE_ROWS, time_column=timestamp_column)
+        return OfflineQuery(self._offline_slice, params, progress).run(parts, output)
+
+    def lookup(
+        self,
+        dataset: Definition,
+        entity_id: Any,
+        timestamp: Time | None = None,
+        *,
+        missing: str | None = None,
+        min_position: str | None = None,
+        position: str | None = None,
+    ) -> dict[str, Any] | None:
+        """The row of a dataset for one entity, without extractors.
+
+        Args:
+            dataset: A derived dataset, or one with `index=True`.
+            entity_id: The entity's id.
+            timestamp: The time as of which; None means now.
+            missing: `"values"` gives an entity without events its values over nothing (counts of 0, ...).
+            min_position: Waits until this position is visible.
+            position: Reads the state as of this position.
+
+        Returns:
+            The row, or None if there is none.
+        """
+        name = name_of(dataset)
+        params = {"entity_type": name, **self._session.entity_params(name, entity_id), "missing": missing}
+        params.update(self._session.when(timestamp, min_position, position))
+        answer = self._session.fetch("/features", params)
+        warn(answer)
+        if answer.get("features") is None:
+            return None
+        types = self._session.types(name, answer)
+        return from_answer(answer["features"], types, answer.get("non_finite"))
+
+    def scan(
+        self,
+        dataset: Definition,
+        at: Time | None = None,
+        *,
+        min_position: str | None = None,
+        position: str | None = None,
+    ) -> pl.DataFrame:
+        """All entities of a derived dataset, one row each: the key, then the outputs at that time.
+
+        Args:
+            dataset: The dataset.
+            at: The time as of which; None means now.
+            min_position: Waits until this position is visible.
+            position: Reads the state as of this position.
+        """
+        params = {"dataset": name_of(dataset), **self._session.when(at, min_position, position)}
+        return self._session.table("GET", "/features/scan", params).to_polars()
+
+    # Writes
+
+    def log(self, dataset: Definition, data: Any, idempotency_key: str | None = None) -> str:
+        """Pushes events; when it returns they are on durable storage.
+
+        Args:
+            dataset: The dataset.
+            data: A list of dicts, one dict, a frame, or a dict of lists. More than 100,000 rows go in
+                several pushes, each accepted or refused as a whole.
+            idempotency_key: Makes a second push of the same data under the same key change nothing.
+
+        Returns:
+            The position that includes all of it, for `min_position`.
+
+        Raises:
+            InvalidDataError: Rows are invalid; `faults` has each row's index, field, expected and got.
+        """
+        position: str = self._push(name_of(dataset), data, idempotency_key)["position"]
+        return position
+
+    def log_file(
+        self,
+        dataset: Definition,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Pushes a file in slices; memory does not grow with its size.
+
+        Args:
+            dataset: The dataset.
+            path: A JSONL, CSV, Parquet or Arrow file. A CSV is read by the dataset's types.
+            format: `jsonl`, `json`, `csv`, `parquet` or `arrow`; by default as the suffix says.
+            idempotency_key: Makes a second push of the same file under the same key change nothing.
+            progress: Called with the number of rows of each slice that is accepted.
+
+        Returns:
+            `accepted`, `skipped`, `position`, `faults`.
+        """
+        from thyme._files import format_of, json_line_slices, read_slices
+
+        name = name_of(dataset)
+        kind = format or format_of(path)
+        push = Push(name, self._session.push, idempotency_key, progress)
+        if kind == "jsonl":
+            for body, rows in json_line_slices(path, LOG_SLICE_ROWS, LOG_SLICE_BYTES):
+                push.slice(body, NDJSON, rows)
+        else:
+            types = self._session.catalog(name).types(name) if kind == "csv" else {}
+            push.frames(slices(read_slices(path, types, kind=kind), LOG_SLICE_ROWS))
+        if not push.total["position"]:
+            raise InvalidDataError(f'"{path}" holds no rows')
+        return push.total
+
+    def erase(self, dataset: Definition, ids: Iterable[Any]) -> dict[str, Any]:
+        """Removes all events of some entities for good.
+
+        Args:
+            dataset: The dataset.
+            ids: The ids.
+
+        Returns:
+            The server's answer.
+        """
+        name = name_of(dataset)
+        keys = [self._session.entity(name, each) for each in plain_values(ids)]
+        body = to_json({"dataset": name, "entity_ids": keys})
+        return decode(self._session.request("POST", "/api/v1/erase", body=body, unhurried=True))
+
+    def commit(
+        self, definitions: Any, *, dry_run: bool = False, wait_sources: bool = False
+    ) -> dict[str, Any]:
+        """Commits definitions; when it returns they are live.
+
+        Args:
+            definitions: A module, a class, a list of classes, a reference such as `"features.py:Ride"`, or
+                a definition document.
+            dry_run: Validates only.
+            wait_sources: Also waits until each new source has read what was there.
+
+        Returns:
+            `commit`, `changes`, `counts`, `position`.
+
+        Raises:
+            InvalidDefinitionError: With one fault for each place that is wrong.
+        """
+        params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
+        body = to_json(_document(definitions))
+        answer = decode(self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
+        if not dry_run:
+            self._session.forget()
+            self._session.wrote(answer)
+        warn(answer)
+        return answer
+
+    # State
+
+    def status(self) -> dict[str, Any]:
+        """The server's version, clock, positions, datasets, featuresets and sources."""
+        return self._session.fetch("/api/v1/status")
+
+    def inspect(self, definition: Definition | None = None) -> dict[str, Any]:
+        """What is committed: everything, or one featureset or dataset.
+
+        Raises:
+            NotFoundError: Nothing is committed under that name.
+        """
+        catalog = self._session.refresh()
+        if definition is None:
+            return catalog.content
+        name = name_of(definition)
+        found = catalog.featureset(name) or catalog.dataset(name)
+        if found is None:
+            raise NotFoundError(
+                f'no featureset or dataset named "{name}"{_did_you_mean(name, catalog.names)}'
+            )
+        return found
+
+    def events(self, **filters: Any) -> list[dict[str, Any]]:
+        """What happened, newest first.
+
+        Args:
+            **filters: `limit`, `severity`, `event_type`, `subject`.
+        """
+        events: list[dict[str, Any]] = self._session.fetch("/api/v1/events", filters)["events"]
+        return events
+
+    def dead_letters(self, dataset: Definition, limit: int | None = None) -> list[dict[str, Any]]:
+        """The records of a dataset that could not be taken, with the reason and their raw bytes."""
+        params = {"dataset": name_of(dataset), "limit": limit}
+        letters: list[dict[str, Any]] = self._session.fetch("/api/v1/dead-letters", params)["dead_letters"]
+        return letters
+
+    def health(self) -> dict[str, Any]:
+        """`status` (`"ok"`, `"recovering"`, ...) and `detail`, also from a server that is not ready."""
+        transport = self._session.transport
+        answer = transport.request(
+            "GET", "/health", headers={}, body=b"", repeatable=True, timeout_s=self._session.timeout_s
+        )
+        if answer.status not in (200, 503):
+            raise error_from_answer(answer.status, answer.body, transport.origin)
+        return decode(answer)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._session.transport.close()
+
+    def __enter__(self) -> Self:
+        """Gives itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Names the server."""
+        return f"{type(self).__name__}({self._session.transport.origin!r})"
+
+    # Parts
+
+    def _offline_slice(self, params: Mapping[str, Any], body: bytes) -> ThymeResult:
+        return self._session.table(
+            "POST", "/features/offline", params, body, content_type=ARROW_STREAM, unhurried=True
+        )
+
+    def _file_types(self, name: str, columns: Sequence[str], timestamp_column: str) -> dict[str, str]:
+        """The types of the columns of a file of labels: inputs, the key and the time."""
+        catalog = self._session.catalog(name)
+        keys = catalog.key_types(name) or {}
+        types = {**catalog.types(name), **keys}
+        types.update(zip(columns, keys.values(), strict=False))
+        return {**types, timestamp_column: "datetime"}
+
+    def _push(
+        self, name: str, data: Any, idempotency_key: str | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Pushes `data` in slices; gives the sum of the answers."""
+        push = Push(name, self._session.push, idempotency_key, progress)
+        if is_frame(data) or isinstance(data, Iterator) or (isinstance(data, Mapping) and _is_arrays(data)):
+            push.frames(slices(data, LOG_SLICE_ROWS))
+        elif isinstance(data, Mapping):
+            push.rows(rows_of_columns(data) if is_columns(data) else [data], LOG_SLICE_ROWS)
+        elif isinstance(data, (list, tuple)):
+            push.rows(data, LOG_SLICE_ROWS)
+        else:
+            raise InvalidDataError(
+                f"{type(data).__name__} cannot be pushed: expected a list of dicts, a dict, or a frame"
+            )
+        return push.total
+
+
+def _is_arrays(data: Mapping[str, Any]) -> bool:
+    """Whether a dict holds columns and one of them is an array, which Arrow takes as it is."""
+    return is_columns(data) and not all(isinstance(values, (list, tuple)) for values in data.values())
+
+
+def _document(definitions: Any) -> Any:
+    if isinstance(definitions, Mapping):
+        return definitions
+    from thyme._document import collect, load
+
+    return collect(load(definitions) if isinstance(definitions, str) else definitions)
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+__all__ = ["Definition", "ThymeClient", "ThymeWarning", "name_of"]

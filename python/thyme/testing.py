@@ -1,0 +1,162 @@
+"""Feature tests: the real engine, in this process, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from thyme._local import LocalClient
+from thyme._result import ThymeResult
+from thyme._session import Definition, name_of
+from thyme._transport import LocalTransport
+from thyme._values import Time, to_datetime, to_micros
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# What a source may say about lateness holds for the pushes that stand for it in a test.
+_STREAM_SETTINGS = ("max_lateness", "max_future_skew")
+
+
+class MockContext:
+    """An engine for a test; nothing is stored and nothing else needs to run.
+
+    A class is committed when it is first used; a source is not read, its events come from the test.
+
+        ctx = MockContext()
+        ctx.add_events(Ride, [{"driver": "d1", "fare": 12.5, "tip": None, "at": "2026-03-15T10:00:00Z"}])
+        assert ctx.query(DriverFeatures, "d1")["rides_1h"] == 1
+    """
+
+    def __init__(self, now: Time | None = None) -> None:
+        """Starts empty.
+
+        Args:
+            now: The time of online reads; None means the largest event time added so far.
+        """
+        now_us = None if now is None else to_micros(now)
+        self._transport = LocalTransport.open(clock="event", now_us=now_us)
+        self._client = LocalClient(self._transport)
+        self._committed: set[type] = set()
+
+    @property
+    def now(self) -> datetime:
+        """The time of online reads; setting it fixes it, and None lets it follow the events again."""
+        return to_datetime(self._client.status()["now"])
+
+    @now.setter
+    def now(self, now: Time | None) -> None:
+        self._client.set_now(now)
+
+    def add_events(self, dataset: Definition, events: Any) -> list[dict[str, Any]]:
+        """Pushes events.
+
+        Args:
+            dataset: The dataset.
+            events: A list of dicts, or one dict.
+
+        Returns:
+            The violations of the dataset's expectations, one dict each.
+
+        Raises:
+            InvalidDataError: A row is invalid; nothing is added.
+        """
+        self._commit(dataset)
+        violations: list[dict[str, Any]] = self._client._push(name_of(dataset), events)["violations"]
+        return violations
+
+    def add_events_df(self, dataset: Definition, frame: Any) -> list[dict[str, Any]]:
+        """Pushes the rows of a polars, pandas or Arrow frame; see `add_events`."""
+        return self.add_events(dataset, frame)
+
+    def get_aggregates(self, dataset: Definition, entity_id: Any, at: Time | None = None) -> dict[str, Any]:
+        """The outputs of a derived dataset's pipelines for one entity.
+
+        Args:
+            dataset: The dataset.
+            entity_id: The entity's id; one never seen has the values over nothing.
+            at: The time; None means now.
+        """
+        self._commit(dataset)
+        name = name_of(dataset)
+        row = self._client.lookup(name, entity_id, at, missing="values") or {}
+        outputs = self._client._session.catalog(name).outputs(name)
+        return row if outputs is None else {field: row[field] for field in outputs if field in row}
+
+    def get_aggregates_df(self, dataset: Definition, at: Time | None = None) -> pl.DataFrame:
+        """The key and the outputs of all entities that have an event."""
+        self._commit(dataset)
+        return self._client.scan(dataset, at)
+
+    def query(
+        self,
+        featureset: Definition,
+        entity_id: Any,
+        inputs: Mapping[str, Any] | None = None,
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """The features of one entity.
+
+        Args:
+            featureset: The featureset.
+            entity_id: The entity's id.
+            inputs: Values of request features.
+            at: The time; None means now.
+        """
+        self._commit(featureset)
+        return self._client.query(featureset, entity_id, inputs, at).to_dict()[0]
+
+    def query_offline(
+        self,
+        featureset: Definition,
+        rows: Any,
+        *,
+        entity_column: str | Sequence[str] | None = None,
+        timestamp_column: str,
+    ) -> ThymeResult:
+        """A training set; see `ThymeClient.query_offline`."""
+        self._commit(featureset)
+        return self._client.query_offline(
+            featureset, rows, entity_column=entity_column, timestamp_column=timestamp_column
+        )
+
+    def commit(self, definitions: Any) -> dict[str, Any]:
+        """Commits definitions before they are used, to see what is wrong with them."""
+        from thyme._document import collect
+
+        document = definitions if isinstance(definitions, Mapping) else collect(definitions)
+        return self._client.commit(_without_sources(document))
+
+    def close(self) -> None:
+        """Stops the engine."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        """Gives itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes."""
+        self.close()
+
+    def _commit(self, definition: Definition) -> None:
+        if isinstance(definition, type) and definition not in self._committed:
+            self.commit(definition)
+            self._committed.add(definition)
+
+
+def _without_sources(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The definitions with datasets that are pushed to, late and early as their sources were."""
+    datasets = []
+    for dataset in document.get("datasets") or ():
+        source = dataset.get("source") or {}
+        settings = {name: source[name] for name in _STREAM_SETTINGS if source.get(name) is not None}
+        datasets.append({**{k: v for k, v in dataset.items() if k != "source"}, **settings})
+    return {**document, "datasets": datasets}
+
+
+__all__ = ["MockContext"]

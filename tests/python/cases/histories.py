@@ -1,0 +1,215 @@
+"""Random definitions and random histories for them, from a seed.
+
+Everything is drawn from small pools around the edges where things go wrong: event times within a
+microsecond of multiples of the windows, equal times, nulls, NaN, infinities, huge beside tiny values,
+ints near 2**63.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+Row = dict[str, Any]
+
+START_US = 1_773_568_800_000_000
+WINDOWS = ("1s", "2s", "5s", "1m", "1h", "")
+RETENTIONS = ("", "", "", "30s", "1h")
+KEYS: dict[str, list[Any]] = {
+    "str": ["", "a", "A", "é", "driver/7", "a,b=c"],
+    "int": [0, -1, 7, 2**53, 2**53 + 1, -(2**63)],
+}
+VALUES: dict[str, list[Any]] = {
+    "int": [0, 1, -1, 3, -7, 10, 2**53 + 1, 2**62, -(2**62), 2**63 - 1, -(2**63)],
+    "float": [
+        *(0.0, -0.0, 0.1, 0.2, -0.3, 1.0, 1e16, -1e16, 1e308, -1e308, 5e-324, -5e-324, 2.0**-53),
+        *("NaN", "Infinity", "-Infinity"),
+    ],
+    "str": ["", "a", "b", "B", "é", "\U0001f600", "\uff5e"],
+    "bool": [True, False],
+    "datetime": ["1969-12-31T23:59:59.999999Z", "2026-03-15T10:00:00.5Z", "2150-01-01T00:00:00Z"],
+}
+COLUMNS = {"i": "int", "j": "int", "x": "float", "y": "float", "s": "str", "b": "bool", "d": "datetime"}
+FUNCTIONS = {
+    "Count": tuple(VALUES),
+    "Sum": ("int", "float"),
+    "Avg": ("int", "float"),
+    "Min": ("int", "float", "str", "datetime"),
+    "Max": ("int", "float", "str", "datetime"),
+    "First": tuple(VALUES),
+    "Last": tuple(VALUES),
+}
+DEFAULTS = {"int": "-99", "float": "0.25", "str": '"none"', "bool": "True"}
+
+HEADER = """\
+from datetime import datetime
+from thyme import (
+    Avg, Count, First, Last, Max, Min, Sum, col, dataset, feature, featureset, field, inputs, lit, pipeline
+)
+"""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Definitions as text: a raw dataset, a derived one, and a featureset of all of its outputs."""
+
+    number: int
+    key_kind: str
+    outputs: dict[str, str]
+    text: str
+
+    @property
+    def raw(self) -> str:
+        return f"Event{self.number}"
+
+    @property
+    def derived(self) -> str:
+        return f"Stats{self.number}"
+
+    @property
+    def featureset(self) -> str:
+        return f"Features{self.number}"
+
+
+def number_text(random: Random, kind: str, depth: int = 2) -> str:
+    """An expression that gives an int or a float."""
+    names = [f'col("{name}")' for name, t in COLUMNS.items() if t == kind]
+    if depth == 0 or random.random() < 0.3:
+        constant = f"lit({random.choice((-3, 2, 7) if kind == 'int' else (-0.5, 0.1, 3.0))})"
+        return random.choice([*names, *names, constant])
+    left = number_text(random, kind, depth - 1)
+    right = number_text(random, random.choice(("int", "float")) if kind == "float" else kind, depth - 1)
+    operator = random.choice(("+", "-", "*", "//", "%") if kind == "int" else ("+", "-", "*", "/", "//", "%"))
+    if random.random() < 0.15:
+        return random.choice((f"(-{left})", f"{left}.fill_null({random.choice(names)})"))
+    return f"({left} {operator} {right})"
+
+
+def predicate_text(random: Random, depth: int = 1) -> str:
+    """An expression that gives a bool."""
+    if depth and random.random() < 0.4:
+        left, right = predicate_text(random, depth - 1), predicate_text(random, depth - 1)
+        return random.choice((f"({left} & {right})", f"({left} | {right})", f"(~{left})"))
+    comparison = random.choice(("==", "!=", "<", "<=", ">", ">="))
+    kind = random.choice(("int", "float", "mixed", "str", "bool", "null", "time"))
+    if kind in ("int", "float"):
+        return f"({number_text(random, kind, 1)} {comparison} {number_text(random, kind, 0)})"
+    if kind == "mixed":
+        return f'(col("{random.choice("ij")}") {comparison} col("{random.choice("xy")}"))'
+    if kind == "str":
+        return f'(col("s") {comparison} "b")'
+    if kind == "time":
+        return f'(col("d") {comparison} col("at"))'
+    return 'col("b")' if kind == "bool" else f'col("{random.choice(list(COLUMNS))}").is_null()'
+
+
+def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
+    """An aggregate and the type of what it gives."""
+    function = random.choice(list(FUNCTIONS))
+    of = random.choice([name for name, kind in columns.items() if kind in FUNCTIONS[function]])
+    kind = {"Count": "int", "Avg": "float"}.get(function, columns[of])
+    arguments = [] if function == "Count" and random.random() < 0.5 else [f'of="{of}"']
+    if window := random.choice(WINDOWS):
+        arguments.append(f'window="{window}"')
+    if random.random() < 0.4:
+        arguments.append(f"where={predicate_text(random)}")
+    if random.random() < 0.2 and kind in DEFAULTS:
+        arguments.append(f"default={DEFAULTS[kind]}")
+    return f"{function}({', '.join(arguments)})", kind
+
+
+def schema(random: Random, number: int) -> Schema:
+    """A random schema; its class names end with `number`."""
+    key_kind, columns, steps = random.choice(("str", "int")), dict(COLUMNS), ""
+    for _ in range(random.choice((0, 0, 1, 1, 2, 3))):
+        if random.random() < 0.35:
+            steps += f"\n            .filter({predicate_text(random)})"
+        else:
+            name, kind = random.choice((("i", "int"), ("x", "float"), ("made", "float"), ("whole", "int")))
+            columns[name] = kind
+            steps += f"\n            .assign({name}={number_text(random, kind)})"
+    made = {f"a{i}": aggregate_text(random, columns) for i in range(random.randint(3, 9))}
+    outputs = {name: kind for name, (_, kind) in made.items()}
+    aggregates = "".join(f"\n                {name}={text}," for name, (text, _) in made.items())
+    retention = random.choice(RETENTIONS)
+    lines = [
+        HEADER,
+        f'@dataset(retention="{retention}")' if retention else "@dataset",
+        f"class Event{number}:",
+        f"    k: {key_kind} = field(key=True)",
+        *(f"    {name}: {kind} | None" for name, kind in COLUMNS.items()),
+        "    at: datetime = field(timestamp=True)",
+        "",
+        "@dataset",
+        f"class Stats{number}:",
+        f"    k: {key_kind} = field(key=True)",
+        "    at: datetime = field(timestamp=True)",
+        *(f"    {name}: {kind} | None" for name, kind in outputs.items()),
+        "",
+        "    @pipeline",
+        f"    @inputs(Event{number})",
+        "    def compute(cls, events):",
+        f'        return (\n            events{steps}\n            .groupby("k")',
+        f"            .aggregate({aggregates}\n            )\n        )",
+        "",
+        "@featureset",
+        f"class Features{number}:",
+        f"    k: {key_kind} = feature(id=1)",
+        *(
+            f"    {name}: {kind} | None = feature(id={i}, ref=Stats{number}.{name})"
+            for i, (name, kind) in enumerate(outputs.items(), 2)
+        ),
+    ]
+    return Schema(number, key_kind, outputs, "\n".join(lines) + "\n")
+
+
+def moment_us(random: Random) -> int:
+    """A time on or within a microsecond of a second, mostly in one minute."""
+    seconds = random.choice((random.randint(0, 12), random.randint(0, 90), random.randint(0, 4000)))
+    return START_US + seconds * 1_000_000 + random.choice((-1, 0, 0, 0, 1))
+
+
+def time_text(us: int) -> str:
+    seconds, fraction = divmod(us - START_US, 1_000_000)
+    hours, rest = divmod(36_000 + seconds, 3600)
+    return f"2026-03-15T{hours:02}:{rest // 60:02}:{rest % 60:02}.{fraction:06}Z"
+
+
+def value(random: Random, kind: str) -> Any:
+    if random.random() < 0.12:
+        return None
+    if kind == "int" and random.random() < 0.6:
+        return random.randint(-5, 9)
+    if kind == "float" and random.random() < 0.5:
+        return random.uniform(-1, 1) * 10.0 ** random.randint(-12, 12)
+    pool = VALUES[kind]
+    tame = kind == "float" and random.random() < 0.7
+    return random.choice(pool[:-3] if tame else pool)
+
+
+def events(random: Random, key_kind: str, count: int) -> list[Row]:
+    """Rows of some entities in order of arrival; times repeat and go back and forth."""
+    keys, times = KEYS[key_kind], [moment_us(random) for _ in range(max(count // 3, 1))]
+    return [
+        {
+            "k": random.choice(keys),
+            **{name: value(random, kind) for name, kind in COLUMNS.items()},
+            "at": time_text(random.choice(times) if random.random() < 0.5 else moment_us(random)),
+        }
+        for _ in range(count)
+    ]
+
+
+def pushes(random: Random, rows: list[Row]) -> list[list[Row]]:
+    """The rows in their order, cut at random."""
+    cut, start = [], 0
+    while start < len(rows):
+        size = random.choice((1, 2, 5, 40))
+        cut.append(rows[start : start + size])
+        start += size
+    return cut
+
+
+def reads(random: Random, schema_: Schema, count: int) -> list[tuple[Any, str]]:
+    """Keys and times to ask for, about each entity in turn."""
+    keys = KEYS[schema_.key_kind]
+    return [(keys[i % len(keys)], time_text(moment_us(random))) for i in range(count)]

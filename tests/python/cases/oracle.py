@@ -1,0 +1,291 @@
+"""The contract, read aloud: every value computed naively from the definitions' document and the log.
+
+It shares nothing with the engine it checks: it reads the document (a dict) and rows as they were
+pushed, keeps every event in a list and folds the whole list for each read. Sums are fractions.
+Times are int microseconds since the epoch in here and aware datetimes outside.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+Document = dict[str, Any]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+PYTHON_TYPES = {"int": int, "str": str, "bool": bool}
+HOUR = 3_600_000_000
+
+
+class Refused(Exception):
+    """A row or a push that admission does not take."""
+
+
+class Event(NamedTuple):
+    """An admitted row; events compare by (t, position)."""
+
+    t: int
+    position: int
+    row: Row
+
+
+def span(text: str | None) -> float:
+    """A duration in microseconds; none is forever."""
+    return int(text[:-1]) * UNITS[text[-1]] * 1_000_000 if text else math.inf
+
+
+def micros(value: Any) -> int:
+    """A time as users give it, floored to the microsecond."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | datetime):
+        raise Refused(f"{value!r} is not a time")
+    if isinstance(value, int | float):
+        if not math.isfinite(value) or abs(value) > 32_503_680_000:
+            raise Refused(f"{value} cannot be seconds since the epoch")
+        return math.floor(Fraction(Decimal(repr(value))) * 1_000_000)
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value))
+        except ValueError as error:
+            raise Refused(f"{value!r} is not a time") from error
+    moment: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def as_datetime(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)
+
+
+def canonical(value: Any) -> Any:
+    """One zero, one NaN."""
+    return (math.nan if math.isnan(value) else value + 0.0) if isinstance(value, float) else value
+
+
+def typed(value: Any, kind: str | None) -> Any:
+    """A JSON or Python value as one of type `kind`; an int may stand for a float."""
+    if value is None or kind is None:
+        return None
+    if kind == "datetime":
+        return micros(value)
+    if kind == "float":
+        if value in ("NaN", "Infinity", "-Infinity") or type(value) in (int, float):
+            return canonical(float(value))
+    elif type(value) is PYTHON_TYPES[kind] and (kind != "int" or int64(value) is not None):
+        return value
+    raise Refused(f"expected {kind}, got {value!r}")
+
+
+def int64(value: Any) -> Any:
+    """Null for an int that 64 bits cannot hold."""
+    return None if type(value) is int and not -(2**63) <= value < 2**63 else value
+
+
+# Admission ------------------------------------------------------------------------------------------
+
+
+def valid(dataset: Document, given: Row) -> Row:
+    fields = {f["name"]: f for f in dataset["fields"]}
+    unknown = given.keys() - fields.keys()
+    if unknown and dataset.get("extra", "forbid") != "ignore":
+        raise Refused(f"unknown fields {sorted(unknown)}")
+    row = {}
+    for name, field in fields.items():
+        try:
+            row[name] = typed(given.get(name), field["type"])
+        except Refused as error:
+            raise Refused(f"{name}: {error}") from error
+        if row[name] is None and not field.get("optional"):
+            raise Refused(f"{name}: expected {field['type']}, got null")
+    return row
+
+
+class Log:
+    """Everything pushed, and `E`: the events that count."""
+
+    def __init__(self, document: Document, stamp: int | None = None) -> None:
+        self.datasets = {d["name"]: d for d in document["datasets"]}
+        self.events: dict[str, list[Event]] = {name: [] for name in self.datasets}
+        self.stamp = time.time_ns() // 1000 if stamp is None else stamp
+        self.largest: dict[str, int] = {}
+        self.position = 0
+
+    def push(self, name: str, rows: Iterable[Row]) -> None:
+        dataset, taken = self.datasets[name], []
+        for given in rows:
+            try:
+                taken.append(valid(dataset, given))
+            except Refused:
+                if dataset.get("on_error", "refuse") != "skip":
+                    raise
+        clock = next(f["name"] for f in dataset["fields"] if f.get("role") == "timestamp")
+        lateness = span(dataset.get("max_lateness"))
+        skew = span(dataset["max_future_skew"]) if dataset.get("max_future_skew") else HOUR
+        for row in taken:
+            t, self.position = row[clock], self.position + 1
+            w = self.largest.get(name, -math.inf)
+            if t <= self.stamp + skew:
+                self.largest[name] = max(t, self.largest.get(name, t))
+            if not t < w - lateness:
+                self.events[name].append(Event(t, self.position, row))
+
+    def known(self, name: str, at: int) -> list[Event]:
+        """`E` as of `at`, in (t, position) order: nothing of the future, nothing past retention."""
+        retention = span(self.datasets[name].get("retention"))
+        return sorted((e for e in self.events[name] if at - retention < e.t <= at), key=lambda e: e[:2])
+
+
+# Expressions ----------------------------------------------------------------------------------------
+
+
+def strict(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Null if any argument is null, or if an int leaves 64 bits."""
+    return lambda *args: None if None in args else canonical(int64(function(*args)))
+
+
+def divisor(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return strict(lambda a, b: None if b == 0 else function(a, b))
+
+
+def both(a: bool | None, b: bool | None) -> bool | None:
+    return False if a is False or b is False else None if a is None or b is None else True
+
+
+def negated(a: bool | None) -> bool | None:
+    return None if a is None else not a
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": strict(lambda a, b: a + b),
+    "sub": strict(lambda a, b: a - b),
+    "mul": strict(lambda a, b: a * b),
+    "div": divisor(lambda a, b: a / b),
+    "floor_div": divisor(lambda a, b: a // b),
+    "mod": divisor(lambda a, b: a % b),
+    "neg": strict(lambda a: -a),
+    "eq": strict(lambda a, b: a == b),
+    "ne": strict(lambda a, b: a != b),
+    "lt": strict(lambda a, b: a < b),
+    "le": strict(lambda a, b: a <= b),
+    "gt": strict(lambda a, b: a > b),
+    "ge": strict(lambda a, b: a >= b),
+    "and": both,
+    "or": lambda a, b: negated(both(negated(a), negated(b))),
+    "not": negated,
+    "is_null": lambda a: a is None,
+    "fill_null": lambda a, b: b if a is None else a,
+}
+
+
+def evaluate(expr: Document, row: Row) -> Any:
+    if "col" in expr:
+        return row[expr["col"]]
+    if "op" in expr:
+        return OPERATORS[expr["op"]](*(evaluate(a, row) for a in expr["args"]))
+    return typed(expr["lit"], expr.get("type"))
+
+
+# Aggregates: over the non-null values in (t, position) order ----------------------------------------
+
+
+def rounded(exact: Fraction) -> float:
+    try:
+        return float(exact) + 0.0
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
+def total(values: list[Any]) -> Any:
+    """The exact sum: an int, a float rounded once, or what the set of non-finite values gives."""
+    if not values or type(values[0]) is int:
+        return sum(values)
+    special = {v for v in values if math.isinf(v)}
+    if any(math.isnan(v) for v in values) or len(special) == 2:
+        return math.nan
+    return special.pop() if special else rounded(sum(map(Fraction, values), Fraction(0)))
+
+
+def extreme(pick: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    return lambda values: (
+        math.nan if any(type(v) is float and math.isnan(v) for v in values) else pick(values)
+    )
+
+
+FOLDS: dict[str, Callable[[list[Any]], Any]] = {
+    "count": len,
+    "sum": lambda values: int64(total(values)),
+    "avg": lambda values: rounded(Fraction(s)) / len(values) if math.isfinite(s := total(values)) else s,
+    "min": extreme(min),
+    "max": extreme(max),
+    "first": lambda values: values[0],
+    "last": lambda values: values[-1],
+}
+
+
+def aggregated(aggregate: Document, rows: list[Row], kind: str) -> Any:
+    of, where = aggregate.get("of"), aggregate.get("where")
+    counted = [r for r in rows if where is None or evaluate(where, r) is True]
+    values = [r[of] for r in counted if r[of] is not None] if of else counted
+    if values:
+        result = FOLDS[aggregate["function"]](values)
+        return typed(result, "float") if kind == "float" else result
+    if aggregate.get("default") is not None:
+        return typed(aggregate["default"], kind)
+    return typed(0, kind) if aggregate["function"] in ("count", "sum") else None
+
+
+# Reads ----------------------------------------------------------------------------------------------
+
+
+def operated(pipeline: Document, events: list[Event]) -> tuple[list[Event], list[str], list[Document]]:
+    """The rows that reach the aggregation, its keys and its aggregates."""
+    keys: list[str] = []
+    for step in pipeline["operators"]:
+        if step["op"] == "filter":
+            events = [e for e in events if evaluate(step["expr"], e.row) is True]
+        elif step["op"] == "assign":
+            events = [
+                e._replace(row=e.row | {c["name"]: evaluate(c["expr"], e.row) for c in step["columns"]})
+                for e in events
+            ]
+        elif step["op"] == "groupby":
+            keys = step["keys"]
+        elif step["op"] == "aggregate":
+            return events, keys, step["aggregates"]
+    raise ValueError(f"pipeline {pipeline['name']} does not aggregate")
+
+
+def key_of(dataset: Document, key: Any) -> Row:
+    """A key as users give it (a value, a tuple, a list or a dict) by field."""
+    fields = [f for f in dataset["fields"] if f.get("role") == "key"]
+    if not isinstance(key, dict):
+        given = key if isinstance(key, list | tuple) else [key]
+        key = dict(zip((f["name"] for f in fields), given, strict=True))
+    return {f["name"]: typed(key[f["name"]], f["type"]) for f in fields}
+
+
+def shown(value: Any, kind: str) -> Any:
+    return as_datetime(value) if kind == "datetime" and value is not None else value
+
+
+def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
+    """value(k, T, S) of each output of a derived dataset, or the latest row of a raw one."""
+    dataset, now = log.datasets[name], micros(at)
+    wanted, row = key_of(dataset, key), None
+    types = {f["name"]: f["type"] for f in dataset["fields"]}
+    for e in () if dataset.get("pipelines") else log.known(name, now):
+        if all(e.row[k] == v for k, v in wanted.items()):
+            row = e.row
+    for pipeline in dataset.get("pipelines", ()):
+        events, keys, aggregates = operated(pipeline, log.known(pipeline["inputs"][0], now))
+        mine = [e for e in events if all(e.row[k] == wanted[k] for k in keys)]
+        row = dict(wanted)
+        for a in aggregates:
+            window = span(a.get("window"))
+            inside = [e.row for e in mine if now - window < e.t <= now]
+            row[a["name"]] = aggregated(a, inside, types[a["name"]])
+    return None if row is None else {f: shown(v, types[f]) for f, v in row.items()}

@@ -1,0 +1,114 @@
+"""Featuresets on top of the oracle's lookups: refs, defaults, request features and extractors.
+
+Extractors are cut out of the case's own text and run on looked-up rows of the oracle, so that nothing
+of Thyme's extractor machinery stands between a case and its expected values.
+"""
+
+import ast
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from .oracle import Document, Log, Row, as_datetime, lookup, micros, shown, typed
+
+
+class MissingInput(Exception):
+    """A request feature that the caller did not give and that has no default."""
+
+
+class LookedUp(dict[str, Any]):
+    """A row as extractors see it: `row["a"]`, `row[["a", "b"]]`."""
+
+    def __getitem__(self, name: Any) -> Any:
+        return LookedUp({n: self[n] for n in name}) if isinstance(name, list) else super().__getitem__(name)
+
+
+class DatasetDouble:
+    """Stands for a dataset class inside an extractor."""
+
+    def __init__(self, log: Log, name: str) -> None:
+        self.log, self.name = log, name
+
+    def lookup(self, ts: Any, **key: Any) -> LookedUp:
+        row = lookup(self.log, self.name, key, ts)
+        return LookedUp(row or {f["name"]: None for f in self.log.datasets[self.name]["fields"]})
+
+
+def extractor_functions(source: str, space: dict[str, Any]) -> dict[tuple[str, str], Callable[..., Any]]:
+    """(class, method) to the undecorated function."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef):
+                    method.decorator_list = []
+                    module = ast.fix_missing_locations(ast.Module([method], type_ignores=[]))
+                    exec(compile(module, "<extractor>", "exec"), space)
+                    found[node.name, method.name] = space[method.name]
+    return found
+
+
+class FeatureOracle:
+    """Answers queries of a document's featuresets."""
+
+    def __init__(self, document: Document, log: Log, module: ModuleType, source: str) -> None:
+        self.log = log
+        self.featuresets = {f["name"]: f for f in document["featuresets"]}
+        doubles = {name: DatasetDouble(log, name) for name in log.datasets}
+        self.functions = extractor_functions(source, vars(module) | doubles)
+
+    def query(self, featureset: str, entity: Any, at: Any, inputs: Row | None = None) -> Row:
+        answer = Query(self, entity, at, inputs or {})
+        return {
+            f["name"]: answer.value(featureset, f["name"]) for f in self.featuresets[featureset]["features"]
+        }
+
+
+class Query:
+    """One entity at one time."""
+
+    def __init__(self, oracle: FeatureOracle, entity: Any, at: Any, inputs: Row) -> None:
+        self.oracle, self.entity, self.at, self.inputs = oracle, entity, at, inputs
+        self.known: dict[tuple[str, str], Any] = {}
+
+    def value(self, featureset: str, name: str) -> Any:
+        if (featureset, name) not in self.known:
+            definition = self.oracle.featuresets[featureset]
+            feature = next(f for f in definition["features"] if f["name"] == name)
+            value = self.raw(definition, feature)
+            if value is None:
+                value = feature.get("default")
+            kind = feature["type"]
+            self.known[featureset, name] = shown(None if value is None else typed(value, kind), kind)
+        return self.known[featureset, name]
+
+    def raw(self, definition: Document, feature: Document) -> Any:
+        name = feature["name"]
+        if feature.get("request"):
+            if name not in self.inputs and feature.get("default") is None:
+                raise MissingInput(f"{definition['name']}.{name} is given by the caller and was not")
+            return self.inputs.get(name)
+        if ref := feature.get("ref"):
+            dataset = self.oracle.log.datasets[ref["dataset"]]
+            keys = [f["name"] for f in dataset["fields"] if f.get("role") == "key"]
+            row = lookup(
+                self.oracle.log, ref["dataset"], {k: self.value(definition["name"], k) for k in keys}, self.at
+            )
+            return row and row[ref["field"]]
+        for extractor in definition.get("extractors", ()):
+            if name in extractor["outputs"]:
+                return self.extracted(definition["name"], extractor)[name]
+        return self.entity[name] if isinstance(self.entity, dict) else self.entity
+
+    def extracted(self, featureset: str, extractor: Document) -> Row:
+        inputs = {
+            i["feature"]: self.value(i.get("featureset") or featureset, i["feature"])
+            for i in extractor["inputs"]
+        }
+        function = self.oracle.functions[featureset, extractor["name"]]
+        ts, outputs = as_datetime(micros(self.at)), extractor["outputs"]
+        arguments = [inputs] if extractor["form"] == "dict" else list(inputs.values())
+        result = function(None, ts, *arguments)
+        if isinstance(result, dict):
+            return result
+        return dict(zip(outputs, result if isinstance(result, tuple) else (result,), strict=True))

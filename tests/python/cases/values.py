@@ -1,0 +1,49 @@
+"""Compares what a case says with what a door answers: types and bits, never a tolerance."""
+
+import math
+import struct
+from datetime import datetime
+from typing import Any
+
+from .oracle import micros
+
+FLOAT_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def expected(value: Any, kind: str) -> Any:
+    """A value of an `expect` block as Python has it: hex floats, non-finite floats and times are texts."""
+    if value is None:
+        return None
+    if kind == "datetime":
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    if kind == "float" and isinstance(value, str):
+        return FLOAT_WORDS[value] if value in FLOAT_WORDS else float.fromhex(value)
+    return float(value) if kind == "float" and isinstance(value, int) else value
+
+
+def bits(value: Any) -> Any:
+    """What two equal values have in common, and two different ones (1 and 1.0, 0.0 and -0.0) do not."""
+    if isinstance(value, float):
+        return "float", struct.pack(">d", math.nan if math.isnan(value) else value)
+    if isinstance(value, datetime):
+        return "datetime", micros(value)
+    return type(value).__name__, value
+
+
+def actual(value: Any, kind: str) -> Any:
+    """An answered value; over JSON a time comes as a text."""
+    if kind == "datetime" and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return value
+
+
+def differences(wanted: dict[str, Any], got: dict[str, Any], types: dict[str, str]) -> list[str]:
+    """One line for each named value that is missing or has other bits."""
+    lines = []
+    for name, value in wanted.items():
+        kind = types.get(name, "")
+        if name not in got:
+            lines.append(f"{name}: expected {value!r}, but the answer has only {sorted(got)}")
+        elif bits(expected(value, kind)) != bits(actual(got[name], kind)):
+            lines.append(f"{name}: expected {expected(value, kind)!r}, got {got[name]!r}")
+    return lines

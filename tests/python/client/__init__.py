@@ -1,0 +1,1 @@
+"""The client, its transports and its frames."""

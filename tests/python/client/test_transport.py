@@ -1,0 +1,169 @@
+"""Requests over HTTP and in process: retries, errors, the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from running import free_port
+from stand_in import CATALOG, FakeServer
+from thyme._config import Config
+from thyme._errors import ConnectionFailed, InternalError, ThymeError, UnavailableError
+from thyme._transport import HttpTransport, LocalTransport
+from thyme.client import ThymeClient
+
+KEY = "secret-key-1"
+
+
+def http_client(
+    handle: Callable[[httpx.Request], httpx.Response], config: Config | None = None
+) -> ThymeClient:
+    transport = HttpTransport(config or Config(api_key=KEY), httpx.MockTransport(handle))
+    return ThymeClient(config, transport=transport)
+
+
+def test_requests_over_http_are_those_of_the_api(fake: FakeServer) -> None:
+    config = Config(api_url="http://api:1", query_url="http://query:2", api_key=KEY)
+    client = ThymeClient(transport=HttpTransport(config, fake.http()))
+    fake.replies["/features"] = {"features": {"rides_1h": 1}, "as_of": {"commit": "c1"}}
+    assert client.query("DriverFeatures", "d1")["rides_1h"] == 1
+    assert [request.headers["host"] for request in fake.requests] == ["query:2", "api:1"]
+    assert {request.headers["authorization"] for request in fake.requests} == {f"Bearer {KEY}"}
+
+
+def test_without_a_key_no_header_is_sent() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert "authorization" not in request.headers
+        return httpx.Response(200, json=CATALOG)
+
+    http_client(handle, Config()).inspect()
+
+
+class Flaky:
+    """Breaks the first connections."""
+
+    def __init__(self, failures: int, error: type[httpx.TransportError] = httpx.RemoteProtocolError) -> None:
+        self.left = failures
+        self.error = error
+        self.tries = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.tries += 1
+        if self.left:
+            self.left -= 1
+            raise self.error("Server disconnected without sending a response.")
+        return httpx.Response(200, json={**CATALOG, "accepted": 1, "position": "e1"})
+
+
+def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
+    handle = Flaky(2)
+    assert http_client(handle).inspect()["commit"] == "c1"
+    assert handle.tries == 3
+
+
+def test_a_push_is_tried_once_unless_it_has_a_key() -> None:
+    handle = Flaky(1)
+    with pytest.raises(ConnectionFailed, match="broke before the answer came"):
+        http_client(handle).log("Ride", [{"driver": "d1"}])
+    assert handle.tries == 1
+    handle = Flaky(1)
+    http_client(handle).log("Ride", [{"driver": "d1"}], idempotency_key="k")
+    assert handle.tries == 2
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ConnectionFailed) as caught:
+        ThymeClient(Config(api_url=url)).status()
+    assert str(caught.value) == f"could not reach {url}: is `thyme serve` running?"
+    assert isinstance(caught.value, ConnectionError)
+
+
+def test_a_slow_server_is_not_asked_again() -> None:
+    handle = Flaky(1, httpx.ReadTimeout)  # type: ignore[arg-type]
+    with pytest.raises(ConnectionFailed, match="did not answer within"):
+        http_client(handle, Config(timeout_s=1.5)).status()
+    assert handle.tries == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (502, b"<html>Bad Gateway</html>", UnavailableError, "HTTP status 502"),
+        (500, b"", InternalError, "is it a Thyme server"),
+        (418, b"[1]", ThymeError, "HTTP status 418"),
+        (200, b"<html>hello</html>", ThymeError, "is the URL right"),
+    ],
+)
+def test_answers_of_something_else_are_said_to_be(
+    status: int, body: bytes, kind: type[ThymeError], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        http_client(lambda request: httpx.Response(status, content=body)).status()
+
+
+def test_the_key_is_in_no_text() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    config = Config(api_key=KEY)
+    client = http_client(handle, config)
+    with pytest.raises(ConnectionFailed) as caught:
+        client.status()
+    texts = [repr(config), str(config), repr(client), repr(client._session.transport), repr(caught.value)]
+    assert not any(KEY in text for text in texts)
+
+
+class FakeEngine:
+    """Stands for the native engine."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.now: int | None = None
+        self.closed = False
+
+    def request(
+        self, method: str, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        self.calls.append((method, target, headers, body))
+        return 503, {"Retry-After": "1"}, b'{"error": "unavailable", "detail": "not now"}'
+
+    def set_now(self, us: int | None) -> None:
+        self.now = us
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_in_process_requests_are_the_same() -> None:
+    engine = FakeEngine()
+    client = ThymeClient(transport=LocalTransport(engine))
+    with pytest.raises(UnavailableError, match="not now"):
+        client.query("DriverFeatures", "d1")
+    assert engine.calls == [
+        (
+            "POST",
+            "/features",
+            {"Content-Type": "application/json"},
+            b'{"featureset":"DriverFeatures","entity_id":"d1"}',
+        )
+    ]
+
+
+def test_a_closed_engine_says_so() -> None:
+    engine = FakeEngine()
+    client = ThymeClient(transport=LocalTransport(engine))
+    with client:
+        pass
+    assert engine.closed
+    with pytest.raises(UnavailableError, match="closed"):
+        client.status()
+
+
+def test_a_closed_http_client_says_so() -> None:
+    client = ThymeClient(Config())
+    client.close()
+    with pytest.raises(ConnectionFailed, match="closed"):
+        client.status()

@@ -1,0 +1,112 @@
+"""Expressions and the documents they become."""
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from thyme import Expr, col, lit
+from thyme.errors import DefinitionTypeError, DefinitionValueError
+
+A = {"col": "a"}
+TWO = {"lit": 2, "type": "int"}
+
+
+def call(op: str, *args: Any) -> dict[str, Any]:
+    return {"op": op, "args": list(args)}
+
+
+@pytest.mark.parametrize(
+    ("expr", "document"),
+    [
+        (col("a") + 2, call("add", A, TWO)),
+        (2 + col("a"), call("add", TWO, A)),
+        (col("a") - 2, call("sub", A, TWO)),
+        (2 - col("a"), call("sub", TWO, A)),
+        (col("a") * 2, call("mul", A, TWO)),
+        (2 * col("a"), call("mul", TWO, A)),
+        (col("a") / 2, call("div", A, TWO)),
+        (2 / col("a"), call("div", TWO, A)),
+        (col("a") // 2, call("floor_div", A, TWO)),
+        (2 // col("a"), call("floor_div", TWO, A)),
+        (col("a") % 2, call("mod", A, TWO)),
+        (2 % col("a"), call("mod", TWO, A)),
+        (-col("a"), call("neg", A)),
+        (col("a") == 2, call("eq", A, TWO)),
+        (col("a") != 2, call("ne", A, TWO)),
+        (col("a") < 2, call("lt", A, TWO)),
+        (3 < col("a"), call("gt", A, {"lit": 3, "type": "int"})),  # noqa: SIM300
+        (col("a") <= 2, call("le", A, TWO)),
+        (col("a") > 2, call("gt", A, TWO)),
+        (col("a") >= 2, call("ge", A, TWO)),
+        (col("a") & col("a"), call("and", A, A)),
+        (True & col("a"), call("and", {"lit": True, "type": "bool"}, A)),
+        (col("a") | False, call("or", A, {"lit": False, "type": "bool"})),
+        (False | col("a"), call("or", {"lit": False, "type": "bool"}, A)),
+        (~col("a"), call("not", A)),
+        (col("a").is_null(), call("is_null", A)),
+        (col("a").fill_null(2), call("fill_null", A, TWO)),
+    ],
+)
+def test_operators(expr: Expr, document: dict[str, Any]) -> None:
+    assert expr.document() == document
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        (None, {"lit": None}),
+        (True, {"lit": True, "type": "bool"}),
+        (2**63 - 1, {"lit": 2**63 - 1, "type": "int"}),
+        (-(2**63), {"lit": -(2**63), "type": "int"}),
+        (2.0, {"lit": 2.0, "type": "float"}),
+        (float("nan"), {"lit": "NaN", "type": "float"}),
+        (float("inf"), {"lit": "Infinity", "type": "float"}),
+        (float("-inf"), {"lit": "-Infinity", "type": "float"}),
+        ("x", {"lit": "x", "type": "str"}),
+        (datetime(2026, 3, 15, 10), {"lit": "2026-03-15T10:00:00Z", "type": "datetime"}),
+        (
+            datetime(2026, 3, 15, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=2))),
+            {"lit": "2026-03-15T10:00:00.000005Z", "type": "datetime"},
+        ),
+    ],
+)
+def test_constants(value: Any, document: dict[str, Any]) -> None:
+    assert lit(value).document() == document
+    assert (col("a") == value).document()["args"][1] == document
+
+
+def test_an_int_outside_int64_is_refused() -> None:
+    for value in (2**63, -(2**63) - 1):
+        with pytest.raises(DefinitionValueError, match="outside int64"):
+            col("a") + value
+
+
+@pytest.mark.parametrize("value", [[1], Decimal(1), {"a": 1}, timedelta(1), object(), len, 1j])
+def test_other_operands_are_refused(value: Any) -> None:
+    with pytest.raises(DefinitionTypeError, match="cannot stand in an expression"):
+        col("a") > value
+    with pytest.raises(DefinitionTypeError, match="expected an int, float, str, bool, datetime or None"):
+        lit(value)
+
+
+def test_an_expression_has_no_truth_value() -> None:
+    for wrong in (
+        lambda: col("a") > 0 and col("b") > 0,
+        lambda: not col("a"),
+        lambda: 0 < col("a") < 5,
+        lambda: col("a") in [1, 2],
+    ):
+        with pytest.raises(DefinitionTypeError, match=r"write & \| ~") as caught:
+            wrong()
+        assert "test_expressions.py" in str(caught.value)
+
+
+def test_col_takes_a_name() -> None:
+    with pytest.raises(DefinitionTypeError, match=r"col\(\) takes the name of a column as a text"):
+        col(3)
+
+
+def test_it_reads_as_it_was_written() -> None:
+    assert repr((col("a") > 0) & ~col("b").is_null()) == "((col('a') > 0) & ~col('b').is_null())"
