@@ -167,7 +167,7 @@ fn not_seconds(number: &str) -> Error {
 /// # Errors
 /// Times before [`EVENT_TIME_MIN`] or after [`EVENT_TIME_MAX`].
 pub fn in_range(us: i64, shown: &str) -> Result<EventTime> {
-    if us < EVENT_TIME_MIN.0 || us > EVENT_TIME_MAX.0 {
+    if !(EVENT_TIME_MIN.0..=EVENT_TIME_MAX.0).contains(&us) {
         return Err(Error::invalid_data(format!("\"{shown}\" is outside the years -9999 to 9999")));
     }
     Ok(EventTime(us))

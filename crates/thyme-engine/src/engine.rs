@@ -196,7 +196,6 @@ impl Engine {
     ///
     /// # Errors
     /// A directory in use, damaged files, a newer format, or I/O.
-    #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
     pub fn open(options: Options) -> Result<Engine> {
         let events = Arc::new(EventLog::new(options.env.clone()));
         let (log, store): (Arc<dyn Log>, Store) = match &options.path {

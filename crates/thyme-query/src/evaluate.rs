@@ -111,7 +111,6 @@ fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [Column
     let done: Vec<(Vec<u32>, Vec<ColumnBuffer>)> = if let [only] = runs.as_slice() {
         vec![work.run(&grouped.order, only)]
     } else {
-        #[expect(clippy::disallowed_methods, reason = "scoped threads that end with the read")]
         std::thread::scope(|scope| {
             let handles: Vec<_> = runs.iter().map(|run| scope.spawn(|| work.run(&grouped.order, run))).collect();
             handles

@@ -1,4 +1,9 @@
 //! The file source with a real engine: what is in the files is in the dataset, once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking, and wait with a deadline"
+)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

@@ -8,7 +8,7 @@ use thyme_core::error::nearest;
 use thyme_core::{DataType, Field};
 use thyme_engine::decode::{Cell, text};
 
-use super::gather::{Gather, reason};
+use super::gather::Gather;
 use super::text::{Part, Tail, Taken};
 
 /// Which column is which field.
@@ -138,7 +138,7 @@ fn row(layout: &Layout, record: &ByteRecord, bytes: usize, into: &mut Gather<'_>
             into.cells[index] = Cell::Missing;
         }
     }
-    into.row(bytes).map_err(|fault| reason(&fault))
+    into.row(bytes)
 }
 
 /// Reads a cell; a text keeps the buffer of the row before.

@@ -66,18 +66,18 @@ impl<'d> Gather<'d> {
         self.rows() == 0 && self.dead.is_empty()
     }
 
-    /// Takes the JSON text of a row.
-    pub fn json(&mut self, text: &[u8]) -> Result<(), Fault> {
+    /// Takes the JSON text of a row, or says what is wrong with it.
+    pub fn json(&mut self, text: &[u8]) -> Result<(), String> {
         self.text_bytes += text.len();
         let builder = self.builder.get_or_insert_with(|| RowBuilder::new(&self.dataset.fields));
-        json::one_row(builder, &mut self.cells, self.dataset.extra, 0, text)
+        json::one_row(builder, &mut self.cells, self.dataset.extra, 0, text).map_err(|fault| reason(&fault))
     }
 
-    /// Takes the row that is in [`Gather::cells`]; `bytes` is its length as text.
-    pub fn row(&mut self, bytes: usize) -> Result<(), Fault> {
+    /// Takes the row that is in [`Gather::cells`], or says what is wrong with it; `bytes` is its length as text.
+    pub fn row(&mut self, bytes: usize) -> Result<(), String> {
         self.text_bytes += bytes;
         let builder = self.builder.get_or_insert_with(|| RowBuilder::new(&self.dataset.fields));
-        builder.push(0, &mut self.cells)
+        builder.push(0, &mut self.cells).map_err(|fault| reason(&fault))
     }
 
     /// Takes rows that are in the dataset's schema already.

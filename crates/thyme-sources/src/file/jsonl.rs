@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::gather::{Gather, reason};
+use super::gather::Gather;
 use super::text::{Part, Tail, Taken};
 
 /// Takes the lines of `part`, as many as fit. The last one, if nothing ends it, is taken when it is a
@@ -35,7 +35,7 @@ fn line(part: &Part<'_>, number: u64, line: &[u8], into: &mut Gather<'_>) {
     // Inside fields that the dataset ignores the parser would not look.
     let problem = match std::str::from_utf8(text) {
         Err(_) => Some("the line is not valid UTF-8".to_owned()),
-        Ok(_) => into.json(text).err().map(|fault| reason(&fault)),
+        Ok(_) => into.json(text).err(),
     };
     if let Some(problem) = problem {
         into.reject(part.origin(number), problem, line);

@@ -5,9 +5,20 @@
 //! files. Rows are gathered into batches across files ([`gather`]). Whether a file is still the one that
 //! was read is told from its content ([`print`]).
 //!
-//! JSONL and CSV files are followed as they grow. A file that was cut, or whose content before the place
-//! reached is another, counts as a new file and is read from its start; an event says so. A Parquet file
-//! is read once its footer is there.
+//! The rules, as users see them:
+//!
+//! - JSONL and CSV files are followed as they grow. A file that was cut, or whose content before the place
+//!   reached is another, counts as a new file and is read from its start; an event says so. The same bytes
+//!   under another inode (a restored copy) are the same file. A Parquet file is read once its footer is there; one
+//!   that was overwritten by another is a new file, too.
+//! - A last line without a newline: JSON is taken when it is a whole object, CSV when the file has not
+//!   changed for 2 s. A newline that comes later makes no row.
+//! - A record that cannot be read is a dead letter with the origin `path:line` (of Parquet: `path:row`,
+//!   both from 1). What does not end within 16 MiB is one, too; reading goes on at the next line.
+//! - A quoted CSV field that is not well formed and runs over several lines gives up its first line only.
+//! - A header or schema that does not fit the dataset makes an error in the status and an event, and the
+//!   file is passed over until it changes. A Parquet file that cannot be read and has not changed for 5 s
+//!   also becomes a dead letter.
 
 mod csv;
 mod cursor;

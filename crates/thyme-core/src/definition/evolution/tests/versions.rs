@@ -6,7 +6,8 @@ use super::{FILTER, planned, shown};
 
 #[test]
 fn a_version_lets_the_meaning_change() {
-    let cases: [(&[(&str, Json)], &[&str]); 7] = [
+    type Case<'a> = (&'a [(&'a str, Json)], &'a [&'a str]);
+    let cases: [Case<'_>; 7] = [
         (
             &[("/datasets/0/version", json!(2)), ("/datasets/0/fields/2/type", json!("int"))],
             &["Changed Ride: version: 1 -> 2; field fare: float -> fare: int"],

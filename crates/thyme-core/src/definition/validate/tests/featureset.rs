@@ -212,7 +212,7 @@ fn the_entity_is_the_keys_in_the_order_of_the_features() {
     );
     // Keys of datasets that are only looked up count where a plain feature names them.
     let deps = ("/featuresets/0/extractors/0/deps", json!(["City"]));
-    assert_eq!(with(&[deps.clone()]), "driver: str");
+    assert_eq!(with(std::slice::from_ref(&deps)), "driver: str");
     assert_eq!(with(&[deps.clone(), ("/featuresets/0/features/-", plain("city"))]), "driver: str, city: int");
     // Or where nothing else says what the entity is.
     let alone = ("/featuresets/0/features", json!([{"id": 4, "name": "score", "type": "float"}]));
