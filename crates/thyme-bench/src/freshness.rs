@@ -44,11 +44,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let name = arguments.text("run")?;
     #[expect(clippy::disallowed_methods, reason = "scoped threads, one a connection")]
     let (probes, pushed) = std::thread::scope(|scope| {
-        let loaders: Vec<_> = (0..load.connections).map(|i| (scope.spawn({ let load = &load; move || load.run(i) }))).collect();
+        let loaders: Vec<_> = (0..load.connections)
+            .map(|i| {
+                scope.spawn({
+                    let load = &load;
+                    move || load.run(i)
+                })
+            })
+            .collect();
         sleep(SETTLING);
         let probes = probe(&load.addr, name, moment() + seconds, pause);
         load.stop.store(true, Ordering::Relaxed);
-        let joined = loaders.into_iter().map(|l| l.join().unwrap_or_else(|_| Err("a loader panicked".into())));
+        let joined =
+            loaders.into_iter().map(|l| l.join().unwrap_or_else(|_| Err("a loader panicked".into())));
         (probes, joined.collect::<Result<Vec<Pushed>, Failure>>())
     });
     let (mut probes, pushed, elapsed) = (probes?, pushed?, load.start.elapsed());

@@ -32,7 +32,10 @@ mod tests {
     fn quantiles_are_values_that_were_measured() {
         let mut times: Vec<Duration> = (1..=100).rev().map(Duration::from_micros).collect();
         let found = summary(&mut times);
-        assert_eq!((&found["p50_us"], &found["p99_us"], &found["max_us"]), (&json!(50.0), &json!(99.0), &json!(100.0)));
+        assert_eq!(
+            (&found["p50_us"], &found["p99_us"], &found["max_us"]),
+            (&json!(50.0), &json!(99.0), &json!(100.0))
+        );
         assert_eq!(summary(&mut [])["count"], 0);
     }
 }

@@ -36,7 +36,8 @@ impl EntityKey {
             let (value, tail) = match tag {
                 b's' => {
                     let (len, tail) = tail.split_first_chunk::<4>().ok_or_else(corrupt)?;
-                    let (text, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(corrupt)?;
+                    let (text, tail) =
+                        tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(corrupt)?;
                     (Value::Str(std::str::from_utf8(text).map_err(|_| corrupt())?.into()), tail)
                 }
                 b'b' => {
@@ -119,7 +120,8 @@ mod tests {
             vec![Value::Bool(true)],
             vec![Value::Str("".into())],
         ];
-        let encoded: std::collections::HashSet<_> = keys.iter().map(|k| EntityKey::encode(k).unwrap()).collect();
+        let encoded: std::collections::HashSet<_> =
+            keys.iter().map(|k| EntityKey::encode(k).unwrap()).collect();
         assert_eq!(encoded.len(), keys.len());
         for k in &keys {
             assert_eq!(&EntityKey::decode(&EntityKey::encode(k).unwrap().0).unwrap(), k);

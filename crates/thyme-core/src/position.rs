@@ -127,7 +127,10 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         for text in ["", "17", "e", "e-1", "e1.", "e1.x", "e99999999999999999999", "e1.16777216"] {
-            assert!(text.parse::<Position>().unwrap_err().to_string().contains("is not a position"), "{text}");
+            assert!(
+                text.parse::<Position>().unwrap_err().to_string().contains("is not a position"),
+                "{text}"
+            );
         }
     }
 }

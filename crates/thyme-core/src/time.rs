@@ -179,7 +179,9 @@ mod tests {
 
     #[test]
     fn durations_are_an_integer_and_a_unit() {
-        for (text, us) in [("1s", 1_000_000), ("90s", 90_000_000), ("24h", 86_400_000_000), ("2w", 1_209_600_000_000)] {
+        for (text, us) in
+            [("1s", 1_000_000), ("90s", 90_000_000), ("24h", 86_400_000_000), ("2w", 1_209_600_000_000)]
+        {
             assert_eq!(Span::parse(text).unwrap().0, us);
         }
         assert_eq!(Span::parse("24h").unwrap().to_string(), "1d");

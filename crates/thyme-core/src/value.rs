@@ -140,11 +140,7 @@ pub const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
 /// The one bit pattern a float is admitted with: `-0.0` becomes `+0.0`, every NaN the quiet one.
 #[inline]
 pub fn canonical(v: f64) -> f64 {
-    if v.is_nan() {
-        NAN
-    } else {
-        v + 0.0
-    }
+    if v.is_nan() { NAN } else { v + 0.0 }
 }
 
 #[cfg(test)]

@@ -51,7 +51,12 @@ pub fn newest(times: &[i64]) -> Option<EventTime> {
 mod tests {
     use super::*;
 
-    fn late_rows(times: &[i64], lateness: Option<i64>, stamp: i64, start: Option<i64>) -> (Vec<usize>, Option<i64>) {
+    fn late_rows(
+        times: &[i64],
+        lateness: Option<i64>,
+        stamp: i64,
+        start: Option<i64>,
+    ) -> (Vec<usize>, Option<i64>) {
         let mut mark = Watermark { largest: start };
         let mut rows = Vec::new();
         let limits = Limits { max_lateness: lateness.map(Span), max_future_skew: Span(100) };

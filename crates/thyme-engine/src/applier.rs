@@ -1,7 +1,7 @@
 //! The applier: takes records in log order, gives the admission verdicts, runs the stateless operators
 //! once, and hands the rows to the shards. One thread, deterministic in the records alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::BooleanBufferBuilder;
@@ -15,6 +15,7 @@ use crate::catalog::{self, Catalog, Ids};
 use crate::decode::columns::event_times;
 use crate::engine::Shared;
 use crate::events::Severity;
+use crate::idempotency::{self, Remembered};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
 use crate::shard::{Shards, Task};
@@ -50,6 +51,8 @@ pub(crate) struct Progress {
     /// The records that carry dead letters, by dataset id.
     pub dead_letters: BTreeMap<u32, Vec<u64>>,
     pub event_now: Option<i64>,
+    /// Idempotency keys of the last 24 h of stamps, oldest first.
+    pub remembered: VecDeque<Remembered>,
 }
 
 impl Progress {
@@ -65,6 +68,7 @@ impl Progress {
             counters: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             event_now: None,
+            remembered: VecDeque::new(),
         }
     }
 }
@@ -82,7 +86,9 @@ impl Admission {
         let times = event_times(&record.batch, time_field)?;
         let mark = self.marks.entry((record.dataset, record.stream.clone())).or_default();
         let mut late = Vec::new();
-        admission::admit(times.values(), stamp, catalog::limits(definition, &record.stream), mark, |row| late.push(row));
+        admission::admit(times.values(), stamp, catalog::limits(definition, &record.stream), mark, |row| {
+            late.push(row)
+        });
         let kept = (!late.is_empty()).then(|| {
             let mut kept = BooleanBufferBuilder::new(times.len());
             kept.append_n(times.len(), true);
@@ -177,7 +183,10 @@ impl Applier {
         let definition = match live {
             Some(live) => &live.definition,
             None => self.progress.ids.datasets.get(record.dataset as usize).ok_or_else(|| {
-                Error::corrupt(format!("record {number} names dataset {}, which no commit made", record.dataset))
+                Error::corrupt(format!(
+                    "record {number} names dataset {}, which no commit made",
+                    record.dataset
+                ))
             })?,
         };
         let admitted = self.admission.admit(record, definition, stamp)?;
@@ -194,6 +203,7 @@ impl Applier {
             }
         }
         self.count(number, record, &admitted);
+        self.remember(number, stamp, record);
         Ok(Task { record: Some(number), work, reached: None })
     }
 
@@ -215,12 +225,24 @@ impl Applier {
         }
     }
 
+    fn remember(&mut self, number: u64, stamp: i64, record: &EventsRecord) {
+        if record.marks.is_empty() {
+            return;
+        }
+        for mark in &record.marks {
+            let known = mark.remembered(number, stamp);
+            self.shared.keys.remember(known.clone());
+            self.progress.remembered.push_back(known);
+        }
+        self.shared.keys.forget(&idempotency::forget(&mut self.progress.remembered, stamp));
+    }
+
     fn commit(&mut self, number: u64, record: CommitRecord) -> Result<()> {
         let current = self.shared.catalog();
         let (catalog, fresh) =
             catalog::derive(&current, &mut self.progress.ids, record.id.clone(), record.document.clone())?;
         for node in &fresh {
-            // The same node may have been there before and left chunks.
+            // A checkpoint that is older than this commit may have stored its chunks before a crash.
             self.shared.store.drop_node(node.id.0)?;
         }
         if !fresh.is_empty() {
@@ -253,7 +275,9 @@ impl Applier {
             match Payload::decode(&record.payload, &|id| ids.schema(id))? {
                 Payload::Commit(commit) => {
                     for d in commit.document.datasets {
-                        if let Some(id) = ids.datasets.iter().position(|k| k.name == d.name && k.version == d.version) {
+                        if let Some(id) =
+                            ids.datasets.iter().position(|k| k.name == d.name && k.version == d.version)
+                        {
                             limits.insert(id as u32, d);
                         }
                     }

@@ -62,7 +62,11 @@ impl Catalog {
     pub(crate) fn empty() -> Self {
         Catalog {
             commit: String::new(),
-            document: Document { format: thyme_core::definition::FORMAT, datasets: Vec::new(), featuresets: Vec::new() },
+            document: Document {
+                format: thyme_core::definition::FORMAT,
+                datasets: Vec::new(),
+                featuresets: Vec::new(),
+            },
             datasets: BTreeMap::new(),
         }
     }
@@ -125,7 +129,8 @@ pub(crate) fn limits(dataset: &Dataset, stream: &str) -> Limits {
 pub(crate) struct Ids {
     /// Each dataset version ever committed, with the definition its records follow; the index is its id.
     pub datasets: Vec<Dataset>,
-    /// Each node ever made, by signature; the index is its id.
+    /// Each node ever made, by signature; the index is its id. One that is gone has an empty signature, so
+    /// that its id, and the chunks stored under it, never come back for another.
     pub nodes: Vec<String>,
 }
 
@@ -176,11 +181,9 @@ pub(crate) fn derive(
     for definition in &document.datasets {
         let id = ids.dataset(definition);
         let input = match definition.pipelines.first().and_then(|p| p.inputs.first()) {
-            Some(name) => document
-                .datasets
-                .iter()
-                .find(|d| d.name == *name)
-                .ok_or_else(|| Error::not_found("dataset", name, document.datasets.iter().map(|d| d.name.as_str())))?,
+            Some(name) => document.datasets.iter().find(|d| d.name == *name).ok_or_else(|| {
+                Error::not_found("dataset", name, document.datasets.iter().map(|d| d.name.as_str()))
+            })?,
             None => definition,
         };
         let node = match Node::signature(definition, input) {
@@ -198,7 +201,16 @@ pub(crate) fn derive(
             }
         };
         let schema = definition.fields.arrow();
-        datasets.insert(definition.name.clone(), Arc::new(LiveDataset { id, definition: definition.clone(), schema, node }));
+        datasets.insert(
+            definition.name.clone(),
+            Arc::new(LiveDataset { id, definition: definition.clone(), schema, node }),
+        );
     }
-    Ok((Catalog { commit, document, datasets }, fresh))
+    let catalog = Catalog { commit, document, datasets };
+    for (id, signature) in ids.nodes.iter_mut().enumerate() {
+        if catalog.nodes().all(|node| node.id.0 as usize != id) {
+            signature.clear();
+        }
+    }
+    Ok((catalog, fresh))
 }

@@ -38,7 +38,12 @@ pub(crate) struct Checkpointer {
 impl Checkpointer {
     pub fn new(shared: Arc<Shared>, applier: Sender<Message>, record: u64) -> Self {
         let bytes = shared.log.bytes();
-        Checkpointer { shared, applier, last: Mutex::new((record, bytes)), everything: AtomicBool::new(false) }
+        Checkpointer {
+            shared,
+            applier,
+            last: Mutex::new((record, bytes)),
+            everything: AtomicBool::new(false),
+        }
     }
 
     /// Checkpoints in the background until `stop` is closed.
@@ -50,7 +55,9 @@ impl Checkpointer {
             if waited >= PERIOD || grown >= LOG_BYTES_BETWEEN {
                 waited = Duration::ZERO;
                 if let Err(error) = self.checkpoint() {
-                    let message = format!("no checkpoint could be made ({error}); nothing is lost, the next start reads more of the log");
+                    let message = format!(
+                        "no checkpoint could be made ({error}); nothing is lost, the next start reads more of the log"
+                    );
                     self.shared.events.record(Severity::Error, "checkpoint_failed", "store", message);
                 }
             }
@@ -133,7 +140,8 @@ pub(crate) fn load_progress(shared_store: &thyme_store::Store) -> Result<Option<
     shared_store
         .meta(META_PROGRESS)?
         .map(|bytes| {
-            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(format!("the store's progress cannot be read: {e}")))
+            serde_json::from_slice(&bytes)
+                .map_err(|e| Error::corrupt(format!("the store's progress cannot be read: {e}")))
         })
         .transpose()
 }
@@ -159,7 +167,8 @@ pub(crate) fn load_node(store: &thyme_store::Store, node: &Node, at: Position) -
 }
 
 fn place(node: &Node, key: Box<[u8]>, chunks: &[(u32, Vec<u8>)], at: Position) -> Result<()> {
-    let timeline = Timeline::from_chunks(&node.layout, chunks.iter().map(|(id, bytes)| (*id, bytes.as_slice())), at)?;
+    let timeline =
+        Timeline::from_chunks(&node.layout, chunks.iter().map(|(id, bytes)| (*id, bytes.as_slice())), at)?;
     let hash = hash_key(&key);
     let mut stripe = node.state.stripe(stripe_of(hash)).write();
     *stripe.timeline_mut(hash, &key) = timeline;

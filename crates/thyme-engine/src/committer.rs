@@ -10,14 +10,19 @@ use thyme_core::{Error, Position, Result};
 use thyme_log::{Log, NewRecord};
 
 use crate::applier::{Applied, Message};
-use crate::engine::Receipt;
+use crate::engine::{Push, Receipt};
 use crate::gate::Gate;
+use crate::idempotency::Idempotency;
 use crate::record::{CommitRecord, DeadLetter, EventsRecord, Payload};
 
 /// Rows a record is cut at: large enough to amortise, small enough to be visible soon.
 pub(crate) const RECORD_ROWS: usize = 32 * 1024;
-/// Rows that one group commit takes at most.
+/// Bytes of rows a record is cut at: far below what the log refuses, so that nobody's push is refused for
+/// what it was joined with.
+const RECORD_BYTES: usize = 16 << 20;
+/// Rows and bytes that one group commit takes, before its last push.
 const GROUP_ROWS_MAX: usize = 8 * RECORD_ROWS;
+const GROUP_BYTES_MAX: usize = 8 * RECORD_BYTES;
 
 const _: () = assert!(RECORD_ROWS < ROWS_PER_RECORD_MAX);
 
@@ -25,8 +30,14 @@ const _: () = assert!(RECORD_ROWS < ROWS_PER_RECORD_MAX);
 pub(crate) type Done = Box<dyn FnOnce(Result<Receipt>) + Send>;
 
 pub(crate) enum Job {
-    Events { dataset: u32, stream: Arc<str>, cursor: Option<Vec<u8>>, dead_letters: Vec<DeadLetter>, batch: RecordBatch, done: Done },
-    Commit { record: Box<CommitRecord>, done: Done },
+    Events {
+        push: Box<Push>,
+        done: Done,
+    },
+    Commit {
+        record: Box<CommitRecord>,
+        done: Done,
+    },
     /// Ends the committer once everything before is durable.
     Stop,
 }
@@ -34,7 +45,14 @@ pub(crate) enum Job {
 impl Job {
     fn rows(&self) -> usize {
         match self {
-            Job::Events { batch, .. } => batch.num_rows(),
+            Job::Events { push, .. } => push.batch.num_rows(),
+            _ => 0,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Job::Events { push, .. } => push_bytes(push),
             _ => 0,
         }
     }
@@ -59,12 +77,14 @@ impl Committer {
     /// Runs until [`Job::Stop`] or until nobody can send any more.
     pub fn run(self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
-            let mut rows = first.rows();
+            let (mut rows, mut bytes) = (first.rows(), first.bytes());
             let mut group = vec![first];
             while rows < GROUP_ROWS_MAX
+                && bytes < GROUP_BYTES_MAX
                 && let Ok(job) = jobs.try_recv()
             {
                 rows += job.rows();
+                bytes += job.bytes();
                 group.push(job);
             }
             let stop = group.iter().any(|j| matches!(j, Job::Stop));
@@ -76,6 +96,10 @@ impl Committer {
     }
 
     fn commit(&self, group: Vec<Job>) {
+        if let Some(reason) = self.gate.failure() {
+            // What nobody applies must not be promised.
+            return refuse(group, &Error::unavailable(format!("{reason}; nothing was stored")));
+        }
         let mut records: Vec<Applied> = Vec::new();
         let mut pending = Vec::new();
         let mut merger = Merger::default();
@@ -88,11 +112,11 @@ impl Committer {
                     records.push(Applied { number, stamp, payload: Payload::Commit(record) });
                     pending.push(Pending { done, record: number, last_row: None, accepted: 0, skipped: 0 });
                 }
-                Job::Events { dataset, stream, cursor, dead_letters, batch, done } => {
-                    if !merger.takes(dataset, &stream, batch.num_rows()) {
+                Job::Events { push, done } => {
+                    if !merger.takes(&push) {
                         merger.flush(&self.gate, &mut records, &mut pending);
                     }
-                    merger.push(dataset, stream, cursor, dead_letters, batch, done);
+                    merger.push(*push, done);
                 }
             }
         }
@@ -102,13 +126,14 @@ impl Committer {
         }
         match self.write(&records) {
             Ok(()) => {
+                for p in pending {
+                    let position =
+                        p.last_row.map_or(Position::end_of(p.record), |row| Position::new(p.record, row));
+                    (p.done)(Ok(Receipt { position, accepted: p.accepted, skipped: p.skipped }));
+                }
                 for record in records {
                     // The applier only goes away with the engine; what is durable is replayed then.
                     let _ = self.applier.send(Message::Record(Box::new(record)));
-                }
-                for p in pending {
-                    let position = p.last_row.map_or(Position::end_of(p.record), |row| Position::new(p.record, row));
-                    (p.done)(Ok(Receipt { position, accepted: p.accepted, skipped: p.skipped }));
                 }
             }
             Err(error) => {
@@ -139,6 +164,43 @@ impl Committer {
     }
 }
 
+fn refuse(group: Vec<Job>, error: &Error) {
+    for job in group {
+        match job {
+            Job::Events { done, .. } | Job::Commit { done, .. } => done(Err(error.clone())),
+            Job::Stop => {}
+        }
+    }
+}
+
+/// About the bytes a push takes in a record.
+fn push_bytes(push: &Push) -> usize {
+    let dead = push.dead_letters.iter().map(|d| d.origin.len() + d.reason.len() + d.raw.len() + 12);
+    rows_bytes(&push.batch) + dead.sum::<usize>()
+}
+
+fn rows_bytes(batch: &RecordBatch) -> usize {
+    let columns =
+        batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(usize::MAX / 4096));
+    columns.sum()
+}
+
+/// Where the rows of a batch are cut into records: the end of each.
+fn cuts(batch: &RecordBatch) -> Vec<usize> {
+    let (mut start, mut ends) = (0, Vec::new());
+    loop {
+        let mut rows = (batch.num_rows() - start).min(RECORD_ROWS);
+        while rows > 1 && rows_bytes(&batch.slice(start, rows)) > RECORD_BYTES {
+            rows /= 2;
+        }
+        start += rows;
+        ends.push(start);
+        if start >= batch.num_rows() {
+            return ends;
+        }
+    }
+}
+
 /// Joins pushes of one stream that follow each other into records of up to [`RECORD_ROWS`] rows.
 #[derive(Default)]
 struct Merger {
@@ -152,42 +214,54 @@ struct Open {
     dead_letters: Vec<DeadLetter>,
     batches: Vec<RecordBatch>,
     rows: usize,
-    jobs: Vec<(Done, u64, u64)>,
+    bytes: usize,
+    jobs: Vec<Joined>,
+}
+
+/// One push of a record.
+struct Joined {
+    done: Done,
+    accepted: u64,
+    skipped: u64,
+    idempotency: Option<Idempotency>,
 }
 
 impl Merger {
-    fn takes(&self, dataset: u32, stream: &Arc<str>, rows: usize) -> bool {
+    fn takes(&self, push: &Push) -> bool {
         self.open.as_ref().is_some_and(|o| {
-            o.dataset == dataset && o.stream == *stream && o.cursor.is_none() && o.rows + rows <= RECORD_ROWS
+            o.dataset == push.dataset
+                && o.stream == push.stream
+                && o.cursor.is_none()
+                && o.rows + push.batch.num_rows() <= RECORD_ROWS
+                && o.bytes + push_bytes(push) <= RECORD_BYTES
         })
     }
 
-    fn push(
-        &mut self,
-        dataset: u32,
-        stream: Arc<str>,
-        cursor: Option<Vec<u8>>,
-        mut dead_letters: Vec<DeadLetter>,
-        batch: RecordBatch,
-        done: Done,
-    ) {
+    fn push(&mut self, mut push: Push, done: Done) {
         let open = self.open.get_or_insert_with(|| Open {
-            dataset,
-            stream,
+            dataset: push.dataset,
+            stream: push.stream.clone(),
             cursor: None,
             dead_letters: Vec::new(),
             batches: Vec::new(),
             rows: 0,
+            bytes: 0,
             jobs: Vec::new(),
         });
-        open.rows += batch.num_rows();
-        open.jobs.push((done, batch.num_rows() as u64, dead_letters.len() as u64));
-        open.dead_letters.append(&mut dead_letters);
-        open.batches.push(batch);
-        open.cursor = cursor;
+        open.rows += push.batch.num_rows();
+        open.bytes += push_bytes(&push);
+        open.jobs.push(Joined {
+            done,
+            accepted: push.batch.num_rows() as u64,
+            skipped: push.dead_letters.len() as u64,
+            idempotency: push.idempotency,
+        });
+        open.dead_letters.append(&mut push.dead_letters);
+        open.batches.push(push.batch);
+        open.cursor = push.cursor;
     }
 
-    /// Makes records of what is open. A push of more than [`RECORD_ROWS`] rows becomes several, all in
+    /// Makes records of what is open. A push that is too much for one record becomes several, all in
     /// one append, so it is there whole or not at all; cursor and dead letters ride on the last.
     fn flush(&mut self, gate: &Gate, records: &mut Vec<Applied>, pending: &mut Vec<Pending>) {
         let Some(open) = self.open.take() else { return };
@@ -196,43 +270,43 @@ impl Merger {
             [only] => Ok(only.clone()),
             several => concat_batches(&several[0].schema(), several),
         };
-        let joined = match joined {
+        let joined = match joined.map_err(Error::from) {
             Ok(batch) => batch,
-            Err(error) => {
-                for (done, ..) in open.jobs {
-                    done(Err(Error::from(arrow::error::ArrowError::ComputeError(error.to_string()))));
-                }
-                return;
-            }
+            Err(error) => return open.jobs.into_iter().for_each(|job| (job.done)(Err(error.clone()))),
         };
+        // Pushes that were joined fit into one record, which their marks ride on.
+        let ends = if open.jobs.len() == 1 { cuts(&joined) } else { vec![joined.num_rows()] };
         let mut start = 0;
-        loop {
-            let rows = (joined.num_rows() - start).min(RECORD_ROWS);
+        for &end in &ends {
             let (number, stamp) = gate.stamp();
             let payload = Payload::Events(Box::new(EventsRecord {
                 dataset: open.dataset,
                 stream: open.stream.to_string(),
                 cursor: None,
                 dead_letters: Vec::new(),
-                batch: joined.slice(start, rows),
+                marks: Vec::new(),
+                batch: joined.slice(start, end - start),
             }));
             records.push(Applied { number, stamp, payload });
-            start += rows;
-            if start >= joined.num_rows() {
-                break;
-            }
+            start = end;
+        }
+        let first = records[first_new].number;
+        let (mut end, mut marks) = (0, Vec::new());
+        for Joined { done, accepted, skipped, idempotency } in open.jobs {
+            end += accepted as usize;
+            let last = end.saturating_sub(1);
+            let index = ends.partition_point(|e| *e <= last).min(ends.len() - 1);
+            let row = last - index.checked_sub(1).map_or(0, |before| ends[before]);
+            let record = first + index as u64;
+            // The last push of a record stands for the whole of it.
+            let last_row = (accepted > 0 && end < joined.num_rows()).then_some(row as u32);
+            marks.extend(idempotency.map(|i| i.mark(last_row, accepted, skipped)));
+            pending.push(Pending { done, record, last_row, accepted, skipped });
         }
         if let Some(Applied { payload: Payload::Events(last), .. }) = records.last_mut() {
             last.cursor = open.cursor;
             last.dead_letters = open.dead_letters;
-        }
-        let first = records[first_new].number;
-        let mut end = 0u64;
-        for (done, accepted, skipped) in open.jobs {
-            end += accepted;
-            let last = end.saturating_sub(1);
-            let (record, row) = (first + last / RECORD_ROWS as u64, (last % RECORD_ROWS as u64) as u32);
-            pending.push(Pending { done, record, last_row: (accepted > 0).then_some(row), accepted, skipped });
+            last.marks = marks;
         }
     }
 }

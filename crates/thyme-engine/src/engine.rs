@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::definition::evolution::{self, Plan};
 use thyme_core::definition::{Document, OnError, validate};
 use thyme_core::error::Fault;
-use thyme_core::{Env, Error, Position, Result, SystemEnv};
+use thyme_core::{Env, Error, EventTime, Position, Result, SystemEnv};
 use thyme_log::{Log, MemoryLog, SegmentLog};
 use thyme_store::Store;
 
@@ -25,6 +25,7 @@ use crate::committer::{Committer, Done, Job};
 use crate::decode::{self, Decoded, columns, json};
 use crate::events::{EventLog, Severity};
 use crate::gate::{Gate, NowSource};
+use crate::idempotency::{Idempotency, Keys, Turn};
 use crate::record::{CommitRecord, DeadLetter, Payload};
 use crate::shard::Shards;
 use crate::snapshot::{ReadAt, Snapshot};
@@ -107,11 +108,13 @@ pub struct Receipt {
 /// Rows of a dataset, valid and ready to be logged.
 #[derive(Debug)]
 pub struct Push {
-    dataset: u32,
-    stream: Arc<str>,
-    cursor: Option<Vec<u8>>,
-    dead_letters: Vec<DeadLetter>,
-    batch: RecordBatch,
+    pub(crate) dataset: u32,
+    pub(crate) stream: Arc<str>,
+    pub(crate) cursor: Option<Vec<u8>>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    pub(crate) batch: RecordBatch,
+    /// Makes it count once however often it is sent.
+    pub idempotency: Option<Idempotency>,
     /// What is wrong with the rows that were skipped.
     pub faults: Vec<Fault>,
 }
@@ -141,6 +144,7 @@ pub(crate) struct Shared {
     pub events: Arc<EventLog>,
     pub counters: Mutex<HashMap<u32, DatasetCounters>>,
     pub dead_letters: Mutex<HashMap<u32, Vec<u64>>>,
+    pub keys: Keys,
     catalog: RwLock<Arc<Catalog>>,
     pub cursors: Mutex<BTreeMap<String, Vec<u8>>>,
     checkpointed: Mutex<u64>,
@@ -224,8 +228,12 @@ impl Engine {
         }
         let gate = Arc::new(Gate::new(options.env.clone()));
         gate.restore(progress.record, progress.stamp, progress.event_now);
-        let (catalog, nodes) =
-            catalog::derive(&Catalog::empty(), &mut progress.ids, progress.commit.clone(), progress.document.clone())?;
+        let (catalog, nodes) = catalog::derive(
+            &Catalog::empty(),
+            &mut progress.ids,
+            progress.commit.clone(),
+            progress.document.clone(),
+        )?;
         for node in &nodes {
             checkpoint::load_node(&store, node, Position::end_of(progress.record))?;
         }
@@ -237,11 +245,13 @@ impl Engine {
             events: events.clone(),
             counters: Mutex::new(progress.counters.iter().map(|(k, v)| (*k, *v)).collect()),
             dead_letters: Mutex::new(progress.dead_letters.iter().map(|(k, v)| (*k, v.clone())).collect()),
+            keys: Keys::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
             checkpointed: Mutex::new(progress.record),
             work: Mutex::new(None),
         });
+        progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
         let record = progress.record;
         let shards = Shards::start(count, record, &gate, &events);
         let mut applier = Applier::new(shared.clone(), shards, progress);
@@ -251,7 +261,13 @@ impl Engine {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
-    fn start(shared: Arc<Shared>, applier: Applier, shards: usize, checkpointed: u64, durable: bool) -> Engine {
+    fn start(
+        shared: Arc<Shared>,
+        applier: Applier,
+        shards: usize,
+        checkpointed: u64,
+        durable: bool,
+    ) -> Engine {
         let (messages, inbox) = bounded(64);
         let (jobs, queue) = bounded(JOBS_WAITING_MAX);
         let mut threads = vec![std::thread::spawn(move || applier.run(&inbox))];
@@ -267,7 +283,15 @@ impl Engine {
             *checkpointer.lock() = Some(made);
             *stop_checkpoints.lock() = Some(stop);
         }
-        Engine { shared, jobs, shards, commit_lock: Mutex::new(()), checkpointer, stop_checkpoints, threads: Mutex::new(threads) }
+        Engine {
+            shared,
+            jobs,
+            shards,
+            commit_lock: Mutex::new(()),
+            checkpointer,
+            stop_checkpoints,
+            threads: Mutex::new(threads),
+        }
     }
 
     /// What is committed now.
@@ -317,14 +341,23 @@ impl Engine {
         if !rejected.is_empty() && dataset.definition.on_error == OnError::Refuse {
             return Err(json::refusal(&dataset.definition.name, &rejected));
         }
-        let times = dataset.definition.fields.timestamp().map(|f| columns::event_times(&batch, &f.name)).transpose()?;
+        let times = dataset
+            .definition
+            .fields
+            .timestamp()
+            .map(|f| columns::event_times(&batch, &f.name))
+            .transpose()?;
         debug_assert!(times.is_some_and(|t| t.len() == batch.num_rows()));
         Ok(Push {
             dataset: dataset.id,
             stream: Arc::from(PUSH_STREAM),
             cursor: None,
+            idempotency: None,
             faults: rejected.iter().take(decode::FAULTS_MAX).map(|r| r.fault.clone()).collect(),
-            dead_letters: rejected.into_iter().map(|r| DeadLetter::new("push", r.fault.message, &r.raw)).collect(),
+            dead_letters: rejected
+                .into_iter()
+                .map(|r| DeadLetter::new("push", r.fault.message, &r.raw))
+                .collect(),
             batch,
         })
     }
@@ -337,24 +370,50 @@ impl Engine {
             cursor: Some(rows.cursor),
             dead_letters: rows.dead_letters,
             batch: rows.batch,
+            idempotency: None,
             faults: Vec::new(),
         }
     }
 
     /// Logs a push; `done` is told once it is on durable storage, or why it is not.
     pub fn submit(&self, push: Push, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
-        if push.batch.num_rows() == 0 && push.dead_letters.is_empty() && push.cursor.is_none() {
+        let Some(asked) = push.idempotency.clone() else {
+            return self.enqueue(push, Box::new(done));
+        };
+        if let Turn::First(done) =
+            self.shared.keys.begin(&asked, self.shared.gate.last_stamp(), Box::new(done))
+        {
+            let shared = self.shared.clone();
+            self.enqueue(
+                push,
+                Box::new(move |result| {
+                    shared.keys.finish(&asked, shared.gate.last_stamp(), &result);
+                    done(result);
+                }),
+            );
+        }
+    }
+
+    fn enqueue(&self, push: Push, done: Done) {
+        let nothing = push.batch.num_rows() == 0 && push.dead_letters.is_empty() && push.cursor.is_none();
+        if nothing && push.idempotency.is_none() {
             let record = self.shared.gate.applied();
             let position = if record == 0 { Position::ZERO } else { Position::end_of(record) };
             return done(Ok(Receipt { position, accepted: 0, skipped: 0 }));
         }
-        let Push { dataset, stream, cursor, dead_letters, batch, .. } = push;
-        let job = Job::Events { dataset, stream, cursor, dead_letters, batch, done: Box::new(done) };
-        if let Err(refused) = self.jobs.send(job)
+        if let Err(refused) = self.jobs.send(Job::Events { push: Box::new(push), done })
             && let Job::Events { done, .. } = refused.into_inner()
         {
             done(Err(Error::unavailable("the server is stopping; nothing was stored")));
         }
+    }
+
+    /// The answer that a push with this key had within the last 24 h.
+    ///
+    /// # Errors
+    /// Conflict: the key was used with another body.
+    pub fn answered(&self, asked: &Idempotency) -> Result<Option<Receipt>> {
+        self.shared.keys.answered(asked, self.shared.gate.last_stamp())
     }
 
     /// Logs a push and waits until it is on durable storage.
@@ -388,7 +447,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::plan`], what `check` says, or a log that cannot be written.
-    pub fn commit(&self, document: &Document, check: impl FnOnce(&Planned) -> Result<()>) -> Result<(Planned, String, Position)> {
+    pub fn commit(
+        &self,
+        document: &Document,
+        check: impl FnOnce(&Planned) -> Result<()>,
+    ) -> Result<(Planned, String, Position)> {
         let _one_at_a_time = self.commit_lock.lock();
         let plan = self.plan(document)?;
         check(&plan)?;
@@ -433,8 +496,10 @@ impl Engine {
                 Err(reason) => return Err(Error::unavailable(reason)),
             }
         }
-        let catalog = self.catalog();
-        let (now, newest) = self.shared.gate.online(self.shared.clock.now_source());
+        if let Some(reason) = self.shared.gate.damage() {
+            return Err(Error::unavailable(reason));
+        }
+        let (catalog, (now, newest)) = self.online();
         let time = at.time.unwrap_or(now);
         Ok(Snapshot {
             catalog,
@@ -444,6 +509,18 @@ impl Engine {
             provisional: time > now,
             online: at.time.is_none(),
         })
+    }
+
+    /// The catalog and the `(T, S)` of an online read under it. Nodes that a commit left out take no rows
+    /// after it, so a catalog goes only with positions up to the commit that replaced it.
+    fn online(&self) -> (Arc<Catalog>, (EventTime, Position)) {
+        loop {
+            let catalog = self.catalog();
+            let online = self.shared.gate.online(self.shared.clock.now_source());
+            if Arc::ptr_eq(&catalog, &self.catalog()) {
+                return (catalog, online);
+            }
+        }
     }
 
     /// Fixes "now" for online reads, or frees it.
@@ -473,9 +550,13 @@ impl Engine {
                 break;
             }
             let Some(record) = self.shared.log.read(number)?.next().transpose()? else { continue };
-            if let Payload::Events(events) = Payload::decode(&record.payload, &|_| Some(dataset.schema.clone()))? {
+            if let Payload::Events(events) =
+                Payload::decode(&record.payload, &|_| Some(dataset.schema.clone()))?
+            {
                 let room = limit - found.len();
-                found.extend(events.dead_letters.into_iter().rev().take(room).map(|d| (Position::end_of(number), d)));
+                found.extend(
+                    events.dead_letters.into_iter().rev().take(room).map(|d| (Position::end_of(number), d)),
+                );
             }
         }
         found.reverse();

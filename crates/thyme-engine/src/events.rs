@@ -73,7 +73,13 @@ impl EventLog {
         if inner.events.len() == Self::CAPACITY {
             inner.events.pop_front();
         }
-        inner.events.push_back(Event { time_us: now, severity, event_type, subject: subject.to_owned(), message });
+        inner.events.push_back(Event {
+            time_us: now,
+            severity,
+            event_type,
+            subject: subject.to_owned(),
+            message,
+        });
     }
 
     /// Those that match, newest first.

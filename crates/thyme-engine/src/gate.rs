@@ -30,6 +30,8 @@ struct Inner {
     event_now: Option<i64>,
     fixed_now: Option<i64>,
     stopped: Option<String>,
+    /// Part of the state can no longer be trusted.
+    poisoned: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Gate {
                 event_now: None,
                 fixed_now: None,
                 stopped: None,
+                poisoned: false,
             }),
             published: Condvar::new(),
         }
@@ -124,10 +127,25 @@ impl Gate {
         self.published.notify_all();
     }
 
-    /// Wakes every waiter: nothing more will be applied.
+    /// Wakes every waiter: nothing more will be applied. The first reason is the one that is told.
     pub(crate) fn stop(&self, reason: &str) {
-        self.inner.lock().stopped = Some(reason.to_owned());
+        self.inner.lock().stopped.get_or_insert_with(|| reason.to_owned());
         self.published.notify_all();
+    }
+
+    /// [`Gate::stop`], and nothing is read any more either: what the reason is about is damaged.
+    pub(crate) fn poison(&self, reason: &str) {
+        let mut inner = self.inner.lock();
+        inner.stopped = Some(reason.to_owned());
+        inner.poisoned = true;
+        drop(inner);
+        self.published.notify_all();
+    }
+
+    /// Why nothing may be read any more, if that is so.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let inner = self.inner.lock();
+        inner.stopped.clone().filter(|_| inner.poisoned)
     }
 
     /// Why nothing more will be applied, if that is so.
@@ -138,6 +156,11 @@ impl Gate {
     /// The last record applied everywhere.
     pub(crate) fn applied(&self) -> u64 {
         self.inner.lock().applied
+    }
+
+    /// The last stamp given.
+    pub(crate) fn last_stamp(&self) -> i64 {
+        self.inner.lock().last_stamp
     }
 
     /// The last record stamped.

@@ -57,6 +57,8 @@ fn put(data_type: DataType, column: &ArrayRef, row: usize, bytes: &mut Vec<u8>) 
         DataType::Bool => bytes.extend_from_slice(&[tag, u8::from(column.as_boolean().value(row))]),
         DataType::Int => put_word(tag, column.as_primitive::<Int64Type>().value(row) as u64, bytes),
         DataType::Float => put_word(tag, column.as_primitive::<Float64Type>().value(row).to_bits(), bytes),
-        DataType::Datetime => put_word(tag, column.as_primitive::<TimestampMicrosecondType>().value(row) as u64, bytes),
+        DataType::Datetime => {
+            put_word(tag, column.as_primitive::<TimestampMicrosecondType>().value(row) as u64, bytes)
+        }
     }
 }

@@ -141,7 +141,8 @@ impl Node {
         };
         match definition.pipelines.first() {
             None => {
-                node.columns = definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect();
+                node.columns =
+                    definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect();
                 node.stored = node.columns.iter().map(|f| f.name.clone()).collect();
                 node.layout.columns = node.columns.iter().map(|f| f.data_type).collect();
             }
@@ -163,7 +164,10 @@ impl Node {
                     }
                     for (name, expr) in &compiled {
                         let data_type = expr.data_type().ok_or_else(|| {
-                            Error::invalid_definition(format!("{}: the column {name} is only ever null", self.dataset))
+                            Error::invalid_definition(format!(
+                                "{}: the column {name} is only ever null",
+                                self.dataset
+                            ))
                         })?;
                         match columns.iter_mut().find(|(n, _)| n == name) {
                             Some(column) => column.1 = data_type,
@@ -196,7 +200,9 @@ impl Node {
         let aggregate = aggregate::lookup(&def.function).ok_or_else(|| wrong("unknown aggregate"))?;
         let of_type = match &def.of {
             None => None,
-            Some(name) => Some(columns.iter().find(|(n, _)| n == name).ok_or_else(|| wrong("unknown column"))?.1),
+            Some(name) => {
+                Some(columns.iter().find(|(n, _)| n == name).ok_or_else(|| wrong("unknown column"))?.1)
+            }
         };
         let of = def.of.as_ref().zip(of_type).map(|(name, data_type)| {
             self.stored.iter().position(|s| s == name).unwrap_or_else(|| {
@@ -216,7 +222,8 @@ impl Node {
                 }
             }),
         };
-        let same = |s: &Slot| s.aggregate.name() == aggregate.name() && s.of == of && s.predicate == predicate;
+        let same =
+            |s: &Slot| s.aggregate.name() == aggregate.name() && s.of == of && s.predicate == predicate;
         let slot = self.layout.slots.iter().position(same).unwrap_or_else(|| {
             self.layout.slots.push(Slot { aggregate, of, predicate });
             self.layout.slots.len() - 1
@@ -238,7 +245,12 @@ impl Node {
     }
 
     /// Runs the stateless operators over a record's admitted rows; `None` when nothing is left.
-    pub(crate) fn process(&self, batch: &RecordBatch, record: u64, admitted: &Admitted) -> Result<Option<NodeRows>> {
+    pub(crate) fn process(
+        &self,
+        batch: &RecordBatch,
+        record: u64,
+        admitted: &Admitted,
+    ) -> Result<Option<NodeRows>> {
         let mut batch = batch.clone();
         // Row numbers in the record, once rows have been dropped.
         let mut rows: Option<UInt32Array> = None;
@@ -247,7 +259,9 @@ impl Node {
         }
         for step in &self.steps {
             match step {
-                Step::Filter(expr) => keep(&BooleanArray::new(expr.evaluate_mask(&batch)?, None), &mut batch, &mut rows)?,
+                Step::Filter(expr) => {
+                    keep(&BooleanArray::new(expr.evaluate_mask(&batch)?, None), &mut batch, &mut rows)?
+                }
                 Step::Assign(columns) => batch = assign(&batch, columns)?,
             }
         }
@@ -282,7 +296,8 @@ impl Node {
         for (name, data_type) in self.stored.iter().zip(&self.layout.columns) {
             columns.push(BatchColumn::new(*data_type, column(batch, name)?)?);
         }
-        let predicates = self.predicates.iter().map(|p| p.evaluate_mask(batch)).collect::<Result<Vec<_>>>()?;
+        let predicates =
+            self.predicates.iter().map(|p| p.evaluate_mask(batch)).collect::<Result<Vec<_>>>()?;
         let keys = encode_keys(&self.keys, batch)?;
         let hashes: Vec<u64> = (0..count).map(|row| crate::state::hash_key(keys.get(row))).collect();
         let (order, starts) = by_stripe(&hashes);

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use thyme_core::definition::Document;
 use thyme_core::{Error, Result};
 
+use crate::idempotency::Mark;
+
 /// The version of the payload format.
 const VERSION: u8 = 1;
 const KIND_EVENTS: u8 = 1;
@@ -38,7 +40,11 @@ impl DeadLetter {
     pub fn new(origin: impl Into<String>, reason: impl Into<String>, raw: &[u8]) -> Self {
         let mut reason = reason.into();
         if raw.len() > Self::RAW_MAX {
-            reason.push_str(&format!(" (the record is {} bytes; the first {} are kept)", raw.len(), Self::RAW_MAX));
+            reason.push_str(&format!(
+                " (the record is {} bytes; the first {} are kept)",
+                raw.len(),
+                Self::RAW_MAX
+            ));
         }
         DeadLetter { origin: origin.into(), reason, raw: raw[..raw.len().min(Self::RAW_MAX)].to_vec() }
     }
@@ -53,6 +59,8 @@ pub(crate) struct EventsRecord {
     /// Where the source goes on after these rows.
     pub cursor: Option<Vec<u8>>,
     pub dead_letters: Vec<DeadLetter>,
+    /// The idempotency keys of the pushes in it.
+    pub marks: Vec<Mark>,
     pub batch: RecordBatch,
 }
 
@@ -74,8 +82,12 @@ impl EventsRecord {
     pub fn encode(&self) -> Result<Vec<u8>> {
         let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
         let mut tracker = DictionaryTracker::new(true);
-        let (_, data) =
-            IpcDataGenerator::default().encode(&self.batch, &mut tracker, &options, &mut Default::default())?;
+        let (_, data) = IpcDataGenerator::default().encode(
+            &self.batch,
+            &mut tracker,
+            &options,
+            &mut Default::default(),
+        )?;
         let body = &data.arrow_data;
         let mut out = Vec::with_capacity(body.len() / 2 + data.ipc_message.len() + 64);
         out.extend_from_slice(&[VERSION, KIND_EVENTS]);
@@ -90,6 +102,14 @@ impl EventsRecord {
             put_bytes(&mut out, dead.origin.as_bytes());
             put_bytes(&mut out, dead.reason.as_bytes());
             put_bytes(&mut out, &dead.raw);
+        }
+        out.extend_from_slice(&(self.marks.len() as u32).to_le_bytes());
+        for mark in &self.marks {
+            out.extend_from_slice(&mark.key);
+            out.extend_from_slice(&mark.body);
+            out.extend_from_slice(&mark.last_row.to_le_bytes());
+            out.extend_from_slice(&mark.accepted.to_le_bytes());
+            out.extend_from_slice(&mark.skipped.to_le_bytes());
         }
         put_bytes(&mut out, &data.ipc_message);
         out.extend_from_slice(&(body.len() as u64).to_le_bytes());
@@ -130,7 +150,9 @@ impl Payload {
         let mut reader = Reader { rest: payload };
         let version = reader.byte()?;
         if version != VERSION {
-            return Err(Error::corrupt(format!("a log record has payload format {version}; this build reads {VERSION}")));
+            return Err(Error::corrupt(format!(
+                "a log record has payload format {version}; this build reads {VERSION}"
+            )));
         }
         match reader.byte()? {
             KIND_EVENTS => decode_events(reader, schema_of).map(|r| Payload::Events(Box::new(r))),
@@ -142,7 +164,10 @@ impl Payload {
     }
 }
 
-fn decode_events(mut reader: Reader<'_>, schema_of: &dyn Fn(u32) -> Option<SchemaRef>) -> Result<EventsRecord> {
+fn decode_events(
+    mut reader: Reader<'_>,
+    schema_of: &dyn Fn(u32) -> Option<SchemaRef>,
+) -> Result<EventsRecord> {
     let dataset = reader.u32()?;
     let stream = reader.text()?;
     let cursor = match reader.u32()? {
@@ -154,6 +179,16 @@ fn decode_events(mut reader: Reader<'_>, schema_of: &dyn Fn(u32) -> Option<Schem
         let (origin, reason) = (reader.text()?, reader.text()?);
         dead_letters.push(DeadLetter { origin, reason, raw: reader.bytes()?.to_vec() });
     }
+    let mut marks = Vec::new();
+    for _ in 0..reader.u32()? {
+        marks.push(Mark {
+            key: reader.array()?,
+            body: reader.array()?,
+            last_row: reader.u32()?,
+            accepted: reader.u64()?,
+            skipped: reader.u64()?,
+        });
+    }
     let message = reader.bytes()?;
     let length = usize::try_from(reader.u64()?).map_err(|_| damaged())?;
     let body = match reader.byte()? {
@@ -164,7 +199,8 @@ fn decode_events(mut reader: Reader<'_>, schema_of: &dyn Fn(u32) -> Option<Schem
     if body.len() != length {
         return Err(damaged());
     }
-    let schema = schema_of(dataset).ok_or_else(|| Error::corrupt(format!("the log names dataset {dataset}, which no commit made")))?;
+    let schema = schema_of(dataset)
+        .ok_or_else(|| Error::corrupt(format!("the log names dataset {dataset}, which no commit made")))?;
     let message = root_as_message(message).map_err(|_| damaged())?;
     let header = message.header_as_record_batch().ok_or_else(damaged)?;
     let batch = arrow::ipc::reader::read_record_batch(
@@ -175,7 +211,7 @@ fn decode_events(mut reader: Reader<'_>, schema_of: &dyn Fn(u32) -> Option<Schem
         None,
         &message.version(),
     )?;
-    Ok(EventsRecord { dataset, stream, cursor, dead_letters, batch })
+    Ok(EventsRecord { dataset, stream, cursor, dead_letters, marks, batch })
 }
 
 fn damaged() -> Error {
@@ -251,6 +287,7 @@ mod tests {
             stream: "push".into(),
             cursor: Some(b"c".to_vec()),
             dead_letters: vec![DeadLetter::new("push", "bad", b"{")],
+            marks: vec![Mark { key: [1; 32], body: [2; 32], last_row: 0, accepted: 1, skipped: 1 }],
             batch,
         }
     }
@@ -261,11 +298,13 @@ mod tests {
             let record = sample(rows);
             let bytes = record.encode().unwrap();
             assert_eq!(peek_dataset(&bytes), Some(7));
-            let Payload::Events(back) = Payload::decode(&bytes, &|_| Some(record.batch.schema())).unwrap() else {
+            let Payload::Events(back) = Payload::decode(&bytes, &|_| Some(record.batch.schema())).unwrap()
+            else {
                 panic!("kind")
             };
             assert_eq!(back.batch, record.batch);
             assert_eq!((back.cursor, back.dead_letters), (record.cursor, record.dead_letters));
+            assert_eq!(back.marks, record.marks);
         }
     }
 

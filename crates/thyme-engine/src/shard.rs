@@ -38,8 +38,10 @@ struct Progress {
 
 impl Progress {
     fn done(&self, shard: usize, record: u64) {
-        self.applied[shard].store(record, Ordering::Release);
-        let everywhere = self.applied.iter().map(|a| a.load(Ordering::Acquire)).min().unwrap_or(record);
+        // In one order for all shards: otherwise two that finish together may each miss the other's
+        // store, and nobody publishes the record.
+        self.applied[shard].store(record, Ordering::SeqCst);
+        let everywhere = self.applied.iter().map(|a| a.load(Ordering::SeqCst)).min().unwrap_or(record);
         self.gate.publish(everywhere);
     }
 }
@@ -96,9 +98,10 @@ fn run(shard: usize, count: usize, tasks: &Receiver<Task>, progress: &Progress, 
         }));
         if applied.is_err() {
             // What this shard holds can no longer be trusted: nothing after it is published.
-            let reason = format!("shard {shard} failed and stopped; restart the server to rebuild it from the log");
+            let reason =
+                format!("shard {shard} failed and stopped; restart the server to rebuild it from the log");
             events.record(Severity::Error, "shard_poisoned", &format!("shard {shard}"), reason.clone());
-            progress.gate.stop(&reason);
+            progress.gate.poison(&reason);
             return;
         }
         if let Some(record) = task.record {

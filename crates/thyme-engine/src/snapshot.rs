@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thyme_core::aggregate::Outcome;
 use thyme_core::{EventTime, Position, Span, Value};
-use thyme_timeline::SweepOutput;
+use thyme_timeline::{SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
 use crate::events::{EventLog, Severity};
@@ -76,9 +76,22 @@ impl Snapshot {
             .flatten()
     }
 
-    /// Whether an entity has any event up to `time`.
+    /// The event time of an entity's newest event up to `time`.
+    pub fn newest_event(&self, node: &Node, key: &[u8], time: EventTime) -> Option<EventTime> {
+        let newest = |timeline: &Timeline| {
+            timeline.latest_row(&node.layout, EventTime(i64::MIN), time, self.position).map(|row| row.time())
+        };
+        node.state.with(key, newest).flatten()
+    }
+
+    /// Whether an entity has any event up to `time`, inside what `retention` keeps.
     pub fn has_events(&self, node: &Node, key: &[u8], time: EventTime) -> bool {
-        node.state.with(key, |timeline| timeline.has_rows(time, self.position)).unwrap_or(false)
+        node.state.with(key, |timeline| self.is_seen(node, timeline, time)).unwrap_or(false)
+    }
+
+    fn is_seen(&self, node: &Node, timeline: &Timeline, time: EventTime) -> bool {
+        let after = window_start(time, None, node.retention);
+        timeline.latest_row(&node.layout, after, time, self.position).is_some()
     }
 
     /// The values of `wanted` outputs for many times of one entity, in one pass over its timeline.
@@ -121,7 +134,7 @@ impl Snapshot {
         let mut keys = Vec::new();
         for stripe in node.state.stripes() {
             let stripe = stripe.read();
-            let seen = stripe.table.iter().filter(|e| e.timeline.has_rows(time, self.position));
+            let seen = stripe.table.iter().filter(|e| self.is_seen(node, &e.timeline, time));
             keys.extend(seen.map(|e| e.key.clone()));
         }
         keys.sort_unstable();
@@ -135,7 +148,9 @@ impl Snapshot {
             Outcome::Nothing => output.over_nothing.clone(),
             Outcome::Overflow => {
                 let subject = format!("{}.{}", node.dataset, output.name);
-                let message = format!("{subject}: the exact sum of an entity is outside int64, so it is null; declare the summed field as float, or use a shorter window");
+                let message = format!(
+                    "{subject}: the exact sum of an entity is outside int64, so it is null; declare the summed field as float, or use a shorter window"
+                );
                 self.events.record(Severity::Error, "sum_overflow", &subject, message);
                 Value::Null
             }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringBuilder,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -59,7 +60,9 @@ impl ColumnBuffer {
             DataType::Datetime => {
                 array.as_primitive::<TimestampMicrosecondType>().values().iter().map(|v| *v as u64).collect()
             }
-            DataType::Float => array.as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits()).collect(),
+            DataType::Float => {
+                array.as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits()).collect()
+            }
             DataType::Bool => array.as_boolean().values().iter().map(u64::from).collect(),
         };
         Ok(ColumnBuffer { data_type, values: Values::Words { words, valid } })
@@ -92,7 +95,9 @@ impl ColumnBuffer {
             (Values::Words { words, valid }, value) => {
                 let word = match (value, self.data_type) {
                     (Value::Int(v), DataType::Float) => Some((v as f64).to_bits()),
-                    (Value::Int(v), DataType::Int) | (Value::Datetime(v), DataType::Datetime) => Some(v as u64),
+                    (Value::Int(v), DataType::Int) | (Value::Datetime(v), DataType::Datetime) => {
+                        Some(v as u64)
+                    }
                     (Value::Float(v), DataType::Float) => Some(v.to_bits()),
                     (Value::Bool(v), DataType::Bool) => Some(u64::from(v)),
                     _ => None,

@@ -28,9 +28,15 @@ const PARALLEL_FROM_ROWS: usize = 4096;
 ///
 /// # Errors
 /// InvalidData for a request feature that is missing, or what an extractor raised.
-pub fn evaluate(plan: &Plan, snapshot: &Snapshot, host: &dyn ExtractorHost, frame: &Frame) -> Result<Vec<ColumnBuffer>> {
+pub fn evaluate(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    host: &dyn ExtractorHost,
+    frame: &Frame,
+) -> Result<Vec<ColumnBuffer>> {
     let rows = frame.times.len();
-    let mut slots: Vec<ColumnBuffer> = plan.slots.iter().map(|(t, _)| ColumnBuffer::nulls(*t, rows)).collect();
+    let mut slots: Vec<ColumnBuffer> =
+        plan.slots.iter().map(|(t, _)| ColumnBuffer::nulls(*t, rows)).collect();
     for &(slot, field) in &plan.entity_slots {
         for row in 0..rows {
             slots[slot].set(row, frame.entity[field].get(row));
@@ -66,7 +72,11 @@ fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()
             ErrorKind::InvalidData,
             match known().collect::<Vec<_>>().as_slice() {
                 [] => format!("featureset {} takes no inputs, got {name}", plan.name),
-                names => format!("featureset {} has no request feature {name}; it takes {}", plan.name, names.join(", ")),
+                names => format!(
+                    "featureset {} has no request feature {name}; it takes {}",
+                    plan.name,
+                    names.join(", ")
+                ),
             },
         ));
     }
@@ -112,7 +122,8 @@ fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [Column
         vec![work.run(&grouped.order, only)]
     } else {
         std::thread::scope(|scope| {
-            let handles: Vec<_> = runs.iter().map(|run| scope.spawn(|| work.run(&grouped.order, run))).collect();
+            let handles: Vec<_> =
+                runs.iter().map(|run| scope.spawn(|| work.run(&grouped.order, run))).collect();
             handles
                 .into_iter()
                 .map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -167,8 +178,12 @@ impl Work<'_> {
         for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
             for (i, &row) in rows.iter().enumerate() {
                 match *source {
-                    Source::Key(part) => column.set(offset + i, self.frame.entity[self.read.key[part]].get(row as usize)),
-                    Source::Timestamp if !node.is_index() => column.set(offset + i, Value::Datetime(time(row).0)),
+                    Source::Key(part) => {
+                        column.set(offset + i, self.frame.entity[self.read.key[part]].get(row as usize))
+                    }
+                    Source::Timestamp if !node.is_index() => {
+                        column.set(offset + i, Value::Datetime(time(row).0))
+                    }
                     _ => {}
                 }
             }
@@ -216,7 +231,10 @@ fn run_call(
     let inputs: Vec<&ColumnBuffer> = call.inputs.iter().map(|&slot| &slots[slot]).collect();
     let outputs = host.call(call.handle, &frame.times, &inputs, context)?;
     if outputs.len() != call.outputs.len() || outputs.iter().any(|o| o.len() != frame.times.len()) {
-        return Err(Error::internal(format!("{}: the extractor host gave columns of another shape", call.name)));
+        return Err(Error::internal(format!(
+            "{}: the extractor host gave columns of another shape",
+            call.name
+        )));
     }
     for ((slot, feature), values) in call.outputs.iter().zip(outputs) {
         let declared = slots[*slot].data_type();
@@ -228,7 +246,10 @@ fn run_call(
                     let got = got.map_or("null", |t| t.name());
                     return Err(Error::new(
                         ErrorKind::Extractor,
-                        format!("{}: {feature} is declared {declared}, the extractor returned a {got}", call.name),
+                        format!(
+                            "{}: {feature} is declared {declared}, the extractor returned a {got}",
+                            call.name
+                        ),
                     ));
                 }
             }

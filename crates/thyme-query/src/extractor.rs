@@ -35,11 +35,20 @@ pub struct NoExtractors;
 
 impl ExtractorHost for NoExtractors {
     fn load(&self, featureset: &str, extractor: &Extractor, _: &[Dataset]) -> Result<u64> {
-        let detail = format!("{featureset}.{} is a Python extractor, and this process hosts no Python", extractor.name);
+        let detail = format!(
+            "{featureset}.{} is a Python extractor, and this process hosts no Python",
+            extractor.name
+        );
         Err(Error::new(ErrorKind::Unsupported, detail))
     }
 
-    fn call(&self, _: u64, _: &[EventTime], _: &[&ColumnBuffer], _: &LookupContext) -> Result<Vec<Vec<Value>>> {
+    fn call(
+        &self,
+        _: u64,
+        _: &[EventTime],
+        _: &[&ColumnBuffer],
+        _: &LookupContext,
+    ) -> Result<Vec<Vec<Value>>> {
         Err(Error::internal("no extractor was ever loaded"))
     }
 }
@@ -61,7 +70,12 @@ impl LookupContext {
     ///
     /// # Errors
     /// NotFound for the dataset; InvalidData for a key that does not fit or a dataset without index.
-    pub fn lookup(&self, dataset: &str, time: EventTime, key: &[(String, Value)]) -> Result<Vec<(String, Value)>> {
+    pub fn lookup(
+        &self,
+        dataset: &str,
+        time: EventTime,
+        key: &[(String, Value)],
+    ) -> Result<Vec<(String, Value)>> {
         let live = self.snapshot.catalog.dataset(dataset)?;
         let values = key_values(live, key)?;
         Ok(row(&self.snapshot, live, &values, time)?.0)
@@ -77,7 +91,10 @@ pub fn key_values(live: &LiveDataset, key: &[(String, Value)]) -> Result<Vec<Val
     let names = || fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
     let name = &live.definition.name;
     if let Some((unknown, _)) = key.iter().find(|(n, _)| fields.iter().all(|f| f.name != *n)) {
-        return Err(Error::invalid_data(format!("{name} has no key field {unknown}; its key is {}", names())));
+        return Err(Error::invalid_data(format!(
+            "{name} has no key field {unknown}; its key is {}",
+            names()
+        )));
     }
     let mut values = Vec::with_capacity(fields.len());
     for field in &fields {
@@ -103,7 +120,12 @@ pub fn key_values(live: &LiveDataset, key: &[(String, Value)]) -> Result<Vec<Val
 ///
 /// # Errors
 /// InvalidData: a raw dataset without index.
-pub fn row(snapshot: &Snapshot, live: &LiveDataset, key: &[Value], time: EventTime) -> Result<(Vec<(String, Value)>, bool)> {
+pub fn row(
+    snapshot: &Snapshot,
+    live: &LiveDataset,
+    key: &[Value],
+    time: EventTime,
+) -> Result<(Vec<(String, Value)>, bool)> {
     let node = live.readable()?;
     let encoded = EntityKey::encode(key)?;
     let (at, present, values): (Value, bool, Vec<(&str, Value)>) = if node.is_index() {

@@ -78,13 +78,19 @@ fn find<'l>(labels: &'l RecordBatch, name: &str, what: &str) -> Result<&'l arrow
         let schema = labels.schema_ref();
         let known: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let near = nearest(name, known.iter().copied());
-        let hint = if near.is_empty() { known.join(", ") } else { format!("did you mean {}?", near.join(", ")) };
+        let hint =
+            if near.is_empty() { known.join(", ") } else { format!("did you mean {}?", near.join(", ")) };
         Error::invalid_data(format!("the labels have no {what} column \"{name}\" ({hint})"))
     })
 }
 
 /// A feature that Thyme computes must not have the name of a column of the caller's: one would hide the other.
-fn refuse_clashes(plan: &Plan, labels: &RecordBatch, entity_columns: &[String], timestamp_column: &str) -> Result<()> {
+fn refuse_clashes(
+    plan: &Plan,
+    labels: &RecordBatch,
+    entity_columns: &[String],
+    timestamp_column: &str,
+) -> Result<()> {
     let given = |slot: usize| plan.requests.iter().any(|r| r.slot == slot);
     for (name, slot) in &plan.features {
         let entity_field = plan.entity_slots.iter().find(|(s, _)| s == slot).map(|(_, field)| *field);
@@ -100,7 +106,12 @@ fn refuse_clashes(plan: &Plan, labels: &RecordBatch, entity_columns: &[String], 
     Ok(())
 }
 
-fn frame(plan: &Plan, labels: &RecordBatch, entity_columns: &[String], timestamp_column: &str) -> Result<Frame> {
+fn frame(
+    plan: &Plan,
+    labels: &RecordBatch,
+    entity_columns: &[String],
+    timestamp_column: &str,
+) -> Result<Frame> {
     let time_field = field(timestamp_column, DataType::Datetime, false);
     let times = convert(&time_field, find(labels, timestamp_column, "timestamp")?)?;
     let times = times.as_primitive::<TimestampMicrosecondType>();

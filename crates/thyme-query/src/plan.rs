@@ -167,7 +167,12 @@ impl<'a> Planner<'a> {
         own.iter()
             .position(|(n, _)| n == name)
             .filter(|_| is_same_entity(&self.plan.entity, &own))
-            .ok_or_else(|| Error::internal(format!("{name} of {} is not part of the entity of {}", featureset.name, self.plan.name)))
+            .ok_or_else(|| {
+                Error::internal(format!(
+                    "{name} of {} is not part of the entity of {}",
+                    featureset.name, self.plan.name
+                ))
+            })
     }
 
     /// The slot of a feature; plans whatever it takes to fill it.
@@ -180,7 +185,10 @@ impl<'a> Planner<'a> {
         }
         let at = || format!("{}.{name}", featureset.name);
         if depth > 200 {
-            return Err(Error::invalid_definition(format!("{}: extractors are nested more than 200 deep, or in a circle", at())));
+            return Err(Error::invalid_definition(format!(
+                "{}: extractors are nested more than 200 deep, or in a circle",
+                at()
+            )));
         }
         let feature = featureset.feature(name).ok_or_else(|| {
             Error::not_found("feature", name, featureset.features.iter().map(|f| f.name.as_str()))
@@ -214,11 +222,15 @@ impl<'a> Planner<'a> {
         let found = fields
             .field(field)
             .ok_or_else(|| Error::not_found("field", field, fields.fields.iter().map(|f| f.name.as_str())))?;
-        let found_at = |index: Option<usize>| index.ok_or_else(|| Error::internal(format!("{dataset}.{field} is not in its node")));
+        let found_at = |index: Option<usize>| {
+            index.ok_or_else(|| Error::internal(format!("{dataset}.{field} is not in its node")))
+        };
         let source = match found.role {
             Role::Timestamp => Source::Timestamp,
             Role::Key => Source::Key(found_at(node.keys.iter().position(|f| f.name == field))?),
-            Role::Value if node.is_index() => Source::Value(found_at(node.columns.iter().position(|f| f.name == field))?),
+            Role::Value if node.is_index() => {
+                Source::Value(found_at(node.columns.iter().position(|f| f.name == field))?)
+            }
             Role::Value => Source::Value(found_at(node.outputs.iter().position(|o| o.name == field))?),
         };
         let mut key = Vec::new();

@@ -8,12 +8,12 @@ use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use parking_lot::RwLock;
 use thyme_core::definition::Document;
 use thyme_core::{EntityKey, Error, Result, Value};
-use thyme_engine::{Catalog, Engine, LiveDataset, ReadAt, Snapshot};
+use thyme_engine::{Catalog, Clock, Engine, LiveDataset, ReadAt, Snapshot};
 
 use crate::column::ColumnBuffer;
 use crate::evaluate::{Frame, evaluate};
 use crate::extractor::{self, ExtractorHost};
-use crate::plan::Plan;
+use crate::plan::{Plan, Source};
 
 /// Reads of one engine.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Answer {
     pub columns: Vec<ColumnBuffer>,
     /// What it was read at.
     pub snapshot: Snapshot,
+    /// What the caller should know about the values.
+    pub warnings: Vec<String>,
 }
 
 impl Reader {
@@ -111,14 +113,51 @@ impl Reader {
         inputs: Vec<(String, ColumnBuffer)>,
     ) -> Result<Answer> {
         let rows = entities.len();
-        let mut entity: Vec<ColumnBuffer> = plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
+        let mut entity: Vec<ColumnBuffer> =
+            plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
         for (row, values) in entities.iter().enumerate() {
             for (column, value) in entity.iter_mut().zip(values) {
                 column.set(row, value.clone());
             }
         }
         let frame = Frame { entity, times: vec![snapshot.time; rows], inputs };
-        self.evaluate(snapshot, plan, &frame)
+        let stale = self.stale(&snapshot, plan, &frame);
+        let mut answer = self.evaluate(snapshot, plan, &frame)?;
+        answer.warnings.extend(stale);
+        Ok(answer)
+    }
+
+    /// A warning if every window of an online answer is empty only because all its events are old: most
+    /// likely old data on a wall clock.
+    fn stale(&self, snapshot: &Snapshot, plan: &Plan, frame: &Frame) -> Option<String> {
+        if !snapshot.online || *self.engine.clock() != Clock::Wall {
+            return None;
+        }
+        let mut newest = None;
+        for read in plan.reads.iter().filter(|r| !r.node.is_index()) {
+            let windows = read.targets.iter().filter_map(|(source, _)| match source {
+                Source::Value(output) => Some(read.node.outputs[*output].window),
+                _ => None,
+            });
+            // Nothing windowed is asked of this one, or something that reaches back to the beginning.
+            let reach = windows.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+            for row in 0..frame.times.len() {
+                let parts: Vec<Value> = read.key.iter().map(|&field| frame.entity[field].get(row)).collect();
+                let key = EntityKey::encode(&parts).ok()?;
+                let event = snapshot.newest_event(&read.node, &key.0, snapshot.time)?;
+                if event.0 > snapshot.time.0.saturating_sub(reach.0) {
+                    return None;
+                }
+                newest = newest.max(Some(event));
+            }
+        }
+        newest.map(|event| {
+            format!(
+                "all windows are empty: the newest event is of {}, now is {}; for old data use the event clock (clock=\"event\") or ask for a time with at=",
+                event.to_rfc3339(),
+                snapshot.time.to_rfc3339()
+            )
+        })
     }
 
     /// The features of a frame.
@@ -128,14 +167,19 @@ impl Reader {
     pub fn evaluate(&self, snapshot: Snapshot, plan: &Plan, frame: &Frame) -> Result<Answer> {
         let columns = evaluate(plan, &snapshot, &*self.host, frame)?;
         let names = plan.features.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Answer { names, columns, snapshot })
+        Ok(Answer { names, columns, snapshot, warnings: Vec::new() })
     }
 
     /// The row of a dataset for one entity, every field in the dataset's order, and whether it has any event.
     ///
     /// # Errors
     /// InvalidData: a key that does not fit, a dataset without index.
-    pub fn lookup(&self, snapshot: &Snapshot, dataset: &LiveDataset, key: &[Value]) -> Result<(Vec<(String, Value)>, bool)> {
+    pub fn lookup(
+        &self,
+        snapshot: &Snapshot,
+        dataset: &LiveDataset,
+        key: &[Value],
+    ) -> Result<(Vec<(String, Value)>, bool)> {
         extractor::row(snapshot, dataset, key, snapshot.time)
     }
 
@@ -169,7 +213,8 @@ fn shown_fields(live: &LiveDataset) -> Vec<thyme_core::Field> {
     use thyme_core::schema::Role;
     let fields = &live.definition.fields.fields;
     let keys = fields.iter().filter(|f| f.role == Role::Key);
-    let rest = fields.iter().filter(|f| f.role == Role::Value || (f.role == Role::Timestamp && !live.is_derived()));
+    let rest =
+        fields.iter().filter(|f| f.role == Role::Value || (f.role == Role::Timestamp && !live.is_derived()));
     keys.chain(rest).cloned().collect()
 }
 

@@ -87,7 +87,8 @@ impl App {
     }
 
     fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, env: Arc<dyn Env>) -> Result<Ready> {
-        let engine = Engine::open(Options { path: options.path, shards: options.shards, clock: options.clock, env })?;
+        let engine =
+            Engine::open(Options { path: options.path, shards: options.shards, clock: options.clock, env })?;
         engine.set_now(options.now_us);
         let engine = Arc::new(engine);
         let reader = Reader::new(engine.clone(), host);
@@ -105,7 +106,9 @@ impl App {
     pub(crate) fn ready_now(&self) -> Result<Arc<Ready>> {
         match &*self.phase.read() {
             Phase::Ready(ready) => Ok(ready.clone()),
-            Phase::Opening => Err(Error::unavailable("recovering: the state is being restored; retry in a moment")),
+            Phase::Opening => {
+                Err(Error::unavailable("recovering: the state is being restored; retry in a moment"))
+            }
             Phase::Failed(error) => Err(error.clone()),
             Phase::Closed => Err(Error::unavailable("the server is stopping")),
         }

@@ -17,7 +17,9 @@ use thyme_core::{Error, Result};
 /// InvalidData for bytes that are not one.
 pub(crate) fn read_stream(body: &[u8]) -> Result<Vec<RecordBatch>> {
     let malformed = |e: arrow::error::ArrowError| {
-        Error::invalid_data(format!("the body is not an Arrow IPC stream ({e}); send one with Content-Type application/vnd.apache.arrow.stream"))
+        Error::invalid_data(format!(
+            "the body is not an Arrow IPC stream ({e}); send one with Content-Type application/vnd.apache.arrow.stream"
+        ))
     };
     let reader = StreamReader::try_new(body, None).map_err(malformed)?;
     let schema = reader.schema();
@@ -33,7 +35,8 @@ pub(crate) fn read_stream(body: &[u8]) -> Result<Vec<RecordBatch>> {
 /// # Errors
 /// InvalidData for bytes that are not one.
 pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
-    let malformed = |e: &dyn std::fmt::Display| Error::invalid_data(format!("the body is not a Parquet file ({e})"));
+    let malformed =
+        |e: &dyn std::fmt::Display| Error::invalid_data(format!("the body is not a Parquet file ({e})"));
     let builder = ParquetRecordBatchReaderBuilder::try_new(body).map_err(|e| malformed(&e))?;
     let schema = builder.schema().clone();
     let reader = builder.with_batch_size(64 * 1024).build().map_err(|e| malformed(&e))?;
@@ -51,7 +54,8 @@ pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
 pub(crate) fn join(batches: &[RecordBatch]) -> Result<RecordBatch> {
     match batches {
         [only] => Ok(only.clone()),
-        [first, ..] => concat_batches(&first.schema(), batches).map_err(|e| Error::invalid_data(format!("the batches do not fit together: {e}"))),
+        [first, ..] => concat_batches(&first.schema(), batches)
+            .map_err(|e| Error::invalid_data(format!("the batches do not fit together: {e}"))),
         [] => Err(Error::invalid_data("the body has no rows and no columns")),
     }
 }
@@ -62,7 +66,8 @@ pub(crate) fn join(batches: &[RecordBatch]) -> Result<RecordBatch> {
 /// Internal ones only.
 pub(crate) fn write_stream(batch: &RecordBatch, metadata: &[(&str, Json)]) -> Result<Vec<u8>> {
     let own = batch.schema_ref().metadata().iter();
-    let mut all: HashMap<String, String> = own.map(|(name, text)| (name.to_string(), text.to_string())).collect();
+    let mut all: HashMap<String, String> =
+        own.map(|(name, text)| (name.to_string(), text.to_string())).collect();
     all.extend(metadata.iter().map(|(name, json)| ((*name).to_owned(), json.to_string())));
     let schema = Arc::new(batch.schema_ref().as_ref().clone().with_metadata(all));
     let batch = batch.clone().with_schema(schema.clone())?;

@@ -29,7 +29,11 @@ pub struct ServeOptions {
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        ServeOptions { listen: ([127, 0, 0, 1], 8080).into(), api_keys: Vec::new(), body_bytes_max: 256 << 20 }
+        ServeOptions {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            api_keys: Vec::new(),
+            body_bytes_max: 256 << 20,
+        }
     }
 }
 
@@ -42,7 +46,11 @@ struct Door {
 ///
 /// # Errors
 /// An address beyond loopback without an API key, or one that cannot be bound.
-pub async fn serve(app: Arc<App>, options: ServeOptions, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+pub async fn serve(
+    app: Arc<App>,
+    options: ServeOptions,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
     if !options.listen.ip().is_loopback() && options.api_keys.is_empty() {
         return Err(Error::invalid_data(format!(
             "refusing to listen on {}: a commit is code, and no API key is configured; set api_keys in the config file, or listen on 127.0.0.1",
@@ -50,9 +58,9 @@ pub async fn serve(app: Arc<App>, options: ServeOptions, stop: impl Future<Outpu
         )));
     }
     let listen = options.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|e| Error::unavailable(format!("cannot listen on {listen}: {e}; is another server running there?")))?;
+    let listener = TcpListener::bind(listen).await.map_err(|e| {
+        Error::unavailable(format!("cannot listen on {listen}: {e}; is another server running there?"))
+    })?;
     let router = Router::new().fallback(handle).with_state(Arc::new(Door { app, options }));
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         // Answers are small and written at once: waiting to fill a packet only delays them.
@@ -78,9 +86,14 @@ fn admit(door: &Door, request: &axum::extract::Request) -> Option<Reply> {
     let open = matches!(request.uri().path(), "/health" | "/metrics");
     if !door.options.api_keys.is_empty() {
         let given = header("authorization").and_then(|v| v.strip_prefix("Bearer ")).unwrap_or("");
-        let known = door.options.api_keys.iter().fold(false, |found, key| found | same(key.as_bytes(), given.trim().as_bytes()));
+        let known = door
+            .options
+            .api_keys
+            .iter()
+            .fold(false, |found, key| found | same(key.as_bytes(), given.trim().as_bytes()));
         if !known && !open {
-            let detail = "this server needs an API key: send Authorization: Bearer KEY (thyme login stores one)";
+            let detail =
+                "this server needs an API key: send Authorization: Bearer KEY (thyme login stores one)";
             return Some(Reply::failure(401, "unauthorized", detail, &[]));
         }
         return None;
@@ -112,10 +125,13 @@ async fn answer(door: Arc<Door>, request: axum::extract::Request) -> Reply {
     let body = match Limited::new(body, door.options.body_bytes_max).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            let detail = format!("the body is larger than {} bytes; send it in parts", door.options.body_bytes_max);
+            let detail =
+                format!("the body is larger than {} bytes; send it in parts", door.options.body_bytes_max);
             return Reply::failure(413, "too_large", &detail, &[]);
         }
-        Err(error) => return Reply::failure(400, "invalid_data", &format!("the body could not be read: {error}"), &[]),
+        Err(error) => {
+            return Reply::failure(400, "invalid_data", &format!("the body could not be read: {error}"), &[]);
+        }
     };
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
     let headers = parts
@@ -128,9 +144,9 @@ async fn answer(door: Arc<Door>, request: axum::extract::Request) -> Reply {
         return door.app.request(&request);
     }
     let app = door.app.clone();
-    tokio::task::spawn_blocking(move || app.request(&request))
-        .await
-        .unwrap_or_else(|_| Reply::error(&Error::internal("the request failed inside the server; see its log")))
+    tokio::task::spawn_blocking(move || app.request(&request)).await.unwrap_or_else(|_| {
+        Reply::error(&Error::internal("the request failed inside the server; see its log"))
+    })
 }
 
 fn to_response(reply: Reply) -> Response<Body> {
@@ -150,7 +166,8 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_local() {
-        for host in ["localhost", "localhost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]:8080", "LOCALHOST:1"] {
+        for host in ["localhost", "localhost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]:8080", "LOCALHOST:1"]
+        {
             assert!(is_local(host), "{host}");
         }
         for host in ["evil.example", "evil.example:8080", "10.0.0.1", "127.0.0.1.evil.example", ""] {

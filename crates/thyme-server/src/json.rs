@@ -106,20 +106,28 @@ pub(crate) fn entity(fields: EntityFields<'_>, json: &Json) -> Result<Vec<Value>
     let names = || fields.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
     let part = |name: &str, data_type: DataType, json: &Json| -> Result<Value> {
         match value(&format!("entity_id.{name}"), data_type, json)? {
-            Value::Null => Err(Error::invalid_data(format!("entity_id.{name}: expected {data_type}, got null"))),
+            Value::Null => {
+                Err(Error::invalid_data(format!("entity_id.{name}: expected {data_type}, got null")))
+            }
             value => Ok(value),
         }
     };
     match json {
         Json::Object(object) => {
             if let Some(unknown) = object.keys().find(|k| fields.iter().all(|(n, _)| n != *k)) {
-                return Err(Error::invalid_data(format!("entity_id: unknown key field {unknown}; the entity is ({})", names())));
+                return Err(Error::invalid_data(format!(
+                    "entity_id: unknown key field {unknown}; the entity is ({})",
+                    names()
+                )));
             }
             fields
                 .iter()
                 .map(|(name, data_type)| {
                     let json = object.get(name).ok_or_else(|| {
-                        Error::invalid_data(format!("entity_id: the key field {name} is missing; the entity is ({})", names()))
+                        Error::invalid_data(format!(
+                            "entity_id: the key field {name} is missing; the entity is ({})",
+                            names()
+                        ))
                     })?;
                     part(name, *data_type, json)
                 })
@@ -164,13 +172,19 @@ pub(crate) fn text_entity(fields: EntityFields<'_>, text: &str) -> Result<Vec<Va
 pub(crate) fn named_entity(fields: EntityFields<'_>, pairs: &[(&str, &str)]) -> Result<Vec<Value>> {
     let names = || fields.iter().map(|(n, _)| format!("{n}=...")).collect::<Vec<_>>().join(",");
     if let Some((unknown, _)) = pairs.iter().find(|(k, _)| fields.iter().all(|(n, _)| n != k)) {
-        return Err(Error::invalid_data(format!("entity_id: unknown key field {unknown}; expected {}", names())));
+        return Err(Error::invalid_data(format!(
+            "entity_id: unknown key field {unknown}; expected {}",
+            names()
+        )));
     }
     fields
         .iter()
         .map(|(name, data_type)| match pairs.iter().find(|(k, _)| k == name) {
             Some((_, text)) => text_value(&format!("entity_id.{name}"), *data_type, text),
-            None => Err(Error::invalid_data(format!("entity_id: the key field {name} is missing; expected {}", names()))),
+            None => Err(Error::invalid_data(format!(
+                "entity_id: the key field {name} is missing; expected {}",
+                names()
+            ))),
         })
         .collect()
 }
@@ -218,6 +232,11 @@ pub(crate) fn entity_json(fields: EntityFields<'_>, values: &[Value]) -> Json {
     let mut ignored = Map::new();
     match (fields, values) {
         ([(name, _)], [value]) => to_json(name, value, &mut ignored),
-        _ => fields.iter().zip(values).map(|((n, _), v)| (n.clone(), to_json(n, v, &mut Map::new()))).collect::<Map<_, _>>().into(),
+        _ => fields
+            .iter()
+            .zip(values)
+            .map(|((n, _), v)| (n.clone(), to_json(n, v, &mut Map::new())))
+            .collect::<Map<_, _>>()
+            .into(),
     }
 }

@@ -69,7 +69,11 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T> {
         .map_err(|e| Error::invalid_data(format!("{}: the body is not what is expected: {e}", request.path)))
 }
 
-fn read_at(timestamp: Option<EventTime>, min_position: Option<&str>, position: Option<&str>) -> Result<ReadAt> {
+fn read_at(
+    timestamp: Option<EventTime>,
+    min_position: Option<&str>,
+    position: Option<&str>,
+) -> Result<ReadAt> {
     Ok(ReadAt {
         time: timestamp,
         position: position.map(str::parse::<Position>).transpose()?,
@@ -106,7 +110,9 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let Some(featureset) = request.param("featureset") else {
         return match request.param("entity_type") {
             Some(dataset) => lookup(ready, request, dataset, at),
-            None => Err(Error::invalid_data("give featureset=NAME, or entity_type=DATASET to look a dataset's row up")),
+            None => Err(Error::invalid_data(
+                "give featureset=NAME, or entity_type=DATASET to look a dataset's row up",
+            )),
         };
     };
     let snapshot = ready.engine().snapshot(at)?;
@@ -124,7 +130,9 @@ fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<
         fields.iter().filter_map(|(name, _)| request.param(name).map(|text| (name.as_str(), text))).collect();
     if named.is_empty() {
         let names = fields.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::invalid_data(format!("entity_id is missing: give entity_id=, or the key by name ({names})")));
+        return Err(Error::invalid_data(format!(
+            "entity_id is missing: give entity_id=, or the key by name ({names})"
+        )));
     }
     json::named_entity(fields, &named)
 }
@@ -152,11 +160,18 @@ fn answer_one(
     let id = json::entity_json(&plan.entity, &entity);
     let answer = ready.reader.query(snapshot, plan, &[entity], inputs)?;
     let (features, non_finite) = features_json(&answer, 0);
-    let body = one(&plan.name, id, features.into(), non_finite, &answer.snapshot);
+    let mut body = one(&plan.name, id, features.into(), non_finite, &answer.snapshot);
+    warn(&mut body, &answer);
     Ok(Reply::json(200, &body))
 }
 
-fn one(entity_type: &str, id: Json, features: Json, non_finite: Map<String, Json>, snapshot: &Snapshot) -> Json {
+fn one(
+    entity_type: &str,
+    id: Json,
+    features: Json,
+    non_finite: Map<String, Json>,
+    snapshot: &Snapshot,
+) -> Json {
     let mut body = json!({
         "entity_type": entity_type,
         "entity_id": id,
@@ -168,6 +183,12 @@ fn one(entity_type: &str, id: Json, features: Json, non_finite: Map<String, Json
         body["non_finite"] = non_finite.into();
     }
     body
+}
+
+fn warn(body: &mut Json, answer: &Answer) {
+    if !answer.warnings.is_empty() {
+        body["warnings"] = json!(answer.warnings);
+    }
 }
 
 fn mode(snapshot: &Snapshot) -> &'static str {
@@ -222,7 +243,9 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
     let key = entity_param(request, &keys)?;
     let (row, present) = ready.reader.lookup(&snapshot, &live, &key)?;
     let mut non_finite = Map::new();
-    let is_output = |name: &str| live.definition.fields.field(name).is_some_and(|f| f.role == thyme_core::schema::Role::Value);
+    let is_output = |name: &str| {
+        live.definition.fields.field(name).is_some_and(|f| f.role == thyme_core::schema::Role::Value)
+    };
     // A derived dataset's row is its outputs; a raw one's is the event itself.
     let shown = row.iter().filter(|(name, _)| !live.is_derived() || is_output(name));
     let features: Map<String, Json> =
@@ -243,11 +266,8 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     let snapshot = ready.engine().snapshot(at)?;
     let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
     let rows = checked_rows(body.entity_ids.len())?;
-    let entities = body
-        .entity_ids
-        .iter()
-        .map(|id| json::entity(&plan.entity, id))
-        .collect::<Result<Vec<_>>>()?;
+    let entities =
+        body.entity_ids.iter().map(|id| json::entity(&plan.entity, id)).collect::<Result<Vec<_>>>()?;
     let per_row = rows_of_inputs(&body.inputs, rows)?;
     let inputs = input_columns(&plan, rows, |row| per_row[if per_row.len() == 1 { 0 } else { row }])?;
     let answer = ready.reader.query(snapshot, &plan, &entities, inputs)?;
@@ -266,12 +286,15 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     if bad.iter().any(|b| !b.is_empty()) {
         out["non_finite"] = bad.into_iter().map(Json::Object).collect();
     }
+    warn(&mut out, &answer);
     Ok(Reply::json(200, &out))
 }
 
 fn checked_rows(rows: usize) -> Result<usize> {
     if rows > ROWS_MAX {
-        let detail = format!("{rows} rows in one JSON request, at most {ROWS_MAX}; send an Arrow IPC stream to /features/offline");
+        let detail = format!(
+            "{rows} rows in one JSON request, at most {ROWS_MAX}; send an Arrow IPC stream to /features/offline"
+        );
         return Err(Error::new(thyme_core::ErrorKind::TooLarge, detail));
     }
     Ok(rows)
@@ -288,14 +311,21 @@ fn rows_of_inputs(inputs: &Json, rows: usize) -> Result<Vec<&Map<String, Json>>>
             .enumerate()
             .map(|(row, json)| {
                 json.as_object().ok_or_else(|| {
-                    Error::invalid_data(format!("inputs[{row}]: expected an object, got {}", json::shown(json)))
+                    Error::invalid_data(format!(
+                        "inputs[{row}]: expected an object, got {}",
+                        json::shown(json)
+                    ))
                 })
             })
             .collect(),
-        Json::Array(each) => {
-            Err(Error::invalid_data(format!("inputs: expected one object a row ({rows}), got {}", each.len())))
-        }
-        other => Err(Error::invalid_data(format!("inputs: expected an object or a list of them, got {}", json::shown(other)))),
+        Json::Array(each) => Err(Error::invalid_data(format!(
+            "inputs: expected one object a row ({rows}), got {}",
+            each.len()
+        ))),
+        other => Err(Error::invalid_data(format!(
+            "inputs: expected an object or a list of them, got {}",
+            json::shown(other)
+        ))),
     }
 }
 
@@ -315,12 +345,18 @@ fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<
         }
     };
     let mut columns: Vec<(&str, ArrayRef)> = vec![("entity_id", ids.to_arrow())];
-    columns.extend(answer.names.iter().map(String::as_str).zip(answer.columns.iter().map(ColumnBuffer::to_arrow)));
+    columns.extend(
+        answer.names.iter().map(String::as_str).zip(answer.columns.iter().map(ColumnBuffer::to_arrow)),
+    );
     let fields: Vec<_> =
         columns.iter().map(|(n, a)| arrow::datatypes::Field::new(*n, a.data_type().clone(), true)).collect();
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
     let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, a)| a).collect())?;
-    let metadata = [("as_of", json::as_of(&answer.snapshot)), ("mode", mode(&answer.snapshot).into())];
+    let mut metadata =
+        vec![("as_of", json::as_of(&answer.snapshot)), ("mode", mode(&answer.snapshot).into())];
+    if !answer.warnings.is_empty() {
+        metadata.push(("warnings", json!(answer.warnings)));
+    }
     Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
 }
 
@@ -331,7 +367,11 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
         return offline_json(ready, request);
     }
     as_served_is_not_there_yet(request.flag("as_served"))?;
-    let at = ReadAt { time: None, position: request.position("position")?, min_position: request.position("min_position")? };
+    let at = ReadAt {
+        time: None,
+        position: request.position("position")?,
+        min_position: request.position("min_position")?,
+    };
     let batches = match content_type == PARQUET {
         true => arrow_io::read_parquet(request.body.clone())?,
         false => arrow_io::read_stream(&request.body)?,
@@ -363,7 +403,8 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     let snapshot = ready.engine().snapshot(at)?;
     let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
     let rows = checked_rows(body.queries.len())?;
-    let mut entity: Vec<ColumnBuffer> = plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
+    let mut entity: Vec<ColumnBuffer> =
+        plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
     let mut times = Vec::with_capacity(rows);
     for (row, query) in body.queries.iter().enumerate() {
         let named = |e: Error| Error::invalid_data(format!("queries[{row}]: {}", e.detail()));

@@ -88,9 +88,9 @@ impl Request {
     /// # Errors
     /// InvalidData, naming it.
     pub fn required(&self, name: &str) -> Result<&str> {
-        self.param(name)
-            .filter(|v| !v.is_empty())
-            .ok_or_else(|| Error::invalid_data(format!("the parameter {name} is missing: {} needs ?{name}=", self.path)))
+        self.param(name).filter(|v| !v.is_empty()).ok_or_else(|| {
+            Error::invalid_data(format!("the parameter {name} is missing: {} needs ?{name}=", self.path))
+        })
     }
 
     /// A position parameter.
@@ -138,7 +138,7 @@ impl Reply {
     }
 }
 
-fn fault(fault: &Fault) -> Json {
+pub(crate) fn fault(fault: &Fault) -> Json {
     let mut out = serde_json::Map::new();
     if let Some(row) = fault.row {
         out.insert("row".into(), row.into());
@@ -208,7 +208,12 @@ mod tests {
 
     #[test]
     fn targets_are_taken_apart_and_decoded() {
-        let r = Request::new("GET", "/features?featureset=F&entity_id=a%2Bb+c&timestamp=", vec![], bytes::Bytes::new());
+        let r = Request::new(
+            "GET",
+            "/features?featureset=F&entity_id=a%2Bb+c&timestamp=",
+            vec![],
+            bytes::Bytes::new(),
+        );
         assert_eq!(r.path, "/features");
         assert_eq!(r.param("entity_id"), Some("a+b c"));
         assert_eq!(r.param("timestamp"), Some(""));

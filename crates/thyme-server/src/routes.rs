@@ -44,8 +44,9 @@ pub const ROUTES: &[Route] = &[
 /// Answers a request.
 pub(crate) fn dispatch(app: &App, request: &Request) -> Reply {
     // A panic is a bug of ours; it must not take a connection, let alone the process, with it.
-    catch_unwind(AssertUnwindSafe(|| answer(app, request)))
-        .unwrap_or_else(|_| Reply::error(&Error::internal("the request failed inside the server; see its log")))
+    catch_unwind(AssertUnwindSafe(|| answer(app, request))).unwrap_or_else(|_| {
+        Reply::error(&Error::internal("the request failed inside the server; see its log"))
+    })
 }
 
 fn answer(app: &App, request: &Request) -> Reply {

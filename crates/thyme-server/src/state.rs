@@ -52,10 +52,17 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
         .iter()
         .map(|f| json!({"name": f.name, "features": f.features.len(), "extractors": f.extractors.len()}))
         .collect();
-    let sources: Vec<Json> = ready.sources.iter().flat_map(|s| s.status()).map(|s| json!({
-        "dataset": s.dataset, "kind": s.kind, "path": s.path, "rows": s.rows,
-        "dead_letters": s.dead_letters, "caught_up": s.caught_up, "error": s.error,
-    })).collect();
+    let sources: Vec<Json> = ready
+        .sources
+        .iter()
+        .flat_map(|s| s.status())
+        .map(|s| {
+            json!({
+                "dataset": s.dataset, "kind": s.kind, "path": s.path, "rows": s.rows,
+                "dead_letters": s.dead_letters, "caught_up": s.caught_up, "error": s.error,
+            })
+        })
+        .collect();
     let (log_bytes, store_bytes, checkpoint) = engine.storage();
     Ok(Reply::json(
         200,
@@ -95,7 +102,9 @@ pub(crate) fn events(ready: &Ready, request: &Request) -> Result<Reply> {
         Some("warning") => Some(Severity::Warning),
         Some("error") => Some(Severity::Error),
         Some(other) => {
-            return Err(Error::invalid_data(format!("severity: expected info, warning or error, got \"{other}\"")));
+            return Err(Error::invalid_data(format!(
+                "severity: expected info, warning or error, got \"{other}\""
+            )));
         }
     };
     let (event_type, subject) = (request.param("event_type"), request.param("subject"));

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
-use thyme_core::{Error, ErrorKind, Result};
-use thyme_engine::Push;
+use thyme_core::error::Fault;
+use thyme_core::{Error, Result};
 use thyme_engine::decode::json::lines;
+use thyme_engine::{Idempotency, Push, Receipt};
 
 use crate::app::Ready;
 use crate::arrow_io;
@@ -30,7 +31,12 @@ struct LogBody<'a> {
 pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
     // A page in someone's browser can post a text to this machine, but not JSON without being asked first.
     if request.content_type() != "application/json" {
-        return Ok(Reply::failure(415, "unsupported_media_type", "a commit is sent with Content-Type: application/json", &[]));
+        return Ok(Reply::failure(
+            415,
+            "unsupported_media_type",
+            "a commit is sent with Content-Type: application/json",
+            &[],
+        ));
     }
     let document: Document = serde_json::from_slice(&request.body)
         .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))?;
@@ -45,13 +51,20 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
     if let Some(sources) = &ready.sources {
         sources.refresh();
         if request.flag("wait_sources") && !sources.wait_caught_up(SOURCES_WAIT)? {
-            return Err(Error::unavailable("the definitions are committed; their sources are still reading after an hour"));
+            return Err(Error::unavailable(
+                "the definitions are committed; their sources are still reading after an hour",
+            ));
         }
     }
     Ok(Reply::json(200, &answer(&document, &plan, &id, Some(position))))
 }
 
-fn answer(document: &Document, plan: &thyme_engine::Planned, id: &str, position: Option<thyme_core::Position>) -> Json {
+fn answer(
+    document: &Document,
+    plan: &thyme_engine::Planned,
+    id: &str,
+    position: Option<thyme_core::Position>,
+) -> Json {
     let changes: Vec<Json> = plan
         .changes
         .iter()
@@ -73,23 +86,41 @@ fn answer(document: &Document, plan: &thyme_engine::Planned, id: &str, position:
 
 /// `POST /api/v1/log`.
 pub(crate) fn log(ready: &Ready, request: &Request) -> Result<Reply> {
-    if request.header("idempotency-key").is_some() {
-        // Taking the key and not honouring it would count events twice.
-        let detail = "Idempotency-Key is not available in this version; leave it out, and give events a key of their own";
-        return Err(Error::new(ErrorKind::Unsupported, detail));
+    let idempotency = idempotency(ready, request)?;
+    if let Some(receipt) =
+        idempotency.as_ref().map(|asked| ready.engine().answered(asked)).transpose()?.flatten()
+    {
+        return Ok(received(receipt, &[]));
     }
-    let push = read(ready, request)?;
+    let mut push = read(ready, request)?;
+    push.idempotency = idempotency;
     let faults = push.faults.clone();
     let receipt = ready.engine().push(push)?;
+    Ok(received(receipt, &faults))
+}
+
+fn received(receipt: Receipt, faults: &[Fault]) -> Reply {
     let mut body = json!({
         "accepted": receipt.accepted,
         "position": receipt.position.to_string(),
         "skipped": receipt.skipped,
     });
     if !faults.is_empty() {
-        body["faults"] = faults.iter().map(|f| json!({"row": f.row, "field": f.subject, "expected": f.expected, "got": f.got, "message": f.message})).collect();
+        body["faults"] = faults.iter().map(crate::request::fault).collect();
     }
-    Ok(Reply::json(200, &body))
+    Reply::json(200, &body)
+}
+
+/// The idempotency key of a push, scoped to its caller and dataset.
+fn idempotency(ready: &Ready, request: &Request) -> Result<Option<Idempotency>> {
+    let Some(key) = request.header("idempotency-key") else { return Ok(None) };
+    let dataset = match request.param("dataset") {
+        Some(name) => name.to_owned(),
+        None => parse::<LogBody<'_>>(request)?.dataset,
+    };
+    let id = ready.engine().catalog().dataset(&dataset)?.id;
+    let caller = request.header("authorization").unwrap_or("");
+    Idempotency::new(caller, id, key, &request.body).map(Some)
 }
 
 fn read(ready: &Ready, request: &Request) -> Result<Push> {

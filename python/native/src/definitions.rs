@@ -24,7 +24,8 @@ pub fn parse_duration(text: &str) -> PyResult<i64> {
 #[pyfunction]
 pub fn validate(document: &str, known: &str) -> PyResult<String> {
     let read = |text: &str| -> PyResult<Document> {
-        serde_json::from_str(text).map_err(|e| PyValueError::new_err(format!("not a definition document: {e}")))
+        serde_json::from_str(text)
+            .map_err(|e| PyValueError::new_err(format!("not a definition document: {e}")))
     };
     let faults = faults_of(&read(document)?, &read(known)?);
     let listed: Vec<_> = faults
@@ -41,7 +42,8 @@ pub fn validate(document: &str, known: &str) -> PyResult<String> {
 
 /// Whether a fault is about types: Python raises TypeError for those.
 fn kind(fault: &Fault) -> &'static str {
-    const TYPES: [DataType; 5] = [DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
+    const TYPES: [DataType; 5] =
+        [DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
     let is_type = |text: &str| TYPES.iter().any(|t| text == t.name() || text.starts_with(&format!("{t} ")));
     match is_type(&fault.expected) && is_type(&fault.got) {
         true => "type",

@@ -36,11 +36,19 @@ pub struct NativeLookup {
 #[pymethods]
 impl NativeLookup {
     /// The row of `dataset` as of `time_us`: every field by name.
-    fn lookup<'py>(&self, py: Python<'py>, dataset: &str, time_us: i64, key: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    fn lookup<'py>(
+        &self,
+        py: Python<'py>,
+        dataset: &str,
+        time_us: i64,
+        key: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let mut named = Vec::with_capacity(key.len());
         for (name, value) in key.iter() {
             let name: String = name.extract()?;
-            let value = from_python(&value).map_err(|got| PyValueError::new_err(format!("{dataset}.{name}: expected a key value, got {got}")))?;
+            let value = from_python(&value).map_err(|got| {
+                PyValueError::new_err(format!("{dataset}.{name}: expected a key value, got {got}"))
+            })?;
             named.push((name, value));
         }
         let row = self
@@ -81,12 +89,21 @@ impl ExtractorHost for PythonHost {
         context: &LookupContext,
     ) -> Result<Vec<Vec<Value>>> {
         Python::attach(|py| {
-            let columns = self.run(py, handle, times, inputs, context).map_err(|e| Error::new(ErrorKind::Extractor, said(&e)))?;
+            let columns = self
+                .run(py, handle, times, inputs, context)
+                .map_err(|e| Error::new(ErrorKind::Extractor, said(&e)))?;
             columns
                 .iter()
                 .map(|column| column.iter().map(|v| from_python(&v)).collect::<Result<Vec<_>, _>>())
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|got| Error::new(ErrorKind::Extractor, format!("an extractor returned {got}; expected int, float, str, bool, datetime or None")))
+                .map_err(|got| {
+                    Error::new(
+                        ErrorKind::Extractor,
+                        format!(
+                            "an extractor returned {got}; expected int, float, str, bool, datetime or None"
+                        ),
+                    )
+                })
         })
     }
 }

@@ -34,7 +34,9 @@ fn address(text: &str) -> PyResult<SocketAddr> {
     let text = text.replace("localhost", "127.0.0.1");
     let with_host = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text };
     with_host.parse().map_err(|_| {
-        PyValueError::new_err(format!("\"{with_host}\" is not an address to listen on: expected HOST:PORT such as 127.0.0.1:8080"))
+        PyValueError::new_err(format!(
+            "\"{with_host}\" is not an address to listen on: expected HOST:PORT such as 127.0.0.1:8080"
+        ))
     })
 }
 
@@ -71,7 +73,9 @@ async fn wait(mut stopped: watch::Receiver<bool>) {
 }
 
 async fn signalled() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -84,11 +84,17 @@ pub fn from_python(object: &Bound<'_, PyAny>) -> Result<Value, String> {
         return v.extract().map(Value::Int).map_err(|_| "an int outside int64".to_owned());
     }
     if let Ok(v) = object.cast::<PyString>() {
-        return v.to_cow().map(|s| Value::Str((&*s).into())).map_err(|_| "a str that is not valid Unicode".to_owned());
+        return v
+            .to_cow()
+            .map(|s| Value::Str((&*s).into()))
+            .map_err(|_| "a str that is not valid Unicode".to_owned());
     }
     let clockwork = Clockwork::get(py).map_err(|e| e.to_string())?;
     if object.is_instance(clockwork.datetime.bind(py)).unwrap_or(false) {
-        return clockwork.to_micros(py, object).map(Value::Datetime).map_err(|e| format!("a datetime out of range ({e})"));
+        return clockwork
+            .to_micros(py, object)
+            .map(Value::Datetime)
+            .map_err(|e| format!("a datetime out of range ({e})"));
     }
     let name = object.get_type().name().map_or_else(|_| "object".to_owned(), |n| n.to_string());
     Err(format!("a value of type {name}"))

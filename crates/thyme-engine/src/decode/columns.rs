@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt64Array,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType as A, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt64Type,
@@ -25,8 +27,16 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
         for column in batch.schema_ref().fields() {
             if schema.field(column.name()).is_none() {
                 let near = nearest(column.name(), schema.fields.iter().map(|f| f.name.as_str()));
-                let hint = if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(", ")) };
-                faults.push(column_fault(column.name(), format!("a field of the dataset{hint}"), "an unknown column"));
+                let hint = if near.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (did you mean {}?)", near.join(", "))
+                };
+                faults.push(column_fault(
+                    column.name(),
+                    format!("a field of the dataset{hint}"),
+                    "an unknown column",
+                ));
             }
         }
     }
@@ -37,7 +47,9 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
                 Ok(column) => columns.push(column),
                 Err(mut found) => faults.append(&mut found),
             },
-            None if field.optional => columns.push(arrow::array::new_null_array(&field.data_type.arrow(), batch.num_rows())),
+            None if field.optional => {
+                columns.push(arrow::array::new_null_array(&field.data_type.arrow(), batch.num_rows()))
+            }
             None => faults.push(column_fault(&field.name, field.data_type.name().into(), "no such column")),
         }
     }
@@ -54,10 +66,15 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
 /// # Errors
 /// The faults, at most [`FAULTS_MAX`].
 pub fn conform_column(field: &Field, column: &ArrayRef, first_row: u64) -> Result<ArrayRef, Vec<Fault>> {
-    let column = decode_dictionary(column).map_err(|e| vec![column_fault(&field.name, "a readable column".into(), &e)])?;
+    let column = decode_dictionary(column)
+        .map_err(|e| vec![column_fault(&field.name, "a readable column".into(), &e)])?;
     let wrong_type = || {
         let got = format!("a column of type {}", column.data_type());
-        vec![column_fault(&field.name, format!("{}{}", field.data_type, if field.optional { " or null" } else { "" }), &got)]
+        vec![column_fault(
+            &field.name,
+            format!("{}{}", field.data_type, if field.optional { " or null" } else { "" }),
+            &got,
+        )]
     };
     if matches!(column.data_type(), A::Null) {
         let nulls = arrow::array::new_null_array(&field.data_type.arrow(), column.len());
@@ -69,10 +86,18 @@ pub fn conform_column(field: &Field, column: &ArrayRef, first_row: u64) -> Resul
         // pandas has no int with missing values: it sends floats.
         (DataType::Int, A::Float32 | A::Float64) => integral(field, &column, first_row)?,
         (DataType::Float, A::Float64) => column.clone(),
-        (DataType::Float, t) if t.is_numeric() && !matches!(t, A::Decimal128(..) | A::Decimal256(..) | A::Decimal32(..) | A::Decimal64(..)) => {
+        (DataType::Float, t)
+            if t.is_numeric()
+                && !matches!(
+                    t,
+                    A::Decimal128(..) | A::Decimal256(..) | A::Decimal32(..) | A::Decimal64(..)
+                ) =>
+        {
             cast(&column, &A::Float64).map_err(|_| wrong_type())?
         }
-        (DataType::Str, A::Utf8 | A::LargeUtf8 | A::Utf8View) => cast(&column, &A::Utf8).map_err(|_| wrong_type())?,
+        (DataType::Str, A::Utf8 | A::LargeUtf8 | A::Utf8View) => {
+            cast(&column, &A::Utf8).map_err(|_| wrong_type())?
+        }
         (DataType::Bool, A::Boolean) => column.clone(),
         (DataType::Datetime, _) => datetimes(field, &column, first_row)?.ok_or_else(wrong_type)?,
         _ => return Err(wrong_type()),
@@ -95,7 +120,9 @@ pub fn conform_all(dataset: &Dataset, batches: &[RecordBatch]) -> Result<Decoded
     for batch in batches {
         match conform(schema, dataset.extra, batch, first_row) {
             Ok(batch) => out.push(batch),
-            Err(error) if dataset.on_error == OnError::Skip && error.faults().iter().all(|f| f.row.is_some()) => {
+            Err(error)
+                if dataset.on_error == OnError::Skip && error.faults().iter().all(|f| f.row.is_some()) =>
+            {
                 for row in 0..batch.num_rows() {
                     match conform(schema, dataset.extra, &batch.slice(row, 1), first_row + row as u64) {
                         Ok(one) => out.push(one),
@@ -165,7 +192,9 @@ fn unsigned(field: &Field, column: &UInt64Array, first_row: u64) -> Result<Array
         .enumerate()
         .filter_map(|(row, v)| v.filter(|v| *v > i64::MAX as u64).map(|v| (row, v)))
         .take(FAULTS_MAX)
-        .map(|(row, v)| row_fault(first_row + row as u64, &field.name, "int", format!("{v}, which is outside int64")))
+        .map(|(row, v)| {
+            row_fault(first_row + row as u64, &field.name, "int", format!("{v}, which is outside int64"))
+        })
         .collect();
     if !outside.is_empty() {
         return Err(outside);
@@ -175,7 +204,8 @@ fn unsigned(field: &Field, column: &UInt64Array, first_row: u64) -> Result<Array
 
 /// Floats that are all whole numbers, as ints.
 fn integral(field: &Field, column: &ArrayRef, first_row: u64) -> Result<ArrayRef, Vec<Fault>> {
-    let floats = cast(column, &A::Float64).map_err(|e| vec![column_fault(&field.name, "int".into(), &e.to_string())])?;
+    let floats = cast(column, &A::Float64)
+        .map_err(|e| vec![column_fault(&field.name, "int".into(), &e.to_string())])?;
     let floats = floats.as_primitive::<Float64Type>();
     let whole = |v: f64| v.fract() == 0.0 && v.abs() <= 9_007_199_254_740_992.0;
     let other: Vec<Fault> = floats
@@ -206,7 +236,8 @@ fn datetimes(field: &Field, column: &ArrayRef, first_row: u64) -> Result<Option<
     let read: Box<dyn Fn(usize) -> Result<i64>> = match column.data_type() {
         A::Timestamp(unit, _) => {
             let unit = *unit;
-            let ticks = cast(column, &A::Int64).map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
+            let ticks = cast(column, &A::Int64)
+                .map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
             // An offset names how a time is shown; the ticks are UTC already.
             Box::new(move |row| to_micros(unit, ticks.as_primitive::<Int64Type>().value(row)))
         }
@@ -216,16 +247,23 @@ fn datetimes(field: &Field, column: &ArrayRef, first_row: u64) -> Result<Option<
             Box::new(move |row| Ok(days.as_primitive::<TimestampMicrosecondType>().value(row)))
         }
         A::Utf8 | A::LargeUtf8 | A::Utf8View => {
-            let texts = cast(column, &A::Utf8).map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
+            let texts = cast(column, &A::Utf8)
+                .map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
             Box::new(move |row| time::parse_timestamp(texts.as_string::<i32>().value(row)).map(|t| t.0))
         }
         t if t.is_integer() => {
-            let seconds = cast(column, &A::Int64).map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
-            Box::new(move |row| time::from_epoch_seconds(seconds.as_primitive::<Int64Type>().value(row)).map(|t| t.0))
+            let seconds = cast(column, &A::Int64)
+                .map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
+            Box::new(move |row| {
+                time::from_epoch_seconds(seconds.as_primitive::<Int64Type>().value(row)).map(|t| t.0)
+            })
         }
         A::Float32 | A::Float64 => {
-            let seconds = cast(column, &A::Float64).map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
-            Box::new(move |row| time::from_epoch_seconds_f64(seconds.as_primitive::<Float64Type>().value(row)).map(|t| t.0))
+            let seconds = cast(column, &A::Float64)
+                .map_err(|e| vec![column_fault(&field.name, "datetime".into(), &e.to_string())])?;
+            Box::new(move |row| {
+                time::from_epoch_seconds_f64(seconds.as_primitive::<Float64Type>().value(row)).map(|t| t.0)
+            })
         }
         _ => return Ok(None),
     };
@@ -282,7 +320,8 @@ mod tests {
     use thyme_core::schema::Role;
 
     fn schema() -> Schema {
-        let field = |name: &str, data_type, optional, role| Field { name: name.into(), data_type, optional, role };
+        let field =
+            |name: &str, data_type, optional, role| Field { name: name.into(), data_type, optional, role };
         Schema {
             fields: vec![
                 field("k", DataType::Str, false, Role::Key),
@@ -309,7 +348,11 @@ mod tests {
     #[test]
     fn faults_name_rows_and_columns() {
         let batch = RecordBatch::try_new(
-            Arc::new(S::new(vec![F::new("k", A::Utf8, true), F::new("z", A::Int32, true), F::new("at", A::Int64, true)])),
+            Arc::new(S::new(vec![
+                F::new("k", A::Utf8, true),
+                F::new("z", A::Int32, true),
+                F::new("at", A::Int64, true),
+            ])),
             vec![
                 Arc::new(StringArray::from(vec![Some("a"), None])),
                 Arc::new(Int32Array::from(vec![1, 2])),

@@ -273,7 +273,8 @@ mod tests {
     use thyme_core::{DataType, Field, schema::Role};
 
     fn schema() -> Schema {
-        let field = |name: &str, data_type, optional, role| Field { name: name.into(), data_type, optional, role };
+        let field =
+            |name: &str, data_type, optional, role| Field { name: name.into(), data_type, optional, role };
         Schema {
             fields: vec![
                 field("k", DataType::Str, false, Role::Key),
@@ -303,8 +304,14 @@ mod tests {
             ("{\"k\":1,\"at\":0}", "k: expected str, got int 1"),
             ("{\"at\":0}", "k: expected str, got nothing (the field is missing)"),
             ("{\"k\":\"a\",\"x\":true,\"at\":0}", "x: expected float or null, got bool true"),
-            ("{\"k\":\"a\",\"y\":1,\"at\":0}", "y: expected a field of the dataset (did you mean k, x?), got an unknown field"),
-            ("{\"k\":\"a\",\"at\":\"soon\"}", "at: expected datetime (ISO 8601, or seconds since the epoch), got str \"soon\""),
+            (
+                "{\"k\":\"a\",\"y\":1,\"at\":0}",
+                "y: expected a field of the dataset (did you mean k, x?), got an unknown field",
+            ),
+            (
+                "{\"k\":\"a\",\"at\":\"soon\"}",
+                "at: expected datetime (ISO 8601, or seconds since the epoch), got str \"soon\"",
+            ),
             ("[1]", "row: expected a JSON object, got an array"),
             ("{\"k\":\"a\",\"k\":\"b\",\"at\":0}", "k: expected the field once, got it twice"),
             ("{\"k\":{\"a\":1},\"at\":0}", "k: expected str, got an object"),

@@ -33,7 +33,12 @@ pub struct Rejected {
 }
 
 /// A fault of a row, with its sentence; who shows it alone adds the row's number.
-pub(crate) fn row_fault(row: u64, subject: &str, expected: impl Into<String>, got: impl Into<String>) -> Fault {
+pub(crate) fn row_fault(
+    row: u64,
+    subject: &str,
+    expected: impl Into<String>,
+    got: impl Into<String>,
+) -> Fault {
     let (expected, got) = (expected.into(), got.into());
     Fault {
         row: Some(row),

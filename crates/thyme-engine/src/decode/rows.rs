@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::SchemaRef;
 use thyme_core::error::Fault;
@@ -76,7 +77,9 @@ impl RowBuilder {
                 DataType::Float => Column::Float(Float64Builder::new()),
                 DataType::Str => Column::Str(StringBuilder::new()),
                 DataType::Bool => Column::Bool(BooleanBuilder::new()),
-                DataType::Datetime => Column::Datetime(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+                DataType::Datetime => {
+                    Column::Datetime(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
+                }
             })
             .collect();
         RowBuilder { fields: schema.fields.clone(), arrow: schema.arrow(), columns, rows: 0 }
@@ -158,7 +161,9 @@ fn coerce(field: &Field, cell: &mut Cell) -> Result<(), String> {
             Ok(t) => Cell::Int(t.0),
             Err(_) => return Err(format!("{} (ISO 8601, or seconds since the epoch)", expected())),
         },
-        (Cell::Int(v), DataType::Datetime) => Cell::Int(time::from_epoch_seconds(*v).map_err(|e| seconds(&expected(), &e))?.0),
+        (Cell::Int(v), DataType::Datetime) => {
+            Cell::Int(time::from_epoch_seconds(*v).map_err(|e| seconds(&expected(), &e))?.0)
+        }
         (Cell::Float(v), DataType::Datetime) => {
             Cell::Int(time::from_epoch_seconds_f64(*v).map_err(|e| seconds(&expected(), &e))?.0)
         }

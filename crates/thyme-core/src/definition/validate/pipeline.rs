@@ -119,7 +119,10 @@ impl Check<'_> {
     fn group_keys_stay(&self, assigned: &[Assignment], outputs: &Outputs, faults: &mut Faults) {
         for a in assigned.iter().filter(|a| outputs.keys.iter().any(|(key, _)| *key == a.name)) {
             let subject = format!("{}.{}", self.subject, a.name);
-            let message = format!("{} assigns {} after grouping by it; assign it before .groupby", self.subject, a.name);
+            let message = format!(
+                "{} assigns {} after grouping by it; assign it before .groupby",
+                self.subject, a.name
+            );
             faults.add(self.place, &subject, "a column that is no group key", &a.name, message);
         }
     }
