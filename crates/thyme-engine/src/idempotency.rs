@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::{Error, ErrorKind, Position, Result};
 
 use crate::committer::Done;
-use crate::engine::Receipt;
+use crate::push::Receipt;
 
 /// How long a key is remembered, in microseconds of stamps.
 const WINDOW_US: i64 = 24 * 3_600_000_000;

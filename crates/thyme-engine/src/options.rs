@@ -1,0 +1,71 @@
+//! How an engine is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thyme_core::{Env, Error, Result, SystemEnv};
+
+use crate::gate::NowSource;
+
+/// What "now" is for online reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The machine's clock.
+    #[default]
+    Wall,
+    /// The largest event time seen in the datasets named, or in all of them.
+    Event(Option<Vec<String>>),
+}
+
+impl Clock {
+    /// Reads `wall`, `event`, or `event=A,B`.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn parse(text: &str) -> Result<Clock> {
+        match text.split_once('=') {
+            None if text == "wall" => Ok(Clock::Wall),
+            None if text == "event" => Ok(Clock::Event(None)),
+            Some(("event", names)) if names.split(',').all(|n| !n.trim().is_empty()) => {
+                Ok(Clock::Event(Some(names.split(',').map(|n| n.trim().to_owned()).collect())))
+            }
+            _ => Err(Error::invalid_data(format!(
+                "\"{text}\" is not a clock: expected \"wall\", \"event\" or \"event=DatasetA,DatasetB\""
+            ))),
+        }
+    }
+
+    pub(crate) fn counts(&self, dataset: &str) -> bool {
+        match self {
+            Clock::Wall => false,
+            Clock::Event(None) => true,
+            Clock::Event(Some(names)) => names.iter().any(|n| n == dataset),
+        }
+    }
+
+    pub(crate) fn now_source(&self) -> NowSource {
+        match self {
+            Clock::Wall => NowSource::Wall,
+            Clock::Event(_) => NowSource::Event,
+        }
+    }
+}
+
+/// How an engine is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; `None` keeps everything in memory.
+    pub path: Option<PathBuf>,
+    /// How many shards; 0 means one a core.
+    pub shards: usize,
+    /// What "now" is.
+    pub clock: Clock,
+    /// The outside world.
+    pub env: Arc<dyn Env>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { path: None, shards: 0, clock: Clock::Wall, env: Arc::new(SystemEnv) }
+    }
+}

@@ -1,0 +1,48 @@
+//! Rows on their way into the log.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use thyme_core::Position;
+use thyme_core::error::Fault;
+
+use crate::idempotency::Idempotency;
+use crate::record::DeadLetter;
+
+/// The answer to a push or a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// A read with this as `min_position` sees it.
+    pub position: Position,
+    /// Rows accepted.
+    pub accepted: u64,
+    /// Rows that went to the dead letters instead.
+    pub skipped: u64,
+}
+
+/// Rows of a dataset, valid and ready to be logged.
+#[derive(Debug)]
+pub struct Push {
+    pub(crate) dataset: u32,
+    pub(crate) stream: Arc<str>,
+    pub(crate) cursor: Option<Vec<u8>>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    pub(crate) batch: RecordBatch,
+    /// Makes it count once however often it is sent.
+    pub idempotency: Option<Idempotency>,
+    /// What is wrong with the rows that were skipped.
+    pub faults: Vec<Fault>,
+}
+
+/// What a connector read: rows, what could not be read, and where it goes on.
+#[derive(Debug)]
+pub struct SourceBatch {
+    /// The source's name, unique and stable: its stream.
+    pub stream: Arc<str>,
+    /// The connector's own bookmark.
+    pub cursor: Vec<u8>,
+    /// Unreadable records.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The rows, in the dataset's schema.
+    pub batch: RecordBatch,
+}
