@@ -7,6 +7,7 @@ days, which is the start of the run: online reads are as of now, and windows ove
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from thyme import (
@@ -64,6 +66,22 @@ class Orders:
         """Writes the events as a Parquet file."""
         pq.write_table(self.events, path, compression="snappy", row_group_size=1 << 20)
         return path
+
+    def busiest(self) -> tuple[str, dict[str, Any]]:
+        """The user with the most orders, and some of their features at the end of the 30 days."""
+        counts = pc.value_counts(self.events["user"])
+        user = counts[pc.index(counts.field("counts"), pc.max(counts.field("counts"))).as_py()][
+            "values"
+        ].as_py()
+        own = self.events.filter(pc.equal(self.events["user"], user))
+        times, amounts = own["at"].cast(pa.int64()).to_numpy(), own["amount"].to_numpy()
+        day, week = (amounts[times > self.end_us - days * DAY_US] for days in (1, 7))
+        return user, {
+            "count_24h": len(day),
+            "sum_24h": math.fsum(day),
+            "sum_7d": math.fsum(week),
+            "max_7d": float(week.max()),
+        }
 
     def sample_users(self, count: int, seed: int) -> list[str]:
         """Users as often as they have orders."""

@@ -29,7 +29,7 @@ class Aggregate:
 
     def __init__(
         self,
-        *,
+        *positional: Any,
         of: str | None = None,
         window: str | None = None,
         where: Expr | None = None,
@@ -38,6 +38,8 @@ class Aggregate:
     ) -> None:
         """See the class."""
         called = type(self).__name__
+        if positional:
+            refuse(f'{called}() takes keywords only, such as {called}(of="fare", window="1h")')
         warn_unknown(f"{called}()", unknown)
         self.at = caller()
         self.of = None if of is None else _checks.name(f"{called}(of=)", of, "fare")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,12 @@ def check_readable(path: str | Path) -> None:
 
 
 def read_slices(
-    path: str | Path, types: Mapping[str, str], *, kind: str | None = None, whole: bool = False
+    path: str | Path,
+    types: Mapping[str, str],
+    *,
+    kind: str | None = None,
+    whole: bool = False,
+    time_column: str | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of a file as Arrow tables, in order.
 
@@ -69,6 +74,7 @@ def read_slices(
         types: The types of known columns, as in definitions; in a CSV they decide how text is read.
         kind: The format; by default as the suffix says.
         whole: Reads a CSV whole, so that the types of other columns are taken from all of its rows.
+        time_column: The column of labels' times; in JSON it may mix texts and seconds.
 
     Raises:
         InvalidDataError: The file cannot be read, or holds something else than its suffix says.
@@ -85,7 +91,7 @@ def read_slices(
         elif kind == "csv":
             yield from _csv_whole(path, types) if whole else _csv_stream(path, types)
         else:
-            yield from _json(path, kind)
+            yield from _json(path, kind, time_column)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InvalidDataError(f'cannot read "{path}" as {kind}: {reason}') from None
@@ -95,10 +101,20 @@ def columns_of(path: str | Path) -> tuple[list[str], int | None]:
     """The names of a file's columns, and the number of its rows if that is cheap to know.
 
     Raises:
-        InvalidDataError: The file cannot be read.
+        InvalidDataError: The file cannot be read, or has no columns.
     """
     check_readable(path)
     kind = format_of(path)
+    try:
+        names, rows = _columns_of(path, kind)
+    except UnicodeDecodeError:
+        raise InvalidDataError(f'cannot read "{path}" as {kind}: it is not UTF-8 text') from None
+    if not names:
+        raise InvalidDataError(f'cannot read "{path}" as {kind}: it has no columns')
+    return names, rows
+
+
+def _columns_of(path: str | Path, kind: str) -> tuple[list[str], int | None]:
     if kind == "parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -115,11 +131,7 @@ def columns_of(path: str | Path) -> tuple[list[str], int | None]:
             return next(csv.reader(text), []), None
     if kind == "jsonl":
         with open(path, encoding="utf-8-sig") as text:
-            first = next((line for line in text if not line.isspace()), "{}")
-        try:
-            row = json.loads(first)
-        except ValueError as error:
-            raise InvalidDataError(f'cannot read "{path}" as jsonl: {error}') from None
+            row: Any = next(_json_lines(path, text), {})
         return list(row) if isinstance(row, dict) else [], None
     table = next(read_slices(path, {}))
     return list(table.column_names), None
@@ -202,10 +214,30 @@ def _csv_stream(path: str | Path, types: Mapping[str, str]) -> Iterator[pa.Table
             if numeric is None:
                 yield pa.Table.from_batches([], reader.schema)
     except pa.ArrowInvalid as error:
-        # Arrow counts the columns; people name them.
-        names = columns_of(path)[0]
-        text = re.sub(r"In CSV column #(\d+)", lambda m: f'in column "{names[int(m[1])]}"', str(error))
-        raise pa.ArrowInvalid(text) from None
+        raise InvalidDataError(f'cannot read "{path}" as csv: {_csv_reason(path, str(error))}') from None
+
+
+def _csv_reason(path: str | Path, said: str) -> str:
+    """What Arrow says about a CSV; it counts the columns, people name them and look for the row."""
+    plain = " ".join(said.split())
+    found = re.match(r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error to (\S+): (.*)", plain)
+    if found is None:
+        return plain
+    import csv
+
+    column, kind = int(found[1]), found[2]
+    names = columns_of(path)[0]
+    said_value = re.fullmatch(r"invalid value '(.*)'", found[3])
+    expected = next((name for name, arrow in _CSV_TYPES.items() if kind == arrow.rstrip("_")), kind)
+    if said_value is None:
+        return f'in column "{names[column]}": expected {expected}: {found[3]}'
+    where = ""
+    with open(path, encoding="utf-8-sig", newline="", errors="replace") as text:
+        for i, row in enumerate(csv.reader(text)):
+            if i and column < len(row) and row[column] == said_value[1]:
+                where = f"row {i - 1}, "
+                break
+    return f'{where}column "{names[column]}": expected {expected}, got "{said_value[1]}"'
 
 
 def _is_numeric(column: Any) -> bool:
@@ -237,20 +269,41 @@ def _csv_whole(path: str | Path, types: Mapping[str, str]) -> Iterator[pa.Table]
         raise InvalidDataError(f'cannot read "{path}" as csv: {str(error).splitlines()[0]}') from None
 
 
-def _json(path: str | Path, kind: str) -> Iterator[pa.Table]:
-    from thyme._frames import slices
+def json_rows(path: str | Path, kind: str) -> list[Any]:
+    """The rows of a JSON array (`json`) or of JSON lines (`jsonl`).
 
-    with open(path, encoding="utf-8") as file:
+    Raises:
+        InvalidDataError: The file cannot be read, or holds something else.
+    """
+    check_readable(path)
+    with open(path, encoding="utf-8-sig") as file:
         try:
-            if kind == "json":
-                rows = json.load(file)
-            else:
-                rows = [json.loads(line) for line in file if not line.isspace()]
-        except (ValueError, UnicodeDecodeError) as error:
+            rows = json.load(file) if kind == "json" else list(_json_lines(path, file))
+        except UnicodeDecodeError:
+            raise InvalidDataError(f'cannot read "{path}" as {kind}: it is not UTF-8 text') from None
+        except ValueError as error:
             raise InvalidDataError(f'cannot read "{path}" as {kind}: {error}') from None
     if not isinstance(rows, list):
         raise InvalidDataError(f'"{path}" should hold a JSON array of objects')
-    yield from slices(rows, max(len(rows), 1))
+    return rows
+
+
+def _json_lines(path: str | Path, lines: Iterable[str]) -> Iterator[Any]:
+    for i, line in enumerate(lines):
+        if line.isspace():
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            reason = f"line {i + 1}, column {error.colno}: {error.msg}"
+            raise InvalidDataError(f'cannot read "{path}" as jsonl: {reason}') from None
+
+
+def _json(path: str | Path, kind: str, time_column: str | None) -> Iterator[pa.Table]:
+    from thyme._frames import slices
+
+    rows = json_rows(path, kind)
+    yield from slices(rows, max(len(rows), 1), time_column=time_column)
 
 
 class FrameWriter:

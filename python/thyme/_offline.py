@@ -51,9 +51,8 @@ class OfflineQuery:
         assert self._first is not None  # `slices` gives at least one
         kept: Any
         if writer is not None:
-            path = writer.path
-            types = {field.name: _type_name(field.type) for field in self._first.to_arrow().schema}
-            kept = lambda: pa.concat_tables(list(read_slices(path, types, whole=True)))  # noqa: E731
+            path, schema = writer.path, self._first.to_arrow().schema
+            kept = lambda: _read_back(path, schema)  # noqa: E731
         else:
             kept = pa.concat_tables(tables, promote_options="permissive")
         return ThymeResult(table=kept, metadata=self._first.metadata, query_run_id=self._first.query_run_id)
@@ -73,6 +72,20 @@ class OfflineQuery:
                 "the definitions were changed while the training set was computed; run it again"
             )
         return result.to_arrow()
+
+
+def _read_back(path: Path, schema: pa.Schema) -> pa.Table:
+    """The rows of the file that was written, with times as times also from a format that has only text."""
+    import pyarrow as pa
+
+    types = {field.name: _type_name(field.type) for field in schema}
+    table = pa.concat_tables(list(read_slices(path, types, whole=True)))
+    for i, field in enumerate(table.schema):
+        kind = schema.field(field.name).type
+        if pa.types.is_timestamp(kind) and not pa.types.is_timestamp(field.type):
+            moments = table[field.name].cast(pa.timestamp(kind.unit, "UTC")).cast(kind)
+            table = table.set_column(i, field.name, moments)
+    return table
 
 
 def _type_name(kind: Any) -> str:

@@ -98,7 +98,17 @@ class ThymeResult:
 
     def to_numpy(self) -> np.ndarray[Any, Any]:
         """A 2-D array, rows by columns: numbers if all columns are numbers (null is NaN), else objects."""
-        return self.to_polars().to_numpy()
+        import numpy as np
+        import polars as pl
+
+        frame = self.to_polars()
+        if all(kind.is_numeric() or kind == pl.Boolean for kind in frame.dtypes):
+            return frame.to_numpy()
+        # One array of all columns: NumPy has no type that holds both numbers and times.
+        values = np.empty(frame.shape, dtype=object)
+        for i, row in enumerate(frame.iter_rows()):
+            values[i, :] = row
+        return values
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One dict a row, with Python values; times are aware datetimes in UTC."""

@@ -242,10 +242,9 @@ def name_of(definition: Definition) -> str:
     """The name that a class is committed under, or the name itself."""
     if isinstance(definition, str):
         return definition
-    name = getattr(definition, "__name__", None)
-    if not isinstance(name, str):
+    if not isinstance(definition, type):
         raise InvalidDataError(f"{definition!r} is neither a featureset or dataset class nor a name")
-    return name
+    return definition.__name__
 
 
 def warn(answer: Mapping[str, Any]) -> None:

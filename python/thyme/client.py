@@ -171,7 +171,8 @@ class ThymeClient:
             from thyme._files import read_slices
 
             types = self._file_types(name, columns, timestamp_column)
-            parts = slices(read_slices(entities, types, whole=True), OFFLINE_SLICE_ROWS)
+            read = read_slices(entities, types, whole=True, time_column=timestamp_column)
+            parts = slices(read, OFFLINE_SLICE_ROWS)
         else:
             parts = slices(entities, OFFLINE_SLICE_ROWS, time_column=timestamp_column)
         return OfflineQuery(self._offline_slice, params, progress).run(parts, output)
@@ -269,7 +270,7 @@ class ThymeClient:
         Returns:
             `accepted`, `skipped`, `position`, `faults`.
         """
-        from thyme._files import format_of, json_line_slices, read_slices
+        from thyme._files import format_of, json_line_slices, json_rows, read_slices
 
         name = name_of(dataset)
         kind = format or format_of(path)
@@ -277,6 +278,10 @@ class ThymeClient:
         if kind == "jsonl":
             for body, rows in json_line_slices(path, LOG_SLICE_ROWS, LOG_SLICE_BYTES):
                 push.slice(body, NDJSON, rows)
+        elif kind == "json":
+            rows_read = json_rows(path, kind)
+            if rows_read:
+                push.rows(rows_read, LOG_SLICE_ROWS)
         else:
             types = self._session.catalog(name).types(name) if kind == "csv" else {}
             push.frames(slices(read_slices(path, types, kind=kind), LOG_SLICE_ROWS))
@@ -343,9 +348,8 @@ class ThymeClient:
         name = name_of(definition)
         found = catalog.featureset(name) or catalog.dataset(name)
         if found is None:
-            raise NotFoundError(
-                f'no featureset or dataset named "{name}"{_did_you_mean(name, catalog.names)}'
-            )
+            hint = _did_you_mean(name, catalog.names) if catalog.names else "; nothing is committed yet"
+            raise NotFoundError(f'no featureset or dataset named "{name}"{hint}')
         return found
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:

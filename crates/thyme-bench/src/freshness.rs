@@ -42,7 +42,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let seconds = Duration::from_secs(arguments.number("seconds")?);
     let pause = Duration::from_millis(arguments.number("pause-ms")?);
     let name = arguments.text("run")?;
-    #[expect(clippy::disallowed_methods, reason = "scoped threads, one a connection")]
     let (probes, pushed) = std::thread::scope(|scope| {
         let loaders: Vec<_> = (0..load.connections)
             .map(|i| {

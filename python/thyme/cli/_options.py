@@ -120,10 +120,10 @@ def _composite(text: str, types: dict[str, str]) -> dict[str, Any]:
     else:
         pairs = [part.partition("=") for part in text.split(",")]
         if not all(equals for _, equals, _ in pairs):
-            raise InvalidDataError(f"-e {text}: the key is composite; write {wanted}")
+            raise InvalidDataError(f"-e {text}: the key is composite; write {wanted} or a JSON object")
         given = {name: value for name, _, value in pairs}
     if set(given) != set(types):
-        raise InvalidDataError(f"-e {text}: the key is ({', '.join(types)}); write {wanted}")
+        raise InvalidDataError(f"-e {text}: the key is ({', '.join(types)}); write {wanted} or a JSON object")
     return {
         name: typed(given[name], kind, f"-e {text}") if isinstance(given[name], str) else given[name]
         for name, kind in types.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,15 @@ def cell_text(value: Any) -> str:
     if value is None:
         return "null"
     ready = json_ready(value)
-    return ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
+    text = ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
+    # Data must not be able to move the cursor or to restyle the terminal.
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp", "Cs"):
+        return character
+    return repr(character)[1:-1]
 
 
 def _style(value: Any) -> str:

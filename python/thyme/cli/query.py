@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from thyme.cli._app import complain, open_client
-from thyme.cli._options import entity_ids, output_options, position_options, request_inputs, time_option
+from thyme.cli._options import (
+    entity_ids,
+    key_types,
+    output_options,
+    position_options,
+    request_inputs,
+    time_option,
+)
 from thyme.cli._output import write_table
 from thyme.cli._references import resolve
 
@@ -47,6 +54,9 @@ def query(
         min_position=min_position,
         position=position,
     )
+    as_of = result.metadata.get("as_of") or {}
+    if as_of.get("provisional"):
+        complain(f"provisional: {as_of.get('time')} is later than now, and what comes until then will count")
     write_table(result.to_arrow(), kind, output)
 
 
@@ -84,6 +94,9 @@ def lookup(
         if row is None:
             complain(f"{name} has no row for {text}")
         else:
-            rows.append(row)
-    types = client._session.catalog(name).types(name)
+            # The row of a derived dataset has its outputs alone; which entity's it is has to be seen.
+            keys = key_types(client, name)
+            rows.append({**(entity if isinstance(entity, dict) else {next(iter(keys)): entity}), **row})
+    catalog = client._session.catalog(name)
+    types = {**(catalog.key_types(name) or {}), **catalog.types(name)}
     write_table(ThymeResult(rows=rows, types=types).to_arrow(), kind, output)

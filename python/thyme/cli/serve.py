@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,15 @@ def serve(
     except ThymeError:
         raise
     except (ValueError, RuntimeError, OSError) as error:
-        raise UnavailableError(" ".join(str(error).split())) from None
+        raise UnavailableError(_sentence(str(error), config_path)) from None
+
+
+def _sentence(said: str, config_path: str | None) -> str:
+    """What the server says about its options, about the file they came from and not about the JSON."""
+    text = " ".join(said.split())
+    if config_path is None or not text.startswith("options: "):
+        return text
+    return f"{config_path}: {re.sub(r' at line [0-9]+ column [0-9]+$', '', text.removeprefix('options: '))}"
 
 
 def options_from(given: dict[str, Any], config_path: str | None) -> dict[str, Any]:

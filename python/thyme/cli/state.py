@@ -36,13 +36,14 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json({**state, "health": health})
         return
-    detail = f": {health['detail']}" if health.get("detail") else ""
-    click.echo(f"{client.config.api_url} is {health.get('status', 'unknown')}{detail}")
-    for name in _HEADLINES:
-        if state.get(name) is not None:
-            click.echo(f"  {name:<10} {cell_text(state[name])}")
-    for name, value in (state.get("state") or {}).items():
-        click.echo(f"  {name:<10} {cell_text(value)}")
+    word = health.get("status", "unknown")
+    detail = str(health.get("detail") or "").removeprefix(f"{word}: ")
+    click.echo(f"{client.config.api_url} is {word}{f': {detail}' if detail else ''}")
+    headlines = {name: state[name] for name in _HEADLINES if state.get(name) is not None}
+    headlines.update(state.get("state") or {})
+    width = max(map(len, headlines), default=0)
+    for name, value in headlines.items():
+        click.echo(f"  {name:<{width}}  {cell_text(value)}")
     for title, columns in _TABLES.items():
         rows = state.get(title) or []
         if rows:

@@ -121,11 +121,14 @@ def test_composite_keys_are_typed_by_the_definitions(thyme: Thyme, fake: FakeSer
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["RouteFeatures", "-e", "JFK"], "-e JFK: the key is composite; write origin=...,stops=..."),
+        (
+            ["RouteFeatures", "-e", "JFK"],
+            "-e JFK: the key is composite; write origin=...,stops=... or a JSON object",
+        ),
         (["RouteFeatures", "-e", "origin=a,stops=x"], '-e origin=a,stops=x: "x" is not of type int'),
         (
             ["RouteFeatures", "-e", "origin=a"],
-            "-e origin=a: the key is (origin, stops); write origin=...,stops=...",
+            "-e origin=a: the key is (origin, stops); write origin=...,stops=... or a JSON object",
         ),
         (
             ["DriverFeature", "-e", "d"],
@@ -178,6 +181,19 @@ def test_lookup_names_entities_without_a_row(thyme: Thyme, fake: FakeServer) -> 
     result = thyme("lookup", "DriverStats", "-e", "d1", "-e", "d9", "-f", "json")
     assert json.loads(result.stdout) == [{"driver": "d1", "rides_1h": 2}]
     assert result.stderr == "DriverStats has no row for d9\n"
+
+
+def test_lookup_says_whose_row_it_is(thyme: Thyme, fake: FakeServer) -> None:
+    fake.replies["/features"] = lambda request: {"features": {"rides_1h": 2}, "as_of": AS_OF}
+    result = thyme("lookup", "DriverStats", "-e", "d1", "-e", "d2", "-f", "json")
+    assert json.loads(result.stdout) == [{"driver": "d1", "rides_1h": 2}, {"driver": "d2", "rides_1h": 2}]
+
+
+def test_query_says_when_an_answer_is_provisional(thyme: Thyme, fake: FakeServer) -> None:
+    fake.replies["/features/batch"] = with_metadata(ROWS, as_of={**AS_OF, "provisional": True})
+    result = thyme("query", "DriverFeatures", "-e", "d1", "--at", "2026-03-15T12:00:00Z", "-f", "csv")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("provisional: 2026-03-15T12:00:00Z is later than now")
 
 
 # query-offline
@@ -383,6 +399,8 @@ def test_status_of_a_server_that_recovers(thyme: Thyme, fake: FakeServer) -> Non
     fake.replies["/api/v1/status"] = refusal(503, "unavailable", "recovering, 40 %")
     assert thyme("status").stdout == "http://localhost:8080 is recovering: 40 %\n"
     assert json.loads(thyme("status", "--json").stdout)["ready"] is False
+    fake.replies["/health"] = Answer(503, {}, b'{"status": "recovering", "detail": "recovering: 40 %"}')
+    assert thyme("status").stdout == "http://localhost:8080 is recovering: 40 %\n"
 
 
 def test_inspect_shows_everything_or_one_definition(thyme: Thyme) -> None:
@@ -407,6 +425,14 @@ def test_logs_and_dead_letters_are_tables(thyme: Thyme, fake: FakeServer) -> Non
     result = thyme("dead-letters", "Ride")
     assert (result.stdout, result.stderr) == ("", "none\n")
     assert thyme("dead-letters", "Ride", "-f", "json").stdout == "[]\n"
+
+
+def test_a_table_shows_control_characters_and_does_not_obey_them(thyme: Thyme, fake: FakeServer) -> None:
+    letter = {"position": "e1", "dataset": "Ride", "origin": "x:1", "reason": "r", "raw": "\x1b[2Ja\nb é日"}
+    fake.replies["/api/v1/dead-letters"] = {"dead_letters": [letter]}
+    assert "\\x1b[2Ja\\nb é日" in thyme("dead-letters", "Ride").stdout
+    rows = json.loads(thyme("dead-letters", "Ride", "-f", "json").stdout)
+    assert rows[0]["raw"] == "\\x1b[2Ja\\nb é日"
 
 
 # login, version

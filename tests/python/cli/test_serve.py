@@ -54,3 +54,13 @@ def test_a_server_that_is_not_there_is_one_sentence(run: Run) -> None:
     result = run("status", THYME_API_URL=url)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == f"could not reach {url}: is `thyme serve` running?\n"
+
+
+def test_an_unknown_setting_names_the_file_it_is_in(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "thyme.yaml"
+    path.write_text(f"data: {tmp_path / 'data'}\nlistn: 127.0.0.1:9000\n")
+    result = run("serve", "--config", str(path))
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"{path}: unknown field `listn`, expected one of")
+    assert not last.endswith(tuple("0123456789"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -269,3 +270,14 @@ def test_health_of_a_server_that_is_not_ready_is_no_error(fake: FakeServer, clie
 
     fake.replies["/health"] = Answer(503, {}, b'{"status": "recovering", "detail": "40 %"}')
     assert client.health() == {"status": "recovering", "detail": "40 %"}
+
+
+def test_a_module_is_no_definition(client: ThymeClient) -> None:
+    with pytest.raises(InvalidDataError, match="neither a featureset or dataset class nor a name"):
+        client.inspect(json)  # type: ignore[arg-type]
+
+
+def test_inspect_says_that_nothing_is_committed(fake: FakeServer, client: ThymeClient) -> None:
+    fake.replies["/api/v1/featuresets"] = {"commit": None, "datasets": [], "featuresets": []}
+    with pytest.raises(NotFoundError, match='named "Ride"; nothing is committed yet'):
+        client.inspect("Ride")

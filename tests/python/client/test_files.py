@@ -12,7 +12,7 @@ import pytest
 from stand_in import FakeServer
 from thyme import client as client_module
 from thyme._errors import InvalidDataError
-from thyme._files import FrameWriter, json_line_slices, read_slices
+from thyme._files import FrameWriter, columns_of, json_line_slices, read_slices
 from thyme.client import ThymeClient
 
 TYPES = {"driver": "str", "fare": "float", "seats": "int", "at": "datetime"}
@@ -54,8 +54,52 @@ def test_a_csv_may_have_times_in_seconds(tmp_path: Path, whole: bool) -> None:
 def test_a_cell_of_another_type_is_named_with_its_column(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("driver,seats\nd1,1\nd2,two\n")
-    with pytest.raises(InvalidDataError, match=r'x\.csv" as csv: in column "seats".*two'):
+    with pytest.raises(
+        InvalidDataError, match=r'x\.csv" as csv: row 1, column "seats": expected int, got "two"'
+    ):
         read(path)
+
+
+def test_a_cell_of_another_type_is_named_as_the_field_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('driver,fare\n"d\n1",1\nd2,2,\n')
+    with pytest.raises(InvalidDataError, match=r'x\.csv" as csv: '):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("x.csv", b"driver\xff,at\n", "as csv: it is not UTF-8 text"),
+        ("x.jsonl", b'{"a": "\xff"}\n', "as jsonl: it is not UTF-8 text"),
+        ("x.jsonl", b'\n{"a": 1\n', "as jsonl: line 2, column [0-9]+: Expecting"),
+        ("x.csv", b"", "as csv: it has no columns"),
+        ("x.jsonl", b"", "as jsonl: it has no columns"),
+    ],
+)
+def test_columns_that_cannot_be_told(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InvalidDataError, match=sentence):
+        columns_of(path)
+
+
+def test_a_line_that_is_no_json_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n\n{"a": \n')
+    with pytest.raises(InvalidDataError, match="line 3, column"):
+        read(path)
+
+
+def test_a_json_array_may_mix_times_as_json_lines_may(
+    fake: FakeServer, client: ThymeClient, tmp_path: Path
+) -> None:
+    fake.replies["/api/v1/log"] = {"accepted": 2, "position": "e1"}
+    path = tmp_path / "x.json"
+    path.write_text('[{"driver": "a", "at": 1}, {"driver": "b", "at": "2026-03-15"}]')
+    assert client.log_file("Ride", path)["accepted"] == 2
+    events = [{"driver": "a", "at": 1}, {"driver": "b", "at": "2026-03-15"}]
+    assert fake.to("/api/v1/log")[0].json == {"dataset": "Ride", "events": events}
 
 
 def test_json_lines_are_cut_without_reading_them(tmp_path: Path) -> None:
@@ -142,6 +186,8 @@ def test_files_are_pushed_in_slices(
     assert total["position"] == f"e{fake.requests.index(pushes[-1]) + 1}"
     if suffix == "jsonl":
         assert pushes[1].body == b'{"driver": "3", "fare": 3.0}\n'
+    elif suffix == "json":
+        assert pushes[1].json == {"dataset": "Ride", "events": [{"driver": "3", "fare": 3.0}]}
     else:
         assert pushes[1].table.to_pylist() == [{"driver": "3", "fare": 3.0}]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,31 @@ def test_an_output_file_holds_the_rows(
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     assert result["rides_1h"] == [1] * 5
     assert result["driver"] == [f"d{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl", "arrow"])
+@pytest.mark.parametrize("zone", [UTC, None])
+def test_an_output_file_gives_times_back_as_times(
+    fake: FakeServer, client: ThymeClient, tmp_path: Path, suffix: str, zone: timezone | None
+) -> None:
+    fake.replies["/features/offline"] = answer_offline
+    rows = [{"driver": "d1", "at": datetime(2026, 3, 15, 12, 0, 0, 5, tzinfo=zone)}]
+    frame = pl.DataFrame(rows)
+    result = client.query_offline(
+        "DriverFeatures", frame, timestamp_column="at", output=tmp_path / f"out.{suffix}"
+    )
+    assert result["at"] == rows[0]["at"]
+
+
+def test_times_in_a_file_of_json_lines_may_be_mixed(
+    fake: FakeServer, client: ThymeClient, tmp_path: Path
+) -> None:
+    fake.replies["/features/offline"] = answer_offline
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"driver": "a", "at": 1773576000}\n{"driver": "b", "at": "2026-03-15T12:00:00Z"}\n')
+    client.query_offline("DriverFeatures", path, timestamp_column="at")
+    at = datetime(2026, 3, 15, 12, tzinfo=UTC)
+    assert fake.to("/features/offline")[0].table["at"].to_pylist() == [at, at]
 
 
 def test_a_refused_training_set_leaves_no_file(fake: FakeServer, client: ThymeClient, tmp_path: Path) -> None:

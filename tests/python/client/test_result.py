@@ -29,6 +29,14 @@ def test_numbers_are_a_float_array_with_nan_for_null() -> None:
     np.testing.assert_array_equal(array, [[1, 1.5], [math.nan, 2.0], [3, math.nan]])
 
 
+def test_columns_without_a_common_type_are_an_array_of_objects() -> None:
+    at = datetime(2026, 3, 15, tzinfo=UTC)
+    table = pa.table({"at": pa.array([at, None], pa.timestamp("us", "UTC")), "n": [1, 2], "x": ["a", None]})
+    array = ThymeResult(table=table).to_numpy()
+    assert array.dtype == object
+    assert array.tolist() == [[at, 1, "a"], [None, 2, None]]
+
+
 def test_rows_and_tables_read_alike() -> None:
     rows = ThymeResult(rows=TABLE.to_pylist(), types={"driver": "str", "rides": "int", "fare": "float"})
     table = ThymeResult(table=TABLE)

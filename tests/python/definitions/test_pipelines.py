@@ -124,6 +124,10 @@ def test_pipelines_either_way_round_and_with_keywords(document_of: Document) -> 
         ("return rides.aggregate(n=Count)", "got the class Count; call it: Count(...)"),
         ("return rides.aggregate(n=3)", ".aggregate(n=) takes an aggregate"),
         ("return rides.aggregate(n=Count(window=3600))", "Count(window=) takes a duration as a text"),
+        (
+            'return rides.aggregate(n=Sum("fare"))',
+            'Sum() takes keywords only, such as Sum(of="fare", window="1h")',
+        ),
         ("return rides.aggregate(n=Count(where='fare > 0'))", "Count(where=) takes an expression"),
         ("return rides.aggregate(n=Sum(of=Ride.fare))", 'write its name as a text: "fare"'),
         ("return rides.aggregate(n=Count(default=[]))", "Count(default=): expected an int"),

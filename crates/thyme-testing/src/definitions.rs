@@ -1,0 +1,283 @@
+//! Random definitions: one raw dataset and pipelines over it.
+
+use serde_json::{Value as Json, json};
+use thyme_core::definition::Document;
+use thyme_core::{DataType, Span, Value};
+
+use crate::expression::{Columns, Predicate, Sum};
+use crate::random::Random;
+
+/// The raw dataset.
+pub const RAW: &str = "Event";
+const KEY_SETS: [&[&str]; 4] = [&["k"], &["k", "g"], &["g"], &["g", "k"]];
+/// The columns that can be aggregated, before assigns.
+const COLUMNS: [(&str, DataType); 4] =
+    [("i", DataType::Int), ("x", DataType::Float), ("s", DataType::Str), ("at", DataType::Datetime)];
+const WINDOWS: [Option<&str>; 7] =
+    [None, Some("1s"), Some("2s"), Some("5s"), Some("1m"), Some("1h"), Some("1d")];
+
+/// The raw dataset's settings, which commits change in place.
+#[derive(Clone, Debug, Default)]
+pub struct Raw {
+    /// How late an event may be.
+    pub max_lateness: Option<Span>,
+    /// How far back it reaches.
+    pub retention: Option<Span>,
+}
+
+/// One output of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its field.
+    pub name: String,
+    /// The aggregate.
+    pub function: &'static str,
+    /// Its column.
+    pub of: Option<(&'static str, DataType)>,
+    /// Its window.
+    pub window: Option<Span>,
+    /// Its own predicate.
+    pub predicate: Option<Predicate>,
+    /// What it is over nothing, if it says so.
+    pub default: Option<Value>,
+}
+
+/// A derived dataset with one pipeline.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// Its name.
+    pub name: String,
+    /// The version of its pipeline.
+    pub version: u32,
+    /// What it is grouped by: `k`, `g`, or both.
+    pub keys: &'static [&'static str],
+    /// Filters and assigns, in order.
+    pub steps: Vec<Step>,
+    /// The outputs.
+    pub outputs: Vec<Output>,
+}
+
+/// An operator before the grouping.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Keeps rows.
+    Filter(Predicate),
+    /// Makes a column.
+    Assign(Sum),
+}
+
+fn span(random: &mut Random, texts: &[Option<&str>]) -> Option<Span> {
+    random.pick(texts).and_then(|text| Span::parse(text).ok())
+}
+
+impl Raw {
+    /// Random settings.
+    pub fn random(random: &mut Random) -> Raw {
+        let mut max_lateness = None;
+        if random.chance(40) {
+            max_lateness = span(random, &[Some("1s"), Some("30s"), Some("1h")]);
+        }
+        let retention = span(random, &[None, None, None, Some("30s"), Some("1h")]);
+        Raw { max_lateness, retention }
+    }
+
+    fn json(&self) -> Json {
+        let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role, "optional": role == "value"});
+        let mut dataset = json!({"name": RAW, "index": true, "fields": [
+            field("k", "str", "key"), field("g", "int", "value"), field("i", "int", "value"),
+            field("x", "float", "value"), field("s", "str", "value"), field("at", "datetime", "timestamp"),
+        ]});
+        if let Some(lateness) = self.max_lateness {
+            dataset["max_lateness"] = lateness.to_string().into();
+        }
+        if let Some(retention) = self.retention {
+            dataset["retention"] = retention.to_string().into();
+        }
+        dataset
+    }
+}
+
+impl Output {
+    fn random(random: &mut Random, index: usize, columns: &[(&'static str, DataType)]) -> Output {
+        let (function, of) = loop {
+            let function = random.pick(&["count", "sum", "sum", "avg", "min", "max", "first", "last"]);
+            let of = (function != "count" || random.chance(50)).then(|| random.pick(columns));
+            let is_number = |t: DataType| matches!(t, DataType::Int | DataType::Float);
+            if !matches!(function, "sum" | "avg") || of.is_some_and(|(_, t)| is_number(t)) {
+                break (function, of);
+            }
+        };
+        let mut output = Output {
+            name: format!("a{index}"),
+            function,
+            of,
+            window: span(random, &WINDOWS),
+            predicate: random.chance(35).then(|| Predicate::random(random, 1)),
+            default: None,
+        };
+        if random.chance(20) {
+            output.default = match output.data_type() {
+                DataType::Int => Some(Value::Int(-99)),
+                DataType::Float => Some(Value::Float(0.25)),
+                DataType::Str => Some(Value::Str("none".into())),
+                _ => None,
+            };
+        }
+        output
+    }
+
+    /// The type of what it gives.
+    pub fn data_type(&self) -> DataType {
+        match (self.function, self.of) {
+            ("count", _) | (_, None) => DataType::Int,
+            ("avg", _) => DataType::Float,
+            (_, Some((_, data_type))) => data_type,
+        }
+    }
+
+    /// What it is over nothing.
+    pub fn over_nothing(&self) -> Value {
+        match (&self.default, self.function, self.data_type()) {
+            (Some(default), ..) => default.clone(),
+            (None, "count", _) | (None, "sum", DataType::Int) => Value::Int(0),
+            (None, "sum", _) => Value::Float(0.0),
+            _ => Value::Null,
+        }
+    }
+
+    fn json(&self) -> Json {
+        let mut json = json!({"name": self.name, "function": self.function});
+        if let Some((of, _)) = self.of {
+            json["of"] = of.into();
+        }
+        if let Some(window) = self.window {
+            json["window"] = window.to_string().into();
+        }
+        if let Some(predicate) = &self.predicate {
+            json["where"] = predicate.json();
+        }
+        json["default"] = match &self.default {
+            Some(Value::Int(v)) => json!(v),
+            Some(Value::Float(v)) => json!(v),
+            Some(Value::Str(v)) => json!(v.as_ref()),
+            _ => return json,
+        };
+        json
+    }
+}
+
+impl Derived {
+    /// A random one, called `D{number}`.
+    pub fn random(random: &mut Random, number: usize) -> Derived {
+        let mut derived = Derived {
+            name: format!("D{number}"),
+            version: 1,
+            keys: random.pick(&KEY_SETS),
+            steps: Vec::new(),
+            outputs: Vec::new(),
+        };
+        derived.redefine(random);
+        derived
+    }
+
+    /// Gives it other operators and outputs.
+    pub fn redefine(&mut self, random: &mut Random) {
+        let mut columns = COLUMNS.to_vec();
+        self.steps.clear();
+        for made in ["y", "j"] {
+            if random.chance(35) {
+                self.steps.push(Step::Filter(Predicate::random(random, 1)));
+            }
+            if random.chance(35) {
+                let op = random.pick(&["add", "mul"]);
+                let (of, by, data_type) = if made == "y" {
+                    ("x", Value::Float(random.pick(&[0.1, -2.0, 1e300])), DataType::Float)
+                } else {
+                    ("i", Value::Int(random.pick(&[3, -1, 1 << 40])), DataType::Int)
+                };
+                self.steps.push(Step::Assign(Sum { name: made, of, op, by }));
+                columns.push((made, data_type));
+            }
+        }
+        let count = 2 + random.below(5);
+        self.outputs = (0..count).map(|index| Output::random(random, index, &columns)).collect();
+    }
+
+    /// The row after the operators, or `None` if a filter drops it.
+    pub fn derive(&self, columns: &Columns) -> Option<Columns> {
+        let mut columns = columns.clone();
+        for step in &self.steps {
+            match step {
+                Step::Filter(predicate) if predicate.verdict(&columns) != Some(true) => return None,
+                Step::Filter(_) => {}
+                Step::Assign(sum) => {
+                    let made = (sum.name, sum.value(&columns));
+                    columns.push(made);
+                }
+            }
+        }
+        Some(columns)
+    }
+
+    fn json(&self) -> Json {
+        let kind = |name: &str| if name == "k" { "str" } else { "int" };
+        let mut fields: Vec<Json> =
+            self.keys.iter().map(|key| json!({"name": key, "type": kind(key), "role": "key"})).collect();
+        fields.push(json!({"name": "at", "type": "datetime", "role": "timestamp"}));
+        fields.extend(
+            self.outputs.iter().map(|o| json!({"name": o.name, "type": o.data_type(), "optional": true})),
+        );
+        let mut operators: Vec<Json> = Vec::new();
+        for step in &self.steps {
+            operators.push(match step {
+                Step::Filter(predicate) => json!({"op": "filter", "expr": predicate.json()}),
+                Step::Assign(sum) => json!({"op": "assign", "columns": [sum.json()]}),
+            });
+        }
+        operators.push(json!({"op": "groupby", "keys": self.keys}));
+        let aggregates: Vec<Json> = self.outputs.iter().map(Output::json).collect();
+        operators.push(json!({"op": "aggregate", "aggregates": aggregates}));
+        let pipeline = json!({
+            "name": "compute", "version": self.version, "inputs": [RAW], "operators": operators,
+        });
+        json!({"name": self.name, "fields": fields, "pipelines": [pipeline]})
+    }
+
+    /// The featureset of all outputs, called `F_` and the dataset's name and version: a feature keeps its
+    /// meaning, so another version has another featureset.
+    pub fn featureset(&self) -> String {
+        format!("F_{}_{}", self.name, self.version)
+    }
+
+    fn featureset_json(&self) -> Json {
+        let features: Vec<Json> = self
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(i, o)| {
+                json!({"id": i + 1, "name": o.name, "type": o.data_type(), "optional": true,
+                    "ref": {"dataset": self.name, "field": o.name}})
+            })
+            .collect();
+        json!({"name": self.featureset(), "features": features})
+    }
+}
+
+/// The document of all of it.
+///
+/// # Panics
+/// When it is not one.
+pub fn document(raw: &Raw, derived: &[Derived]) -> Document {
+    let datasets: Vec<Json> = std::iter::once(raw.json()).chain(derived.iter().map(Derived::json)).collect();
+    let featuresets: Vec<Json> = derived.iter().map(Derived::featureset_json).collect();
+    parse(json!({"format": 1, "datasets": datasets, "featuresets": featuresets}))
+}
+
+/// A document written as JSON.
+///
+/// # Panics
+/// When it is not one.
+#[expect(clippy::panic, reason = "tests write their documents themselves")]
+pub fn parse(json: Json) -> Document {
+    serde_json::from_value(json).unwrap_or_else(|e| panic!("not a document: {e}"))
+}

@@ -1,0 +1,243 @@
+//! Everything that was pushed, in a list, and what each read of it must give.
+
+use thyme_core::aggregate::Outcome;
+use thyme_core::value::{NAN, canonical};
+use thyme_core::{EventTime, Position, Span, Value};
+
+use crate::definitions::{Derived, Raw};
+use crate::expression::{Columns, column};
+use crate::oracle::{self, Question};
+use crate::random::Random;
+
+/// When all histories begin.
+pub const START_US: i64 = 1_773_568_800_000_000;
+/// Later times than this are further ahead of the clock than `max_future_skew` allows a watermark to move.
+const SKEWED_US: i64 = START_US + 90_000 * 1_000_000;
+
+/// One event as it was pushed.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its event time.
+    pub at: i64,
+    /// Its columns, `k` and `g` included.
+    pub columns: Columns,
+}
+
+/// An event that was admitted.
+#[derive(Clone, Debug)]
+struct Admitted {
+    position: Position,
+    event: Event,
+    late: bool,
+}
+
+/// What was pushed.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    rows: Vec<Admitted>,
+    watermark: Option<i64>,
+    last: Option<(u64, u32)>,
+}
+
+impl Event {
+    /// A random one: around the edges of windows, early and late, huge beside tiny.
+    pub fn random(random: &mut Random) -> Event {
+        let seconds = match random.below(20) {
+            0..8 => random.between(0, 12),
+            8..14 => random.between(0, 90),
+            14..19 => random.between(0, 4000),
+            _ => random.pick(&[7_000, 100_000, 3_000_000_000]),
+        };
+        let at = START_US + seconds * 1_000_000 + random.pick(&[-1, 0, 0, 0, 1]);
+        let maybe = |random: &mut Random, value: Value| if random.chance(15) { Value::Null } else { value };
+        let k = Value::Str(random.pick(&["a", "a", "a", "b", "", "é"]).into());
+        let int = match random.chance(85) {
+            true => random.between(-5, 9),
+            false => random.pick(&[1 << 62, -(1 << 62), i64::MAX, i64::MIN, (1 << 53) + 1]),
+        };
+        let (g, i) = (Value::Int(random.between(0, 2)), Value::Int(int));
+        let float = match random.below(10) {
+            0 => random.pick(&[NAN, f64::INFINITY, f64::NEG_INFINITY]),
+            1..4 => random.pick(&[0.0, -0.0, 1e16, -1e16, 1e308, -1e308, 5e-324, f64::MAX]),
+            _ => random.between(-1000, 1000) as f64 * random.pick(&[0.1, 1e-12, 1e12]),
+        };
+        let (x, s) = (Value::Float(float), Value::Str(random.pick(&["", "a", "b", "é", "😀"]).into()));
+        let columns = vec![
+            ("k", k),
+            ("g", maybe(random, g)),
+            ("i", maybe(random, i)),
+            ("x", maybe(random, x)),
+            ("s", maybe(random, s)),
+            ("at", Value::Datetime(at)),
+        ];
+        Event { at, columns }
+    }
+
+    /// As a push sends it.
+    pub fn json(&self) -> String {
+        let cells = self.columns.iter().map(|(name, value)| {
+            let text = match value {
+                Value::Null => "null".to_owned(),
+                Value::Float(v) if v.is_nan() => "\"NaN\"".to_owned(),
+                Value::Float(v) if v.is_infinite() => {
+                    format!("\"{}Infinity\"", if *v < 0.0 { "-" } else { "" })
+                }
+                Value::Str(v) => serde_json::Value::from(v.as_ref()).to_string(),
+                Value::Datetime(v) => format!("\"{}\"", thyme_core::time::format_rfc3339(*v)),
+                other => other.to_string(),
+            };
+            format!("\"{name}\":{text}")
+        });
+        format!("{{{}}}", cells.collect::<Vec<_>>().join(","))
+    }
+}
+
+impl Ledger {
+    /// Notes a push that was accepted at `receipt`, under the settings of its time. Pushes come in the
+    /// order of their positions.
+    pub fn note(&mut self, raw: &Raw, events: &[Event], receipt: Position) {
+        if events.is_empty() {
+            return;
+        }
+        let record = receipt.record();
+        // Pushes may share a record; the last of them stands for the whole of it.
+        let first = match self.last {
+            Some((last, next)) if last == record => next,
+            _ => 0,
+        };
+        for (row, event) in (first..).zip(events) {
+            let late = raw
+                .max_lateness
+                .zip(self.watermark)
+                .is_some_and(|(lateness, watermark)| event.at < watermark - lateness.0);
+            if event.at < SKEWED_US {
+                self.watermark = self.watermark.max(Some(event.at));
+            }
+            self.rows.push(Admitted { position: Position::new(record, row), event: event.clone(), late });
+        }
+        self.last = Some((record, first + events.len() as u32));
+    }
+
+    /// Rows noted.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many rows are late.
+    pub fn late(&self) -> usize {
+        self.rows.iter().filter(|r| r.late).count()
+    }
+
+    /// A time near which something happens.
+    pub fn random_time(&self, random: &mut Random) -> EventTime {
+        if self.rows.is_empty() {
+            return EventTime(START_US);
+        }
+        let at = self.rows[random.below(self.rows.len())].event.at;
+        let step =
+            random.pick(&[0, 0, 1_000_000, 2_000_000, 5_000_000, 30_000_000, 60_000_000, 3_600_000_000]);
+        EventTime(at + step + random.pick(&[-1, 0, 0, 1]))
+    }
+
+    /// A position inside a record, at its end, or before everything.
+    pub fn random_position(&self, random: &mut Random) -> Position {
+        match self.rows.is_empty() || random.chance(5) {
+            true => Position::ZERO,
+            false => {
+                let position = self.rows[random.below(self.rows.len())].position;
+                if random.chance(50) { position } else { Position::end_of(position.record()) }
+            }
+        }
+    }
+
+    /// Every key of a derived dataset that had an event, and one that had none.
+    pub fn keys(&self, derived: &Derived) -> Vec<Vec<Value>> {
+        let mut keys: Vec<Vec<Value>> = Vec::new();
+        for row in &self.rows {
+            let key: Vec<Value> = derived.keys.iter().map(|name| column(&row.event.columns, name)).collect();
+            if !keys.contains(&key) && key.iter().all(|v| !v.is_null()) {
+                keys.push(key);
+            }
+        }
+        let unseen = |name: &&str| if *name == "k" { Value::Str("unseen".into()) } else { Value::Int(-77) };
+        keys.push(derived.keys.iter().map(unseen).collect());
+        keys
+    }
+
+    /// The rows of one entity of a derived dataset, for [`Ledger::values`].
+    pub fn rows_of(&self, derived: &Derived, key: &[Value]) -> Vec<oracle::Row> {
+        let mut rows = Vec::new();
+        for row in self.rows.iter().filter(|r| !r.late) {
+            let mut columns = row.event.columns.clone();
+            for (_, value) in &mut columns {
+                if let Value::Float(v) = value {
+                    *v = canonical(*v);
+                }
+            }
+            let Some(columns) = derived.derive(&columns) else { continue };
+            if derived.keys.iter().zip(key).any(|(name, part)| column(&columns, name) != *part) {
+                continue;
+            }
+            let predicates = derived
+                .outputs
+                .iter()
+                .map(|o| o.predicate.as_ref().is_none_or(|p| p.verdict(&columns) == Some(true)));
+            let values =
+                derived.outputs.iter().map(|o| o.of.map_or(Value::Null, |(of, _)| column(&columns, of)));
+            rows.push(oracle::Row {
+                time: EventTime(row.event.at),
+                position: row.position,
+                values: values.collect(),
+                predicates: predicates.collect(),
+            });
+        }
+        rows
+    }
+
+    /// The latest raw row of a key: its event time and its columns.
+    pub fn latest(&self, raw: &Raw, key: &str, until: EventTime, at: Position) -> Option<&Event> {
+        let kept = |t: i64| raw.retention.is_none_or(|r| t > until.0 - r.0);
+        self.rows
+            .iter()
+            .filter(|r| !r.late && r.position <= at && r.event.at <= until.0 && kept(r.event.at))
+            .filter(|r| column(&r.event.columns, "k") == Value::Str(key.into()))
+            .max_by_key(|r| (r.event.at, r.position))
+            .map(|r| &r.event)
+    }
+}
+
+/// The outputs of a derived dataset at `(T, S)` over the rows of one entity.
+pub fn values(
+    raw: &Raw,
+    derived: &Derived,
+    rows: &[oracle::Row],
+    until: EventTime,
+    at: Position,
+) -> Vec<Value> {
+    let outputs = derived.outputs.iter().enumerate();
+    let value = |(index, output): (usize, &crate::definitions::Output)| {
+        let window: Option<Span> = match (output.window, raw.retention) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let question = Question {
+            aggregate: output.function,
+            of: output.of.map(|_| index),
+            predicate: Some(index),
+            until,
+            at,
+            window,
+        };
+        match oracle::answer(rows, &question) {
+            Outcome::Value(value) => value,
+            Outcome::Nothing => output.over_nothing(),
+            Outcome::Overflow => Value::Null,
+        }
+    };
+    outputs.map(value).collect()
+}
