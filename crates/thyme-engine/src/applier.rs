@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use arrow::array::BooleanBufferBuilder;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::{Dataset, Document};
 use thyme_core::{Error, Result};

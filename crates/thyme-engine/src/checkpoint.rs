@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use thyme_core::{Error, Position, Result};
 use thyme_store::{CheckpointBatch, ChunkKey};
@@ -28,7 +29,7 @@ const LOG_BYTES_BETWEEN: u64 = 64 << 20;
 
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
-    applier: Sender<Message>,
+    applier: SyncSender<Message>,
     /// The record of the last checkpoint, and the log's size at it.
     last: Mutex<(u64, u64)>,
     /// A failed write lost the marks of what had changed: the next one writes everything.
@@ -36,7 +37,7 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub fn new(shared: Arc<Shared>, applier: Sender<Message>, record: u64) -> Self {
+    pub fn new(shared: Arc<Shared>, applier: SyncSender<Message>, record: u64) -> Self {
         let bytes = shared.log.bytes();
         Checkpointer {
             shared,

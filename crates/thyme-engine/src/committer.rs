@@ -1,15 +1,16 @@
 //! Group commit: pushes that arrive while one fsync runs share the next.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use crossbeam_channel::{Receiver, Sender};
 use thyme_core::position::ROWS_PER_RECORD_MAX;
 use thyme_core::{Error, Position, Result};
 use thyme_log::{Log, NewRecord};
 
 use crate::applier::{Applied, Message};
+use crate::done::Done;
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
 use crate::push::{Push, Receipt};
@@ -25,9 +26,6 @@ const GROUP_ROWS_MAX: usize = 8 * RECORD_ROWS;
 const GROUP_BYTES_MAX: usize = 8 * RECORD_BYTES;
 
 const _: () = assert!(RECORD_ROWS < ROWS_PER_RECORD_MAX);
-
-/// Told when the job is durable, or why it is not.
-pub(crate) type Done = Box<dyn FnOnce(Result<Receipt>) + Send>;
 
 pub(crate) enum Job {
     Events {
@@ -70,7 +68,7 @@ struct Pending {
 pub(crate) struct Committer {
     pub log: Arc<dyn Log>,
     pub gate: Arc<Gate>,
-    pub applier: Sender<Message>,
+    pub applier: SyncSender<Message>,
 }
 
 impl Committer {
@@ -129,7 +127,7 @@ impl Committer {
                 for p in pending {
                     let position =
                         p.last_row.map_or(Position::end_of(p.record), |row| Position::new(p.record, row));
-                    (p.done)(Ok(Receipt { position, accepted: p.accepted, skipped: p.skipped }));
+                    p.done.answer(Ok(Receipt { position, accepted: p.accepted, skipped: p.skipped }));
                 }
                 for record in records {
                     // The applier only goes away with the engine; what is durable is replayed then.
@@ -139,7 +137,7 @@ impl Committer {
             Err(error) => {
                 self.gate.unstamp(records[0].number);
                 for p in pending {
-                    (p.done)(Err(error.clone()));
+                    p.done.answer(Err(error.clone()));
                 }
             }
         }
@@ -167,7 +165,7 @@ impl Committer {
 fn refuse(group: Vec<Job>, error: &Error) {
     for job in group {
         match job {
-            Job::Events { done, .. } | Job::Commit { done, .. } => done(Err(error.clone())),
+            Job::Events { done, .. } | Job::Commit { done, .. } => done.answer(Err(error.clone())),
             Job::Stop => {}
         }
     }
@@ -272,7 +270,7 @@ impl Merger {
         };
         let joined = match joined.map_err(Error::from) {
             Ok(batch) => batch,
-            Err(error) => return open.jobs.into_iter().for_each(|job| (job.done)(Err(error.clone()))),
+            Err(error) => return open.jobs.into_iter().for_each(|job| job.done.answer(Err(error.clone()))),
         };
         // Pushes that were joined fit into one record, which their marks ride on.
         let ends = if open.jobs.len() == 1 { cuts(&joined) } else { vec![joined.num_rows()] };

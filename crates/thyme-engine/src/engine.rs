@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use thyme_store::Store;
 use crate::applier::{Applier, Progress};
 use crate::catalog::{self, Catalog, LiveDataset, PUSH_STREAM};
 use crate::checkpoint::{self, Checkpointer};
-use crate::committer::{Committer, Done, Job};
+use crate::committer::{Committer, Job};
 use crate::decode::{self, Decoded, columns, json};
+use crate::done::Done;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::{Idempotency, Keys, Turn};
@@ -76,7 +78,7 @@ impl Shared {
 /// One engine over one data directory, or in memory. Dropping it closes it.
 pub struct Engine {
     shared: Arc<Shared>,
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
     shards: usize,
     commit_lock: Mutex<()>,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
@@ -168,8 +170,10 @@ impl Engine {
         checkpointed: u64,
         durable: bool,
     ) -> Engine {
-        let (messages, inbox) = bounded(64);
-        let (jobs, queue) = bounded(JOBS_WAITING_MAX);
+        // These channels drop what nobody will receive any more, and those who wait for it learn that;
+        // crossbeam's keep it.
+        let (messages, inbox) = sync_channel(64);
+        let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
         let mut threads = vec![std::thread::spawn(move || applier.run(&inbox))];
         let committer =
             Committer { log: shared.log.clone(), gate: shared.gate.clone(), applier: messages.clone() };
@@ -278,17 +282,17 @@ impl Engine {
     /// Logs a push; `done` is told once it is on durable storage, or why it is not.
     pub fn submit(&self, push: Push, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
         let Some(asked) = push.idempotency.clone() else {
-            return self.enqueue(push, Box::new(done));
+            return self.enqueue(push, Done::new(done));
         };
         if let Turn::First(done) =
-            self.shared.keys.begin(&asked, self.shared.gate.last_stamp(), Box::new(done))
+            self.shared.keys.begin(&asked, self.shared.gate.last_stamp(), Done::new(done))
         {
             let shared = self.shared.clone();
             self.enqueue(
                 push,
-                Box::new(move |result| {
+                Done::new(move |result| {
                     shared.keys.finish(&asked, shared.gate.last_stamp(), &result);
-                    done(result);
+                    done.answer(result);
                 }),
             );
         }
@@ -299,13 +303,10 @@ impl Engine {
         if nothing && push.idempotency.is_none() {
             let record = self.shared.gate.applied();
             let position = if record == 0 { Position::ZERO } else { Position::end_of(record) };
-            return done(Ok(Receipt { position, accepted: 0, skipped: 0 }));
+            return done.answer(Ok(Receipt { position, accepted: 0, skipped: 0 }));
         }
-        if let Err(refused) = self.jobs.send(Job::Events { push: Box::new(push), done })
-            && let Job::Events { done, .. } = refused.into_inner()
-        {
-            done(Err(Error::unavailable("the server is stopping; nothing was stored")));
-        }
+        // What is not taken any more is dropped, which answers it.
+        drop(self.jobs.send(Job::Events { push: Box::new(push), done }));
     }
 
     /// The answer that a push with this key had within the last 24 h.
@@ -362,7 +363,7 @@ impl Engine {
         let id = commit_id(&catalog.commit, &plan.next)?;
         let record = Box::new(CommitRecord { id: id.clone(), document: plan.next.clone() });
         let (sender, receiver) = bounded(1);
-        let done: Done = Box::new(move |result| {
+        let done = Done::new(move |result| {
             // The receiver waits right below.
             let _ = sender.send(result);
         });
@@ -406,7 +407,7 @@ impl Engine {
             events: self.shared.events.clone(),
             time,
             position: at.position.unwrap_or(newest),
-            provisional: time > now,
+            now,
             online: at.time.is_none(),
         })
     }

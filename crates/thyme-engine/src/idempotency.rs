@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thyme_core::{Error, ErrorKind, Position, Result};
 
-use crate::committer::Done;
+use crate::done::Done;
 use crate::push::Receipt;
 
 /// How long a key is remembered, in microseconds of stamps.
@@ -163,11 +163,11 @@ impl Keys {
         match self.answered(asked, stamp) {
             Ok(None) => {}
             Ok(Some(receipt)) => {
-                done(Ok(receipt));
+                done.answer(Ok(receipt));
                 return Turn::Answered;
             }
             Err(conflict) => {
-                done(Err(conflict));
+                done.answer(Err(conflict));
                 return Turn::Answered;
             }
         }
@@ -177,14 +177,14 @@ impl Keys {
                 Ok(()) => waiters.push(done),
                 Err(conflict) => {
                     drop(slots);
-                    done(Err(conflict));
+                    done.answer(Err(conflict));
                 }
             },
             Some(Slot::Known(known)) if known.stamp >= stamp.saturating_sub(WINDOW_US) => {
                 // The first finished between the two looks.
                 let answer = check_body(&known.body, &asked.body).map(|()| known.receipt());
                 drop(slots);
-                done(answer);
+                done.answer(answer);
             }
             _ => {
                 slots.insert(asked.key, Slot::InFlight { body: asked.body, waiters: Vec::new() });
@@ -214,7 +214,7 @@ impl Keys {
         }
         drop(slots);
         for waiter in waiters {
-            waiter(result.clone());
+            waiter.answer(result.clone());
         }
     }
 }
@@ -237,7 +237,7 @@ mod tests {
 
     fn counting(hits: &Arc<AtomicU32>) -> Done {
         let hits = hits.clone();
-        Box::new(move |result| {
+        Done::new(move |result| {
             result.unwrap();
             hits.fetch_add(1, Ordering::Relaxed);
         })
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(hits.load(Ordering::Relaxed), 0, "the twin waits");
         let answer = Ok(Receipt { position: Position::new(3, 1), accepted: 2, skipped: 0 });
         keys.finish(&asked, 10, &answer);
-        done(answer);
+        done.answer(answer);
         assert_eq!(hits.load(Ordering::Relaxed), 2);
         assert_eq!(keys.answered(&asked, 10).unwrap().unwrap().accepted, 2);
         let other = Idempotency::new("", 1, "k", b"another").unwrap();
@@ -265,9 +265,9 @@ mod tests {
     fn a_failure_is_not_remembered() {
         let keys = Keys::default();
         let asked = Idempotency::new("", 1, "k", b"body").unwrap();
-        let Turn::First(_) = keys.begin(&asked, 0, Box::new(|_| {})) else { panic!("it is the first") };
+        let Turn::First(_) = keys.begin(&asked, 0, Done::new(|_| {})) else { panic!("it is the first") };
         keys.finish(&asked, 0, &Err(Error::unavailable("full")));
-        assert!(matches!(keys.begin(&asked, 0, Box::new(|_| {})), Turn::First(_)));
+        assert!(matches!(keys.begin(&asked, 0, Done::new(|_| {})), Turn::First(_)));
     }
 
     #[test]

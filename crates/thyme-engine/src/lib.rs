@@ -12,6 +12,7 @@ mod catalog;
 mod checkpoint;
 mod committer;
 pub mod decode;
+mod done;
 mod engine;
 mod events;
 mod gate;

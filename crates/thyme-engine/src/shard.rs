@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
@@ -27,7 +28,7 @@ const QUEUE_TASKS_MAX: usize = 64;
 
 /// The shard threads and what they have done.
 pub(crate) struct Shards {
-    senders: Vec<Sender<Task>>,
+    senders: Vec<SyncSender<Task>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -54,7 +55,8 @@ impl Shards {
         });
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
         for shard in 0..count {
-            let (sender, receiver) = bounded(QUEUE_TASKS_MAX);
+            // A shard that fails drops what it has not done, with the barrier's sender in it.
+            let (sender, receiver) = sync_channel(QUEUE_TASKS_MAX);
             let (progress, events) = (progress.clone(), events.clone());
             #[expect(clippy::disallowed_methods, reason = "the shards are the engine's own threads")]
             threads.push(std::thread::spawn(move || run(shard, count, &receiver, &progress, &events)));

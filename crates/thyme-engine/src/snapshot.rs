@@ -30,8 +30,9 @@ pub struct Snapshot {
     pub time: EventTime,
     /// How much of the log counts.
     pub position: Position,
-    /// Whether `time` is later than now, so that later events may change the answer.
-    pub provisional: bool,
+    /// The server's now when it was taken: answers as of later times are provisional, since later events
+    /// may change them.
+    pub now: EventTime,
     /// Whether `time` is the server's now.
     pub online: bool,
     pub(crate) events: Arc<EventLog>,

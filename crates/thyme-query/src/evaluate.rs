@@ -86,11 +86,12 @@ fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()
         }
         match &request.default {
             Some(default) => slots[request.slot].fill(default),
+            None if request.optional => {}
             None => {
                 let missing = |row: &usize| slots[request.slot].is_null(*row);
                 if let Some(row) = (0..frame.times.len()).find(missing) {
                     return Err(Error::invalid_data(format!(
-                        "featureset {}: the request feature {} has no default and is not given (row {row}); give it in inputs",
+                        "featureset {}: the request feature {} has no default and is null or not given (row {row}); give it in the inputs of a POST, or declare it Optional",
                         plan.name, request.name
                     )));
                 }

@@ -15,6 +15,17 @@ use crate::evaluate::Frame;
 use crate::plan::Plan;
 use crate::reader::Reader;
 
+/// A training set.
+#[derive(Debug)]
+pub struct Offline {
+    /// The caller's columns, then the features.
+    pub batch: RecordBatch,
+    /// The latest of the labels' times.
+    pub latest: EventTime,
+    /// What it was read at.
+    pub snapshot: Snapshot,
+}
+
 impl Reader {
     /// The caller's columns in their order, then the features by bare name; a feature that is an entity
     /// column appears once. Each row's features are as of its own time.
@@ -29,7 +40,7 @@ impl Reader {
         labels: &RecordBatch,
         entity_columns: &[String],
         timestamp_column: &str,
-    ) -> Result<(RecordBatch, Snapshot)> {
+    ) -> Result<Offline> {
         let snapshot = self.engine().snapshot(at)?;
         let plan = self.plan(&snapshot.catalog, featureset)?;
         let columns = entity_columns_of(&plan, labels, entity_columns)?;
@@ -45,7 +56,11 @@ impl Reader {
                 arrays.push(array);
             }
         }
-        Ok((RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays)?, answer.snapshot))
+        Ok(Offline {
+            batch: RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays)?,
+            latest: frame.times.iter().max().copied().unwrap_or(answer.snapshot.time),
+            snapshot: answer.snapshot,
+        })
     }
 }
 
@@ -117,8 +132,7 @@ fn frame(
     let times = times.as_primitive::<TimestampMicrosecondType>();
     let mut entity = Vec::new();
     for ((_, data_type), column) in plan.entity.iter().zip(entity_columns) {
-        // A null entity is one that was never seen: its windows are empty.
-        let values = convert(&field(column, *data_type, true), find(labels, column, "entity")?)?;
+        let values = convert(&field(column, *data_type, false), find(labels, column, "entity")?)?;
         entity.push(ColumnBuffer::from_arrow(*data_type, &values)?);
     }
     let mut inputs = Vec::new();

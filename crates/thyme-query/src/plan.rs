@@ -53,8 +53,10 @@ pub struct Request {
     pub name: String,
     /// Its slot.
     pub slot: usize,
-    /// What it is if it is not given; `None`: it has to be.
+    /// What it is if it is not given.
     pub default: Option<Value>,
+    /// Whether it may be null; if not, and without a default, it has to be given.
+    pub optional: bool,
 }
 
 /// A featureset ready to be evaluated.
@@ -197,7 +199,12 @@ impl<'a> Planner<'a> {
         self.slot_of.insert(key, slot);
         if feature.request {
             let default = self.plan.slots[slot].1.clone();
-            self.plan.requests.push(Request { name: name.to_owned(), slot, default });
+            self.plan.requests.push(Request {
+                name: name.to_owned(),
+                slot,
+                default,
+                optional: feature.optional,
+            });
         } else if let Some(reference) = &feature.reference {
             self.read(featureset, &reference.dataset, &reference.field, slot)?;
         } else if let Some(extractor) = featureset.giver(name) {

@@ -37,6 +37,26 @@ impl Default for ServeOptions {
     }
 }
 
+impl ServeOptions {
+    /// Whether a server may listen like this; asked before anything is opened.
+    ///
+    /// # Errors
+    /// InvalidData: an address beyond loopback without an API key. Unavailable: an address in use.
+    pub fn check(&self) -> Result<()> {
+        if !self.listen.ip().is_loopback() && self.api_keys.is_empty() {
+            return Err(Error::invalid_data(format!(
+                "refusing to listen on {}: a commit is code, and no API key is configured; set api_keys in the config file, or listen on 127.0.0.1",
+                self.listen
+            )));
+        }
+        std::net::TcpListener::bind(self.listen).map(drop).map_err(|e| cannot_listen(self.listen, &e))
+    }
+}
+
+fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Error {
+    Error::unavailable(format!("cannot listen on {listen}: {error}; is another server running there?"))
+}
+
 struct Door {
     app: Arc<App>,
     options: ServeOptions,
@@ -51,16 +71,9 @@ pub async fn serve(
     options: ServeOptions,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    if !options.listen.ip().is_loopback() && options.api_keys.is_empty() {
-        return Err(Error::invalid_data(format!(
-            "refusing to listen on {}: a commit is code, and no API key is configured; set api_keys in the config file, or listen on 127.0.0.1",
-            options.listen
-        )));
-    }
+    options.check()?;
     let listen = options.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|e| {
-        Error::unavailable(format!("cannot listen on {listen}: {e}; is another server running there?"))
-    })?;
+    let listener = TcpListener::bind(listen).await.map_err(|e| cannot_listen(listen, &e))?;
     let router = Router::new().fallback(handle).with_state(Arc::new(Door { app, options }));
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         // Answers are small and written at once: waiting to fill a packet only delays them.

@@ -216,12 +216,17 @@ pub(crate) fn to_json(name: &str, value: &Value, non_finite: &mut Map<String, Js
 
 /// The `as_of` of an answer.
 pub(crate) fn as_of(snapshot: &Snapshot) -> Json {
+    as_of_until(snapshot, snapshot.time)
+}
+
+/// The `as_of` of an answer with times up to `latest`.
+pub(crate) fn as_of_until(snapshot: &Snapshot, latest: EventTime) -> Json {
     let mut out = json!({
         "time": snapshot.time.to_rfc3339(),
         "position": snapshot.position.to_string(),
         "commit": snapshot.catalog.commit,
     });
-    if snapshot.provisional {
+    if latest > snapshot.now {
         out["provisional"] = true.into();
     }
     out

@@ -17,7 +17,10 @@ use crate::request::{ARROW_STREAM, PARQUET, Reply, Request};
 const ROWS_MAX: usize = 1_000_000;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a JSON object with featureset, entity_id and optionally inputs, timestamp, min_position, position"
+)]
 struct FeaturesBody {
     featureset: String,
     entity_id: Json,
@@ -29,7 +32,10 @@ struct FeaturesBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a JSON object with featureset, entity_ids and optionally inputs, timestamp, min_position, position"
+)]
 struct BatchBody {
     featureset: String,
     entity_ids: Vec<Json>,
@@ -41,7 +47,7 @@ struct BatchBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with featureset and queries")]
 struct OfflineBody {
     featureset: String,
     queries: Vec<OfflineQuery>,
@@ -52,7 +58,7 @@ struct OfflineBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with entity_id, timestamp and optionally inputs")]
 struct OfflineQuery {
     entity_id: Json,
     timestamp: Json,
@@ -81,8 +87,30 @@ fn read_at(
     })
 }
 
+/// What every reading GET takes.
+const READ_PARAMS: [&str; 4] = ["timestamp", "ts", "min_position", "position"];
+
+/// Refuses parameters that nothing reads: a misspelt `timestamp` must not be answered as of now.
+fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
+    let known: Vec<&str> = READ_PARAMS.iter().chain(known).copied().collect();
+    match request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let near = thyme_core::error::nearest(name, known.iter().copied());
+            let hint =
+                if near.is_empty() { known.join(", ") } else { format!("did you mean {}?", near.join(", ")) };
+            Err(Error::invalid_data(format!("{} has no parameter {name} ({hint})", request.path)))
+        }
+    }
+}
+
 fn query_read_at(request: &Request) -> Result<ReadAt> {
-    let text = request.param("timestamp").or_else(|| request.param("ts")).filter(|t| !t.is_empty());
+    let text = match (request.param("timestamp"), request.param("ts")) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid_data("timestamp is given twice, as timestamp and as ts"));
+        }
+        (one, other) => one.or(other),
+    };
     let time = text.map(|t| json::text_time("timestamp", t)).transpose()?;
     read_at(time, request.param("min_position"), request.param("position"))
 }
@@ -123,11 +151,19 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
 
 /// The entity of a GET: `entity_id=`, or each key field by its own name.
 fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<Value>> {
-    if let Some(text) = request.param("entity_id") {
-        return json::text_entity(fields, text);
-    }
+    let mut known = vec!["featureset", "entity_type", "entity_id", "missing"];
+    known.extend(fields.iter().map(|(name, _)| name.as_str()));
+    refuse_unknown(request, &known)?;
     let named: Vec<(&str, &str)> =
         fields.iter().filter_map(|(name, _)| request.param(name).map(|text| (name.as_str(), text))).collect();
+    if let Some(text) = request.param("entity_id") {
+        return match named.first() {
+            None => json::text_entity(fields, text),
+            Some((name, _)) => {
+                Err(Error::invalid_data(format!("the key is given twice, as entity_id and as {name}")))
+            }
+        };
+    }
     if named.is_empty() {
         let names = fields.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
         return Err(Error::invalid_data(format!(
@@ -227,7 +263,9 @@ fn input_columns<'a>(
             };
             if plan.requests.iter().any(|r| r.name == *name) {
                 let column = &mut columns[index].1;
-                let value = json::value(&format!("inputs.{name}"), column.data_type(), json)?;
+                let subject =
+                    if rows == 1 { format!("inputs.{name}") } else { format!("inputs[{row}].{name}") };
+                let value = json::value(&subject, column.data_type(), json)?;
                 column.set(row, value);
             }
         }
@@ -250,7 +288,14 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
     let shown = row.iter().filter(|(name, _)| !live.is_derived() || is_output(name));
     let features: Map<String, Json> =
         shown.map(|(name, value)| (name.clone(), json::to_json(name, value, &mut non_finite))).collect();
-    let features = match present || request.param("missing") == Some("values") {
+    let wants_values = match request.param("missing") {
+        None | Some("null") => false,
+        Some("values") => true,
+        Some(other) => {
+            return Err(Error::invalid_data(format!("missing: expected null or values, got \"{other}\"")));
+        }
+    };
+    let features = match present || wants_values {
         true => Json::Object(features),
         false => Json::Null,
     };
@@ -288,6 +333,10 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     warn(&mut out, &answer);
     Ok(Reply::json(200, &out))
+}
+
+fn at_row(list: &str, row: usize, error: &Error) -> Error {
+    Error::invalid_data(format!("{list}[{row}]: {}", error.detail()))
 }
 
 fn checked_rows(rows: usize) -> Result<usize> {
@@ -380,10 +429,11 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     drop(batches);
     let featureset = request.required("featureset")?;
     let timestamp_column = request.required("timestamp_column")?;
-    let (batch, snapshot) =
+    let set =
         ready.reader.offline(at, featureset, &labels, &request.list("entity_column"), timestamp_column)?;
-    let metadata = [("as_of", json::as_of(&snapshot)), ("mode", "point_in_time".into())];
-    Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
+    let as_of = json::as_of_until(&set.snapshot, set.latest);
+    let metadata = [("as_of", as_of), ("mode", "point_in_time".into())];
+    Ok(Reply::arrow(arrow_io::write_stream(&set.batch, &metadata)?))
 }
 
 fn as_served_is_not_there_yet(asked: bool) -> Result<()> {
@@ -407,12 +457,12 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
         plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
     let mut times = Vec::with_capacity(rows);
     for (row, query) in body.queries.iter().enumerate() {
-        let named = |e: Error| Error::invalid_data(format!("queries[{row}]: {}", e.detail()));
-        times.push(json::time("timestamp", &query.timestamp).map_err(named)?);
-        let key = json::entity(&plan.entity, &query.entity_id).map_err(named)?;
+        times.push(json::time("timestamp", &query.timestamp).map_err(|e| at_row("queries", row, &e))?);
+        let key = json::entity(&plan.entity, &query.entity_id).map_err(|e| at_row("queries", row, &e))?;
         key.into_iter().zip(&mut entity).for_each(|(value, column)| column.set(row, value));
     }
     let inputs = input_columns(&plan, rows, |row| &body.queries[row].inputs)?;
+    let latest = times.iter().max().copied().unwrap_or(snapshot.time);
     let answer = ready.reader.evaluate(snapshot, &plan, &Frame { entity, times, inputs })?;
     let results: Vec<Json> = (0..rows)
         .map(|row| {
@@ -424,11 +474,12 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
             result
         })
         .collect();
-    Ok(Reply::json(200, &json!({"results": results, "as_of": json::as_of(&answer.snapshot)})))
+    Ok(Reply::json(200, &json!({"results": results, "as_of": json::as_of_until(&answer.snapshot, latest)})))
 }
 
 /// `GET /features/scan`.
 pub(crate) fn scan(ready: &Ready, request: &Request) -> Result<Reply> {
+    refuse_unknown(request, &["dataset"])?;
     let (batch, snapshot) = ready.reader.scan(query_read_at(request)?, request.required("dataset")?)?;
     let metadata = [("as_of", json::as_of(&snapshot)), ("mode", mode(&snapshot).into())];
     Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))

@@ -62,9 +62,18 @@ fn answer(app: &App, request: &Request) -> Reply {
         allowed.push(route.method);
     }
     if allowed.is_empty() {
-        let paths = ROUTES.iter().map(|r| r.path);
-        let error = Error::not_found("endpoint", &request.path, paths);
-        return Reply::error(&error);
+        let near = thyme_core::error::nearest(&request.path, ROUTES.iter().map(|r| r.path));
+        let hint = if near.is_empty() {
+            "see docs/http.md".to_owned()
+        } else {
+            format!("did you mean {}?", near.join(", "))
+        };
+        return Reply::failure(
+            404,
+            "not_found",
+            &format!("there is no endpoint {}; {hint}", request.path),
+            &[],
+        );
     }
     let detail = format!("{} takes {}, got {}", request.path, allowed.join(" or "), request.method);
     let mut reply = Reply::failure(405, "method_not_allowed", &detail, &[]);

@@ -71,6 +71,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "ready": engine.failure().is_none(),
             "doing": engine.work(),
             "clock": match engine.clock() { Clock::Wall => "wall", Clock::Event(_) => "event" },
+            "clock_datasets": match engine.clock() { Clock::Event(Some(names)) => json!(names), _ => Json::Null },
             "now": snapshot.time.to_rfc3339(),
             "position": format!("e{written}"),
             "applied": format!("e{applied}"),

@@ -20,7 +20,7 @@ use crate::request::{ARROW_STREAM, NDJSON, PARQUET, Reply, Request};
 const SOURCES_WAIT: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with dataset and events")]
 struct LogBody<'a> {
     dataset: String,
     #[serde(borrow)]
@@ -139,7 +139,18 @@ fn read(ready: &Ready, request: &Request) -> Result<Push> {
         let live = catalog.dataset(request.required("dataset")?)?;
         return engine.read_batches(live, &arrow_io::read_parquet(request.body.clone())?);
     }
+    if !matches!(content_type.as_str(), "" | "application/json") {
+        return Err(Error::invalid_data(format!(
+            "Content-Type {content_type} is not taken: send application/json, application/x-ndjson or {ARROW_STREAM}"
+        )));
+    }
     let body: LogBody<'_> = parse(request)?;
+    if let Some(other) = request.param("dataset").filter(|d| *d != body.dataset) {
+        return Err(Error::invalid_data(format!(
+            "the body is for dataset {}, the parameter says {other}",
+            body.dataset
+        )));
+    }
     let live = catalog.dataset(&body.dataset)?;
     engine.read_json(live, body.events.iter().map(|e| e.get().as_bytes()))
 }

@@ -36,6 +36,12 @@ pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut D
     let mut details: Vec<String> = Vec::new();
     if bumped {
         details.push(format!("version: {} -> {}", current.version, proposed.version));
+        if !current.is_derived() {
+            details.push(format!(
+                "it starts without the events of version {}, which stay in the log",
+                current.version
+            ));
+        }
         details.extend(meaning);
     } else if !meaning.is_empty() && !fields_follow_a_pipeline_bump(current, &next) {
         refuse(current, proposed, &meaning, draft);
@@ -53,7 +59,10 @@ fn refuse(current: &Dataset, proposed: &Dataset, meaning: &[String], draft: &mut
     let fix = if current.is_derived() && proposed.is_derived() {
         format!("give {name} version={}, or its pipeline a higher version", version + 1)
     } else {
-        format!("give {name} version={}", version + 1)
+        format!(
+            "give {name} version={}, which starts without the events of version {version} (they stay in the log), or put what is new into a dataset of its own",
+            version + 1
+        )
     };
     draft.conflict(
         &proposed.at,

@@ -175,7 +175,9 @@ fn an_order_that_says_nothing_changes_nothing() {
     let keys = planned(&[("/datasets/0/fields", json!(fields)), ("/datasets/0/version", json!(2))]).unwrap();
     assert_eq!(
         shown(&keys),
-        ["Changed Ride: version: 1 -> 2; order of the key fields: driver, city -> city, driver"]
+        [
+            "Changed Ride: version: 1 -> 2; it starts without the events of version 1, which stay in the log; order of the key fields: driver, city -> city, driver"
+        ]
     );
 }
 
@@ -307,5 +309,5 @@ fn conflicts_come_all_at_once() {
         error.faults().iter().map(|f| f.subject.as_str()).collect::<Vec<_>>(),
         ["Ride", "Stats.compute", "F.scored"]
     );
-    assert!(error.detail().ends_with("give Ride version=2 (and 2 more conflicts)"), "{error}");
+    assert!(error.detail().ends_with("into a dataset of its own (and 2 more conflicts)"), "{error}");
 }

@@ -10,11 +10,15 @@ fn a_version_lets_the_meaning_change() {
     let cases: [Case<'_>; 7] = [
         (
             &[("/datasets/0/version", json!(2)), ("/datasets/0/fields/2/type", json!("int"))],
-            &["Changed Ride: version: 1 -> 2; field fare: float -> fare: int"],
+            &[
+                "Changed Ride: version: 1 -> 2; it starts without the events of version 1, which stay in the log; field fare: float -> fare: int",
+            ],
         ),
         (
             &[("/datasets/0/version", json!(3)), ("/datasets/0/index", json!(false))],
-            &["Changed Ride: version: 1 -> 3; index: on -> off"],
+            &[
+                "Changed Ride: version: 1 -> 3; it starts without the events of version 1, which stay in the log; index: on -> off",
+            ],
         ),
         (
             &[("/datasets/1/pipelines/0/version", json!(2)), (FILTER, json!(1))],
