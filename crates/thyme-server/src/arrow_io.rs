@@ -1,6 +1,7 @@
 //! Arrow IPC streams and Parquet bodies.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -21,13 +22,22 @@ pub(crate) fn read_stream(body: &[u8]) -> Result<Vec<RecordBatch>> {
             "the body is not an Arrow IPC stream ({e}); send one with Content-Type application/vnd.apache.arrow.stream"
         ))
     };
-    let reader = StreamReader::try_new(body, None).map_err(malformed)?;
-    let schema = reader.schema();
-    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
-    if batches.is_empty() {
-        batches.push(RecordBatch::new_empty(schema));
-    }
-    Ok(batches)
+    contained("an Arrow IPC stream", || {
+        let reader = StreamReader::try_new(body, None).map_err(malformed)?;
+        let schema = reader.schema();
+        let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    })
+}
+
+/// Reads bytes of which nothing is known: the libraries panic on some that are damaged.
+fn contained<T>(what: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(Error::invalid_data(format!("the body is not {what}: its bytes are damaged")))
+    })
 }
 
 /// The batches of a Parquet file.
@@ -37,14 +47,16 @@ pub(crate) fn read_stream(body: &[u8]) -> Result<Vec<RecordBatch>> {
 pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
     let malformed =
         |e: &dyn std::fmt::Display| Error::invalid_data(format!("the body is not a Parquet file ({e})"));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(body).map_err(|e| malformed(&e))?;
-    let schema = builder.schema().clone();
-    let reader = builder.with_batch_size(64 * 1024).build().map_err(|e| malformed(&e))?;
-    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| malformed(&e))?;
-    if batches.is_empty() {
-        batches.push(RecordBatch::new_empty(schema));
-    }
-    Ok(batches)
+    contained("a Parquet file", || {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(body).map_err(|e| malformed(&e))?;
+        let schema = builder.schema().clone();
+        let reader = builder.with_batch_size(64 * 1024).build().map_err(|e| malformed(&e))?;
+        let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| malformed(&e))?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    })
 }
 
 /// One batch of several with one schema.

@@ -1,4 +1,5 @@
 //! One answer is at one position, while writers, readers, commits and `close` run at once.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

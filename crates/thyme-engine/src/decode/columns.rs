@@ -14,6 +14,7 @@ use thyme_core::error::{Fault, nearest};
 use thyme_core::value::canonical;
 use thyme_core::{DataType, Error, Field, Result, Schema, time};
 
+use super::rows::TEXT_BYTES_MAX;
 use super::{Decoded, FAULTS_MAX, Rejected, row_fault};
 
 /// Brings a batch to `schema`: columns by name, types widened where nothing is lost, floats canonical.
@@ -42,6 +43,11 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
     }
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields.len());
     for field in &schema.fields {
+        let given = batch.schema_ref().fields().iter().filter(|f| *f.name() == field.name).count();
+        if given > 1 {
+            faults.push(column_fault(&field.name, "the column once".into(), &format!("it {given} times")));
+            continue;
+        }
         match batch.column_by_name(&field.name) {
             Some(column) => match conform_column(field, column, first_row) {
                 Ok(column) => columns.push(column),
@@ -103,10 +109,11 @@ pub fn conform_column(field: &Field, column: &ArrayRef, first_row: u64) -> Resul
         _ => return Err(wrong_type()),
     };
     let checked = check_nulls(field, converted, first_row)?;
-    Ok(match field.data_type {
-        DataType::Float => canonical_floats(&checked),
-        _ => checked,
-    })
+    match field.data_type {
+        DataType::Float => Ok(canonical_floats(&checked)),
+        DataType::Str => short_texts(field, checked, first_row),
+        _ => Ok(checked),
+    }
 }
 
 /// Brings batches to the schema of `dataset`. Where the dataset skips invalid rows, these are found one by
@@ -184,6 +191,20 @@ fn check_nulls(field: &Field, column: ArrayRef, first_row: u64) -> Result<ArrayR
         .take(FAULTS_MAX)
         .map(|row| row_fault(first_row + row as u64, &field.name, field.data_type.name(), "null"))
         .collect())
+}
+
+fn short_texts(field: &Field, column: ArrayRef, first_row: u64) -> Result<ArrayRef, Vec<Fault>> {
+    let texts = column.as_string::<i32>();
+    let long = |row: &usize| texts.is_valid(*row) && texts.value(*row).len() > TEXT_BYTES_MAX;
+    let fault = |row: usize| {
+        let expected = format!("a str of at most {TEXT_BYTES_MAX} bytes");
+        row_fault(first_row + row as u64, &field.name, expected, format!("{} bytes", texts.value(row).len()))
+    };
+    let faults: Vec<Fault> = match texts.value_data().len() > TEXT_BYTES_MAX {
+        true => (0..column.len()).filter(long).take(FAULTS_MAX).map(fault).collect(),
+        false => Vec::new(),
+    };
+    if faults.is_empty() { Ok(column) } else { Err(faults) }
 }
 
 fn unsigned(field: &Field, column: &UInt64Array, first_row: u64) -> Result<ArrayRef, Vec<Fault>> {

@@ -14,7 +14,7 @@ use thyme_core::{DataType, Field, Result, Schema, time};
 use super::{row_fault, shown};
 
 /// The longest text a field may have, in bytes.
-const TEXT_BYTES_MAX: usize = 1 << 20;
+pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// One cell as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
