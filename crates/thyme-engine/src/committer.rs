@@ -308,3 +308,6 @@ impl Merger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

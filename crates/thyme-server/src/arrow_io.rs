@@ -12,6 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 use thyme_core::{Error, Result};
 
+use crate::arrow_frames::check_lengths;
+
 /// The batches of an IPC stream.
 ///
 /// # Errors
@@ -23,6 +25,7 @@ pub(crate) fn read_stream(body: &[u8]) -> Result<Vec<RecordBatch>> {
         ))
     };
     contained("an Arrow IPC stream", || {
+        check_lengths(body)?;
         let reader = StreamReader::try_new(body, None).map_err(malformed)?;
         let schema = reader.schema();
         let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(malformed)?;

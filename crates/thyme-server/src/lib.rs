@@ -4,6 +4,7 @@
 //! is `thyme-query` for reads and `thyme-engine` for writes. No feature value is computed here.
 
 mod app;
+mod arrow_frames;
 mod arrow_io;
 mod http;
 mod json;
