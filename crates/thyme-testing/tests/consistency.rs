@@ -165,21 +165,23 @@ fn an_online_time_names_one_state_even_when_the_clock_steps_back() {
         let writer = move_money(scope, &engine, &stop, ("a", "b"));
         let readers: Vec<_> = (0..3)
             .map(|reader| {
-                let (engine, clock, stop) = (&engine, clock.clone(), &stop);
+                let (engine, clock) = (&engine, clock.clone());
                 scope.spawn(move || {
                     let mut random = Random::new(reader);
                     let mut seen = Vec::new();
-                    for _ in 0..4_000 {
+                    // However slow the machine: until reads have met many writes.
+                    while seen.len() < 4_000 || engine.records().1 < 100 {
                         clock.advance(random.between(-20, 25));
                         let snapshot = engine.snapshot(ReadAt::default()).unwrap();
                         seen.push((snapshot.time, snapshot.position));
                     }
-                    stop.store(true, Ordering::Relaxed);
                     seen
                 })
             })
             .collect();
-        readers.into_iter().for_each(|r| seen.extend(r.join().unwrap()));
+        let read: Vec<_> = readers.into_iter().map(ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::Relaxed);
+        read.into_iter().for_each(|r| seen.extend(r.unwrap()));
         assert!(writer.join().unwrap() > 0);
     });
     // The state at T is that of the greatest stamp up to T: one state a time, later times later states.
