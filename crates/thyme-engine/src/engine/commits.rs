@@ -1,0 +1,83 @@
+//! Planning and committing definitions.
+
+use crossbeam_channel::bounded;
+use sha2::{Digest, Sha256};
+use thyme_core::definition::evolution::{self, Plan};
+use thyme_core::definition::{Document, validate};
+use thyme_core::error::Fault;
+use thyme_core::{Error, Position, Result};
+
+use super::{Engine, WAIT};
+use crate::committer::Job;
+use crate::done::Done;
+use crate::record::CommitRecord;
+
+/// A validated commit before it is applied.
+pub type Planned = Plan;
+
+impl Engine {
+    /// What a commit of `document` would change.
+    ///
+    /// # Errors
+    /// InvalidDefinition with every fault; Conflict for a change of meaning without a version bump.
+    pub fn plan(&self, document: &Document) -> Result<Planned> {
+        let catalog = self.catalog();
+        let faults = validate::validate(document, &catalog.document);
+        if !faults.is_empty() {
+            return Err(refused_definitions(faults));
+        }
+        evolution::plan(&catalog.document, document)
+    }
+
+    /// Commits definitions: all of them or none. `check` sees the plan before anything is written and may
+    /// refuse it. Returns when every new pipeline is live over what the log holds.
+    ///
+    /// # Errors
+    /// As [`Engine::plan`], what `check` says, or a log that cannot be written.
+    pub fn commit(
+        &self,
+        document: &Document,
+        check: impl FnOnce(&Planned) -> Result<()>,
+    ) -> Result<(Planned, String, Position)> {
+        let _one_at_a_time = self.commit_lock.lock();
+        let plan = self.plan(document)?;
+        check(&plan)?;
+        let catalog = self.catalog();
+        if !catalog.commit.is_empty() && plan.next == catalog.document {
+            return Ok((plan, catalog.commit.clone(), Position::end_of(self.shared.gate.applied())));
+        }
+        let id = commit_id(&catalog.commit, &plan.next)?;
+        let record = Box::new(CommitRecord { id: id.clone(), document: plan.next.clone() });
+        let (sender, receiver) = bounded(1);
+        let done = Done::new(move |result| {
+            // The receiver waits right below.
+            let _ = sender.send(result);
+        });
+        let stopping = || Error::unavailable("the server is stopping; nothing was committed");
+        self.jobs.send(Job::Commit { record, done }).map_err(|_| stopping())?;
+        let receipt = receiver.recv().map_err(|_| stopping())??;
+        loop {
+            match self.shared.gate.wait_applied(receipt.position.record(), WAIT) {
+                Ok(true) => return Ok((plan, id, receipt.position)),
+                Ok(false) => {}
+                Err(reason) => return Err(Error::unavailable(reason)),
+            }
+        }
+    }
+}
+
+/// All faults of a refused document as one error.
+fn refused_definitions(faults: Vec<Fault>) -> Error {
+    let detail = match faults.as_slice() {
+        [only] => only.message.clone(),
+        several => format!("{} (and {} more faults)", several[0].message, several.len() - 1),
+    };
+    Error::invalid_definition(detail).with_faults(faults)
+}
+
+/// The id of a commit: the hash of what it stands on and of what it says.
+fn commit_id(parent: &str, document: &Document) -> Result<String> {
+    let bytes = serde_json::to_vec(document).map_err(|e| Error::internal(format!("commit: {e}")))?;
+    let digest = Sha256::new().chain_update(parent).chain_update(bytes).finalize();
+    Ok(digest.iter().take(6).map(|b| format!("{b:02x}")).collect())
+}

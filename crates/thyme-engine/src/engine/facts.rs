@@ -1,0 +1,76 @@
+//! What an operator asks an engine.
+
+use thyme_core::{Position, Result};
+
+use super::Engine;
+use crate::catalog::LiveDataset;
+use crate::options::Clock;
+use crate::record::{DeadLetter, Payload};
+use crate::state::DatasetCounters;
+
+impl Engine {
+    /// Where a source stands: the cursor of its last applied batch.
+    pub fn cursor(&self, stream: &str) -> Option<Vec<u8>> {
+        self.shared.cursors.lock().get(stream).cloned()
+    }
+
+    /// The counters of a dataset.
+    pub fn counters(&self, dataset: &LiveDataset) -> DatasetCounters {
+        self.shared.counters.lock().get(&dataset.id).copied().unwrap_or_default()
+    }
+
+    /// The newest `limit` dead letters of a dataset, oldest first, with their records' positions.
+    ///
+    /// # Errors
+    /// A log that cannot be read.
+    pub fn dead_letters(&self, dataset: &LiveDataset, limit: usize) -> Result<Vec<(Position, DeadLetter)>> {
+        let records = self.shared.dead_letters.lock().get(&dataset.id).cloned().unwrap_or_default();
+        let mut found = Vec::new();
+        for number in records.into_iter().rev() {
+            if found.len() >= limit {
+                break;
+            }
+            let Some(record) = self.shared.log.read(number)?.next().transpose()? else { continue };
+            if let Payload::Events(events) =
+                Payload::decode(&record.payload, &|_| Some(dataset.schema.clone()))?
+            {
+                let room = limit - found.len();
+                found.extend(
+                    events.dead_letters.into_iter().rev().take(room).map(|d| (Position::end_of(number), d)),
+                );
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// The last record written and the last one visible.
+    pub fn records(&self) -> (u64, u64) {
+        (self.shared.gate.last_record(), self.shared.gate.applied())
+    }
+
+    /// What "now" is made of.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Bytes of log and of state at rest, and the record of the last checkpoint.
+    pub fn storage(&self) -> (u64, u64, u64) {
+        (self.shared.log.bytes(), self.shared.store.bytes(), *self.shared.checkpointed.lock())
+    }
+
+    /// Why nothing more is applied, if that is so.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.gate.failure()
+    }
+
+    /// What the engine is busy with, such as a backfill.
+    pub fn work(&self) -> Option<String> {
+        self.shared.work.lock().clone()
+    }
+}

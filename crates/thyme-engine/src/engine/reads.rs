@@ -1,0 +1,61 @@
+//! Views at one `(T, S)`.
+
+use std::sync::Arc;
+
+use thyme_core::{Error, EventTime, Position, Result};
+
+use super::{Engine, WAIT};
+use crate::catalog::Catalog;
+use crate::snapshot::{ReadAt, Snapshot};
+
+impl Engine {
+    /// A view at one `(T, S)` under one commit.
+    ///
+    /// # Errors
+    /// Unavailable when a position asked for is not applied in time.
+    pub fn snapshot(&self, at: ReadAt) -> Result<Snapshot> {
+        for position in [at.min_position, at.position].into_iter().flatten() {
+            match self.shared.gate.wait_applied(position.record(), WAIT) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(Error::unavailable(format!(
+                        "position {position} is not applied after {} s; the newest is e{}",
+                        WAIT.as_secs(),
+                        self.shared.gate.applied()
+                    )));
+                }
+                Err(reason) => return Err(Error::unavailable(reason)),
+            }
+        }
+        if let Some(reason) = self.shared.gate.damage() {
+            return Err(Error::unavailable(reason));
+        }
+        let (catalog, (now, newest)) = self.online();
+        let time = at.time.unwrap_or(now);
+        Ok(Snapshot {
+            catalog,
+            events: self.shared.events.clone(),
+            time,
+            position: at.position.unwrap_or(newest),
+            now,
+            online: at.time.is_none(),
+        })
+    }
+
+    /// The catalog and the `(T, S)` of an online read under it. Nodes that a commit left out take no rows
+    /// after it, so a catalog goes only with positions up to the commit that replaced it.
+    fn online(&self) -> (Arc<Catalog>, (EventTime, Position)) {
+        loop {
+            let catalog = self.catalog();
+            let online = self.shared.gate.online(self.shared.clock.now_source());
+            if Arc::ptr_eq(&catalog, &self.catalog()) {
+                return (catalog, online);
+            }
+        }
+    }
+
+    /// Fixes "now" for online reads, or frees it.
+    pub fn set_now(&self, now_us: Option<i64>) {
+        self.shared.gate.set_fixed_now(now_us);
+    }
+}

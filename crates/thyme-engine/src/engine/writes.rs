@@ -1,0 +1,141 @@
+//! Writing: pushes and what connectors read.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::bounded;
+use thyme_core::definition::OnError;
+use thyme_core::{Error, Position, Result};
+
+use super::Engine;
+use crate::catalog::{LiveDataset, PUSH_STREAM};
+use crate::committer::Job;
+use crate::decode::{self, Decoded, columns, json};
+use crate::done::Done;
+use crate::idempotency::{Idempotency, Turn};
+use crate::push::{Push, Receipt, SourceBatch};
+use crate::record::DeadLetter;
+
+impl Engine {
+    /// Reads rows of JSON text for `dataset`.
+    ///
+    /// # Errors
+    /// InvalidData with all faults, unless the dataset says `on_error="skip"`.
+    pub fn read_json<'a>(&self, dataset: &LiveDataset, rows: impl Iterator<Item = &'a [u8]>) -> Result<Push> {
+        self.derived_takes_no_rows(dataset)?;
+        let decoded = json::rows(&dataset.definition.fields, dataset.definition.extra, rows)?;
+        self.accept(dataset, decoded)
+    }
+
+    /// Reads Arrow batches for `dataset`.
+    ///
+    /// # Errors
+    /// InvalidData with all faults, unless the dataset says `on_error="skip"`.
+    pub fn read_batches(&self, dataset: &LiveDataset, batches: &[RecordBatch]) -> Result<Push> {
+        self.derived_takes_no_rows(dataset)?;
+        let decoded = decode::columns::conform_all(&dataset.definition, batches)?;
+        self.accept(dataset, decoded)
+    }
+
+    fn derived_takes_no_rows(&self, dataset: &LiveDataset) -> Result<()> {
+        if !dataset.is_derived() {
+            return Ok(());
+        }
+        let (name, pipeline) = (&dataset.definition.name, &dataset.definition.pipelines[0]);
+        Err(Error::invalid_data(format!(
+            "dataset {name} is made by its pipeline {}; push to {} instead",
+            pipeline.name,
+            pipeline.inputs.join(", ")
+        )))
+    }
+
+    fn accept(&self, dataset: &LiveDataset, decoded: Decoded) -> Result<Push> {
+        let Decoded { batch, rejected } = decoded;
+        if !rejected.is_empty() && dataset.definition.on_error == OnError::Refuse {
+            return Err(json::refusal(&dataset.definition.name, &rejected));
+        }
+        let times = dataset
+            .definition
+            .fields
+            .timestamp()
+            .map(|f| columns::event_times(&batch, &f.name))
+            .transpose()?;
+        debug_assert!(times.is_some_and(|t| t.len() == batch.num_rows()));
+        Ok(Push {
+            dataset: dataset.id,
+            stream: Arc::from(PUSH_STREAM),
+            cursor: None,
+            idempotency: None,
+            faults: rejected.iter().take(decode::FAULTS_MAX).map(|r| r.fault.clone()).collect(),
+            dead_letters: rejected
+                .into_iter()
+                .map(|r| DeadLetter::new("push", r.fault.message, &r.raw))
+                .collect(),
+            batch,
+        })
+    }
+
+    /// Rows that a connector read.
+    pub fn read_source(&self, dataset: &LiveDataset, rows: SourceBatch) -> Push {
+        Push {
+            dataset: dataset.id,
+            stream: rows.stream,
+            cursor: Some(rows.cursor),
+            dead_letters: rows.dead_letters,
+            batch: rows.batch,
+            idempotency: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Logs a push; `done` is told once it is on durable storage, or why it is not.
+    pub fn submit(&self, push: Push, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
+        let Some(asked) = push.idempotency.clone() else {
+            return self.enqueue(push, Done::new(done));
+        };
+        if let Turn::First(done) =
+            self.shared.keys.begin(&asked, self.shared.gate.last_stamp(), Done::new(done))
+        {
+            let shared = self.shared.clone();
+            self.enqueue(
+                push,
+                Done::new(move |result| {
+                    shared.keys.finish(&asked, shared.gate.last_stamp(), &result);
+                    done.answer(result);
+                }),
+            );
+        }
+    }
+
+    fn enqueue(&self, push: Push, done: Done) {
+        let nothing = push.batch.num_rows() == 0 && push.dead_letters.is_empty() && push.cursor.is_none();
+        if nothing && push.idempotency.is_none() {
+            let record = self.shared.gate.applied();
+            let position = if record == 0 { Position::ZERO } else { Position::end_of(record) };
+            return done.answer(Ok(Receipt { position, accepted: 0, skipped: 0 }));
+        }
+        // What is not taken any more is dropped, which answers it.
+        drop(self.jobs.send(Job::Events { push: Box::new(push), done }));
+    }
+
+    /// The answer that a push with this key had within the last 24 h.
+    ///
+    /// # Errors
+    /// Conflict: the key was used with another body.
+    pub fn answered(&self, asked: &Idempotency) -> Result<Option<Receipt>> {
+        self.shared.keys.answered(asked, self.shared.gate.last_stamp())
+    }
+
+    /// Logs a push and waits until it is on durable storage.
+    ///
+    /// # Errors
+    /// StorageFull or Unavailable: nothing was stored.
+    pub fn push(&self, push: Push) -> Result<Receipt> {
+        let (sender, receiver) = bounded(1);
+        self.submit(push, move |result| {
+            // The receiver waits right below.
+            let _ = sender.send(result);
+        });
+        receiver.recv().map_err(|_| Error::unavailable("the server is stopping"))?
+    }
+}
