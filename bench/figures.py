@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orders
 import pyarrow.parquet as pq
+from footprint import footprint
 from report import Figure, say
 from server import BenchError, Server, floor_server, run, serving
 
@@ -20,6 +24,8 @@ FEATURESET = "UserFeatures"
 POLL_S = 0.005
 ROUNDS = 5
 PATIENCE_S = 120.0
+NDJSON_ROWS = 20_000
+NDJSON_CONNECTIONS = 2
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Size:
     ingests: tuple[tuple[str, int, int, int], ...]  # name, events, users, repetitions
     labels: tuple[tuple[str, int, int], ...]  # name, labels, repetitions
     reads: int
-    rate: int
+    rates: tuple[tuple[int, int, float], ...]  # events a second, events a push, goal in ms
     seconds: int
 
 
@@ -39,10 +45,10 @@ FULL = Size(
     (("1m", 1_000_000, 10_000, 3), ("10m", 10_000_000, 200_000, 1)),
     (("100k", 100_000, 5), ("1m", 1_000_000, 3)),
     100_000,
-    20_000,
+    ((20_000, 100, 10.0), (100_000, 500, 5.0)),
     20,
 )
-QUICK = Size("quick", (("100k", 100_000, 1_000, 1),), (("10k", 10_000, 3),), 5_000, 20_000, 3)
+QUICK = Size("quick", (("100k", 100_000, 1_000, 1),), (("10k", 10_000, 3),), 5_000, ((20_000, 100, 10.0),), 3)
 
 
 @dataclass
@@ -87,25 +93,63 @@ def ingest(bench: Bench) -> Iterator[Figure]:
         for number in range(repetitions):
             with serving(bench.scratch / f"file-{name}-{number}") as server:
                 commit = partial(server.client.commit, orders.definitions(path))
-                from_file.append(_ingest(server, work, commit))
+                from_file.append(ingest_once(server, work, commit))
             with serving(bench.scratch / f"push-{name}-{number}") as server:
                 server.client.commit(orders.definitions(None))
-                pushed.append(_ingest(server, work, partial(server.client.log, "Order", work.events)))
+                pushed.append(ingest_once(server, work, partial(server.client.log, "Order", work.events)))
         log_bytes = from_file[0]["log_bytes"]
         decode_s, write_s = _decode_s(path), _write_s(bench.scratch, log_bytes, max(work.rows // 32_768, 1))
         what = "Parquet decoded on one core, then the log's bytes written and synced"
         yield _ingest_figure(f"ingest_file_{name}", work.rows, from_file, decode_s + write_s, what)
         what = "the log's bytes written and synced"
         yield _ingest_figure(f"ingest_push_{name}", work.rows, pushed, write_s, what)
+    yield _ingest_ndjson(bench)
 
 
-def _ingest_figure(name: str, rows: int, runs: list[dict[str, Any]], floor_s: float, what: str) -> Figure:
+def _ingest_ndjson(bench: Bench) -> Figure:
+    """The first size again, as newline-delimited JSON over two connections."""
+    name, _, _, repetitions = bench.size.ingests[0]
+    work = bench.workload(name)
+    bodies, runs = work.ndjson(NDJSON_ROWS), []
+    for number in range(repetitions):
+        with serving(bench.scratch / f"ndjson-{name}-{number}") as server:
+            server.client.commit(orders.definitions(None))
+            runs.append(ingest_once(server, work, partial(_post_all, server, bodies)))
+    parse_s = _parse_s(bodies)
+    what = "the same lines parsed by Python's json on one core"
+    return _ingest_figure(f"ingest_ndjson_{name}", work.rows, runs, parse_s, what, goal=300_000)
+
+
+def _post_all(server: Server, bodies: list[bytes]) -> None:
+    def post(part: list[bytes]) -> None:
+        with httpx.Client(base_url=f"http://{server.addr}", trust_env=False, timeout=60) as http:
+            for body in part:
+                headers = {"content-type": "application/x-ndjson"}
+                answer = http.post("/api/v1/log?dataset=Order", content=body, headers=headers)
+                if answer.status_code != 200:
+                    raise BenchError(answer.text)
+
+    with ThreadPoolExecutor(NDJSON_CONNECTIONS) as pool:
+        list(pool.map(post, [bodies[i::NDJSON_CONNECTIONS] for i in range(NDJSON_CONNECTIONS)]))
+
+
+def _parse_s(bodies: list[bytes]) -> float:
+    start = time.perf_counter()
+    for body in bodies:
+        for line in body.splitlines():
+            json.loads(line)
+    return time.perf_counter() - start
+
+
+def _ingest_figure(
+    name: str, rows: int, runs: list[dict[str, Any]], floor_s: float, what: str, goal: float = 800_000
+) -> Figure:
     median = sorted(runs, key=lambda run: run["s"])[len(runs) // 2]
     return Figure(
         name,
         round(rows / median["s"]),
         "events/s",
-        goal=300_000,
+        goal=goal,
         more_is_better=True,
         floor=round(rows / floor_s),
         floor_is=what,
@@ -118,7 +162,7 @@ def _ingest_figure(name: str, rows: int, runs: list[dict[str, Any]], floor_s: fl
     )
 
 
-def _ingest(server: Server, work: orders.Orders, start: Callable[[], object]) -> dict[str, Any]:
+def ingest_once(server: Server, work: orders.Orders, start: Callable[[], object]) -> dict[str, Any]:
     """Seconds, and processor seconds of the server, from `start` until the last event is visible."""
     last = work.events["at"][-1].value
     user, known = work.busiest()
@@ -185,7 +229,7 @@ def loaded(bench: Bench, name: str) -> Server:
     file, work = bench.file(first), bench.workload(first)
     server = Server(bench.scratch / f"loaded-{name}")
     try:
-        _ingest(server, work, lambda: server.client.commit(orders.definitions(file)))
+        ingest_once(server, work, lambda: server.client.commit(orders.definitions(file)))
     except BaseException:
         server.stop()
         raise
@@ -263,11 +307,16 @@ def online(bench: Bench) -> Iterator[Figure]:
 
 
 def freshness(bench: Bench) -> Iterator[Figure]:
-    """Milliseconds from an event's acknowledgement to a query that sees it, under load."""
+    """Milliseconds from an acknowledgement to a query that sees the event, under light and heavy load."""
     work = bench.workload(bench.size.ingests[0][0])
     users = bench.lines("users.txt", work.sample_users(50_000, 13))
-    batch, sync_ms = 100, round(_sync_s(bench.scratch) * 1e3, 3)
-    server = loaded(bench, "freshness")
+    for rate, batch, goal in bench.size.rates:
+        yield from _freshness(bench, users, rate, batch, goal)
+
+
+def _freshness(bench: Bench, users: Path, rate: int, batch: int, goal: float) -> Iterator[Figure]:
+    name, sync_ms = f"{rate // 1000}k", round(_sync_s(bench.scratch) * 1e3, 3)
+    server = loaded(bench, f"freshness-{name}")
     try:
         cpu = server.cpu_s()
         found = run(
@@ -275,7 +324,7 @@ def freshness(bench: Bench) -> Iterator[Figure]:
             "freshness",
             addr=server.addr,
             users=users,
-            rate=bench.size.rate,
+            rate=rate,
             batch=batch,
             connections=8,
             seconds=bench.size.seconds,
@@ -285,19 +334,21 @@ def freshness(bench: Bench) -> Iterator[Figure]:
         cpu = server.cpu_s() - cpu
     finally:
         server.stop()
-    visible, push, load = (found[name] for name in ("ack_to_visible", "probe_push", "load_push"))
+    visible, push, load = (found[part] for part in ("ack_to_visible", "probe_push", "load_push"))
 
     def ms(part: dict[str, float], quantile: str) -> float:
         return round(part[f"{quantile}_us"] / 1e3, 3)
 
     probes = {"probes": visible["count"], "not_in_the_first_answer": found["missed_once"]}
-    yield Figure("freshness_p50", ms(visible, "p50"), "ms", detail=probes)
-    yield Figure("freshness_p99", ms(visible, "p99"), "ms", goal=10, detail={"max": ms(visible, "max")})
+    yield Figure(f"freshness_{name}_p50", ms(visible, "p50"), "ms", detail=probes)
     yield Figure(
-        "freshness_load",
+        f"freshness_{name}_p99", ms(visible, "p99"), "ms", goal=goal, detail={"max": ms(visible, "max")}
+    )
+    yield Figure(
+        f"freshness_{name}_load",
         found["events_per_s"],
         "events/s",
-        goal=bench.size.rate * 0.97,
+        goal=rate * 0.97,
         more_is_better=True,
         detail={
             "events_per_push": batch,
@@ -306,10 +357,15 @@ def freshness(bench: Bench) -> Iterator[Figure]:
         },
     )
     yield Figure(
-        "push_p50", ms(push, "p50"), "ms", floor=sync_ms, floor_is="4 KiB appended and synced, the median"
+        f"push_{name}_p50",
+        ms(push, "p50"),
+        "ms",
+        goal=3.0,
+        floor=sync_ms,
+        floor_is="4 KiB appended and synced, the median",
     )
     pushes = {"load_p50": ms(load, "p50"), "load_p99": ms(load, "p99"), "load_max": ms(load, "max")}
-    yield Figure("push_p99", ms(push, "p99"), "ms", detail=pushes)
+    yield Figure(f"push_{name}_p99", ms(push, "p99"), "ms", detail=pushes)
 
 
 ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
@@ -317,4 +373,5 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "training": training,
     "online": online,
     "freshness": freshness,
+    "footprint": footprint,
 }

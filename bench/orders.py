@@ -67,6 +67,17 @@ class Orders:
         pq.write_table(self.events, path, compression="snappy", row_group_size=1 << 20)
         return path
 
+    def ndjson(self, rows_a_push: int) -> list[bytes]:
+        """The events as newline-delimited JSON, in bodies of so many rows; times are RFC 3339 texts."""
+        users, amounts = self.events["user"].to_pylist(), self.events["amount"].to_pylist()
+        times = pc.strftime(self.events["at"], "%Y-%m-%dT%H:%M:%SZ").to_pylist()
+        lines = [
+            f'{{"user":"{user}","amount":{amount!r},"at":"{at}"}}\n'
+            for user, amount, at in zip(users, amounts, times, strict=True)
+        ]
+        starts = range(0, len(lines), rows_a_push)
+        return ["".join(lines[start : start + rows_a_push]).encode() for start in starts]
+
     def busiest(self) -> tuple[str, dict[str, Any]]:
         """The user with the most orders, and some of their features at the end of the 30 days."""
         counts = pc.value_counts(self.events["user"])

@@ -79,6 +79,12 @@ class Server:
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """Ends it as a crash does."""
+        self.client.close()
+        self._process.kill()
+        self._process.wait()
+
     def _wait(self) -> None:
         deadline = time.monotonic() + STARTING_S
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
