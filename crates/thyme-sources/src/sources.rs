@@ -115,6 +115,8 @@ impl Sources {
     /// To be called after a commit: starts new sources, restarts changed ones, stops removed ones. A
     /// source whose path has changed starts from the beginning: it is another stream.
     pub fn refresh(&self) {
+        // First: of two commits at once, the one that comes second must not stop what it has not seen.
+        let mut running = self.running.lock();
         let catalog = self.engine.catalog();
         let wanted: BTreeMap<&str, (&Arc<LiveDataset>, &Source, Spec)> = catalog
             .sources()
@@ -122,7 +124,6 @@ impl Sources {
                 (dataset.definition.name.as_str(), (dataset, source, Spec::of(dataset, source)))
             })
             .collect();
-        let mut running = self.running.lock();
         let is_wanted =
             |name: &str, r: &Running| wanted.get(name).is_some_and(|(_, _, spec)| *spec == r.spec);
         let gone: Vec<String> =
