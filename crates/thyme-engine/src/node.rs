@@ -301,7 +301,13 @@ impl Node {
         let keys = encode_keys(&self.keys, batch)?;
         let hashes: Vec<u64> = (0..count).map(|row| crate::state::hash_key(keys.get(row))).collect();
         let (order, starts) = by_stripe(&hashes);
-        Ok(NodeRows { batch: Batch { times, positions, columns, predicates }, hashes, keys, order, starts })
+        Ok(NodeRows {
+            batch: Batch { times, positions, columns, predicates, changes: None },
+            hashes,
+            keys,
+            order,
+            starts,
+        })
     }
 }
 

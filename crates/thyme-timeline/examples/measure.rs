@@ -38,6 +38,7 @@ fn batch(rows: usize) -> Batch {
             .collect(),
         columns: vec![BatchColumn::new(DataType::Float, Arc::new(values).as_ref()).unwrap()],
         predicates: vec![BooleanBuffer::new_set(rows)],
+        changes: None,
     }
 }
 

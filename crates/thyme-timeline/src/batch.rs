@@ -18,6 +18,17 @@ pub struct Batch {
     pub columns: Vec<BatchColumn>,
     /// The verdicts of each predicate; null is false already.
     pub predicates: Vec<BooleanBuffer>,
+    /// What the rows do to the timeline, and when; none: each is added at its position.
+    pub changes: Option<Changes>,
+}
+
+/// What each row of a batch does: it adds a version of an event's row, or ends the version before.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The position of the change; the batch's positions are those of the events.
+    pub at: Vec<u64>,
+    /// Which rows end a version.
+    pub ends: BooleanBuffer,
 }
 
 /// One column of a batch; it shares the buffers of the Arrow array it was made from.

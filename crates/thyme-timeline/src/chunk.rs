@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bits::{bit, insert_bit};
 use crate::layout::{Layout, Slot};
+use crate::lives::{FOREVER, Lives};
 
 /// What a chunk may have room for. Few rows are the rule for most entities, so it grows in small steps.
 const CAPACITIES: [usize; 15] = [0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, SLICE_ROWS_MAX];
@@ -13,8 +14,9 @@ const CAPACITIES: [usize; 15] = [0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128,
 /// A chunk whose strings take more is full: offsets into them have 32 bits.
 const HEAP_BYTES_MAX: usize = 1 << 28;
 
-/// A row's place in its timeline: event time, then position.
-pub(crate) type RowKey = (i64, u64);
+/// A row's place in its timeline: event time, then the position of the event, then the position at which the
+/// row was added, which is the event's own unless it is a later version.
+pub(crate) type RowKey = (i64, u64, u64);
 
 /// One value that is not null.
 #[derive(Clone, Copy)]
@@ -29,22 +31,32 @@ pub(crate) trait Row {
     fn cell(&self, column: usize) -> Option<Cell<'_>>;
     /// A predicate's verdict.
     fn predicate(&self, predicate: usize) -> bool;
+    /// The position at which it is no longer visible.
+    fn removed(&self) -> u64 {
+        FOREVER
+    }
 }
 
-/// The bytes of a chunk's strings, in no particular order.
+/// What only some chunks have.
 #[derive(Debug, Default)]
-struct Heap(Vec<u8>);
+struct Extra {
+    /// The bytes of the strings, in no particular order.
+    heap: Vec<u8>,
+    /// Present if a row came later than its event, or is gone.
+    lives: Option<Box<Lives>>,
+}
 
-/// Rows in (event time, position) order, column-major in one allocation of words with room for
+/// Rows in the order of their [`RowKey`]s, column-major in one allocation of words with room for
 /// `capacity` rows: the times, the positions, each column, and then rows of bits: the validity of
 /// each column and each predicate.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     words: Box<[u64]>,
-    heap: Option<Box<Heap>>,
-    /// One state a slot over all rows; there is none once a row has come.
+    extra: Option<Box<Extra>>,
+    /// One state a slot over all rows that are still there; there is none once a row has come or gone.
     summaries: Option<Box<[Box<dyn State>]>>,
     last_time: i64,
+    /// The last position at which a row came or went.
     max_position: u64,
     id: u32,
     len: u16,
@@ -90,6 +102,7 @@ impl Chunk {
         self.last_time
     }
 
+    /// The last position at which a row came or went: from there on the summaries say what is visible.
     pub(crate) fn max_position(&self) -> u64 {
         self.max_position
     }
@@ -120,7 +133,24 @@ impl Chunk {
     }
 
     pub(crate) fn heap_bytes(&self) -> &[u8] {
-        self.heap.as_ref().map_or(&[], |heap| &heap.0)
+        self.extra.as_ref().map_or(&[], |extra| &extra.heap)
+    }
+
+    /// When rows came and went, unless all came at their positions and are still there.
+    pub(crate) fn lives(&self) -> Option<&Lives> {
+        self.extra.as_ref()?.lives.as_deref()
+    }
+
+    fn lives_mut(&mut self) -> &mut Lives {
+        if self.lives().is_none() {
+            let lives = Lives::of(self.positions());
+            self.extra.get_or_insert_default().lives = Some(Box::new(lives));
+        }
+        self.extra.get_or_insert_default().lives.get_or_insert_default()
+    }
+
+    pub(crate) fn removed(&self, row: usize) -> u64 {
+        self.lives().map_or(FOREVER, |lives| lives.removed(row))
     }
 
     fn bit_row(&self, layout: &Layout, row: usize) -> &[u64] {
@@ -149,7 +179,9 @@ impl Chunk {
     }
 
     pub(crate) fn key(&self, row: usize) -> Option<RowKey> {
-        Some((*self.times().get(row)?, *self.positions().get(row)?))
+        let (time, position) = (*self.times().get(row)?, *self.positions().get(row)?);
+        let added = self.lives().and_then(|lives| lives.added(row)).unwrap_or(position);
+        Some((time, position, added))
     }
 
     pub(crate) fn first_key(&self) -> Option<RowKey> {
@@ -167,24 +199,28 @@ impl Chunk {
 
     /// Where a row with `key` goes, or `None` if it is there already.
     pub(crate) fn place(&self, key: RowKey) -> Option<usize> {
+        let row = self.rows_before(key);
+        (self.key(row) != Some(key)).then_some(row)
+    }
+
+    /// How many rows are before `key`.
+    pub(crate) fn rows_before(&self, key: RowKey) -> usize {
         if self.last_key().is_none_or(|last| last < key) {
-            return Some(self.len());
+            return self.len();
         }
-        let times = self.times();
-        let mut row = times.partition_point(|t| *t < key.0);
-        while times.get(row) == Some(&key.0) {
-            match self.positions().get(row) {
-                Some(position) if *position < key.1 => row += 1,
-                Some(position) if *position == key.1 => return None,
-                _ => break,
-            }
+        let mut row = self.times().partition_point(|t| *t < key.0);
+        while self.key(row).is_some_and(|at| at < key) {
+            row += 1;
         }
-        Some(row)
+        row
     }
 
     /// Puts a row at `index`, where [`Chunk::place`] said; the chunk has fewer than 256.
     pub(crate) fn insert(&mut self, layout: &Layout, index: usize, key: RowKey, row: &impl Row) {
-        let len = self.len();
+        let (len, removed) = (self.len(), row.removed());
+        if key.2 != key.1 || removed != FOREVER || self.lives().is_some() {
+            self.lives_mut().insert(index, key.2, removed);
+        }
         if len == self.capacity() {
             self.grow(layout, len + 1);
         }
@@ -208,7 +244,7 @@ impl Chunk {
             let word = match row.cell(column) {
                 None => None,
                 Some(Cell::Word(word)) => Some(word),
-                Some(Cell::Text(text)) => Some(stored(&mut self.heap, text)),
+                Some(Cell::Text(text)) => Some(stored(&mut self.extra, text)),
             };
             put(&mut areas, word.unwrap_or_default());
             if let Some(bits) = bit_rows.next() {
@@ -219,10 +255,25 @@ impl Chunk {
             insert_bit(bits, index, row.predicate(predicate));
         }
         self.last_time = if index == len { key.0 } else { self.last_time };
-        self.max_position = self.max_position.max(key.1);
+        self.max_position = self.max_position.max(key.2);
+        if removed != FOREVER {
+            self.max_position = self.max_position.max(removed);
+        }
         self.len += 1;
         self.dirty = true;
         self.summaries = None;
+    }
+
+    /// Ends the life of a row at `at`; says whether it had not ended yet.
+    pub(crate) fn end(&mut self, row: usize, at: u64) -> bool {
+        if self.removed(row) != FOREVER {
+            return false;
+        }
+        self.lives_mut().end(row, at);
+        self.max_position = self.max_position.max(at);
+        self.dirty = true;
+        self.summaries = None;
+        true
     }
 
     /// Makes room for `rows`.
@@ -303,7 +354,9 @@ impl Chunk {
         if let Some(predicate) = slot.predicate {
             keep(self.verdicts(layout, predicate));
         }
-        if self.max_position > at {
+        if let Some(lives) = self.lives() {
+            lives.keep_visible(&mut mask, at, self.max_position);
+        } else if self.max_position > at {
             for (word, positions) in mask.iter_mut().zip(self.positions().chunks(64)) {
                 *word &= positions.iter().enumerate().fold(0, |bits, (i, p)| bits | u64::from(*p <= at) << i);
             }
@@ -311,17 +364,30 @@ impl Chunk {
         mask
     }
 
-    /// The last of the rows `from..to` that is visible at `at`.
-    pub(crate) fn last_visible(&self, from: usize, to: usize, at: u64) -> Option<usize> {
-        let rows = self.positions().get(from..to)?;
-        Some(from + rows.iter().rposition(|p| *p <= at)?)
+    fn is_visible(&self, row: usize, at: u64) -> bool {
+        match self.lives() {
+            Some(lives) => lives.is_visible(row, at),
+            None => self.positions().get(row).is_some_and(|position| *position <= at),
+        }
+    }
+
+    /// Those of the rows `from..to` that are visible at `at`, in order.
+    pub(crate) fn visible(
+        &self,
+        from: usize,
+        to: usize,
+        at: u64,
+    ) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        (from..to.min(self.len())).filter(move |row| self.is_visible(*row, at))
     }
 
     /// Bytes of memory, itself included.
     pub(crate) fn bytes(&self) -> usize {
-        let heap = self.heap.as_ref().map_or(0, |heap| size_of::<Heap>() + heap.0.capacity());
+        let extra = self.extra.as_ref().map_or(0, |extra| {
+            size_of::<Extra>() + extra.heap.capacity() + extra.lives.as_ref().map_or(0, |lives| lives.bytes())
+        });
         let summaries = self.summaries.as_ref().map_or(0, |states| states_bytes(states));
-        size_of::<Chunk>() + size_of_val(self.words.as_ref()) + heap + summaries
+        size_of::<Chunk>() + size_of_val(self.words.as_ref()) + extra + summaries
     }
 }
 
@@ -337,8 +403,8 @@ fn bit_area(layout: &Layout, capacity: usize, row: usize) -> (usize, usize) {
 }
 
 /// Appends a string and gives the word that stands for it.
-fn stored(heap: &mut Option<Box<Heap>>, text: &[u8]) -> u64 {
-    let heap = &mut heap.get_or_insert_default().0;
+fn stored(extra: &mut Option<Box<Extra>>, text: &[u8]) -> u64 {
+    let heap = &mut extra.get_or_insert_default().heap;
     let offset = heap.len() as u64;
     heap.extend_from_slice(text);
     offset << 32 | text.len() as u64
@@ -358,5 +424,9 @@ impl Row for ChunkRow<'_> {
 
     fn predicate(&self, predicate: usize) -> bool {
         bit(self.chunk.verdicts(self.layout, predicate), self.row)
+    }
+
+    fn removed(&self) -> u64 {
+        self.chunk.removed(self.row)
     }
 }

@@ -4,13 +4,14 @@ use thyme_core::aggregate::SLICE_ROWS_MAX;
 use thyme_core::{DataType, Error, Result};
 
 use crate::bits::bit;
-use crate::chunk::{Cell, Chunk, Row};
+use crate::chunk::{Cell, Chunk, Row, RowKey};
 use crate::layout::Layout;
+use crate::lives::FOREVER;
 
 const MAGIC: u8 = b'C';
 const VERSION: u8 = 1;
-/// No flag is known yet. Bit 0 is reserved for lives (`added_at`, `removed_at`).
-const FLAGS: u8 = 0;
+/// The flag of chunks with lives.
+const LIVES: u8 = 1;
 
 /// How the values of an 8-byte column are written.
 const RAW: u8 = 0;
@@ -19,13 +20,16 @@ const XOR: u8 = 2;
 
 /// Appends the encoding of `chunk`.
 pub(crate) fn encode(layout: &Layout, chunk: &Chunk, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[MAGIC, VERSION, FLAGS]);
+    out.extend_from_slice(&[MAGIC, VERSION, if chunk.lives().is_some() { LIVES } else { 0 }]);
     put_varint(out, chunk.len() as u64);
     put_varint(out, layout.columns.len() as u64);
     put_varint(out, layout.predicates as u64);
     out.extend(layout.columns.iter().map(|data_type| tag(*data_type)));
     put_deltas(out, chunk.times().iter().map(|t| *t as u64));
     put_deltas(out, chunk.positions().iter().copied());
+    if chunk.lives().is_some() {
+        put_lives(out, chunk);
+    }
     for (column, data_type) in layout.columns.iter().enumerate() {
         let validity = chunk.validity(layout, column);
         put_bits(out, chunk.len(), |row| bit(validity, row));
@@ -43,6 +47,18 @@ pub(crate) fn encode(layout: &Layout, chunk: &Chunk, out: &mut Vec<u8>) {
     for predicate in 0..layout.predicates {
         let verdicts = chunk.verdicts(layout, predicate);
         put_bits(out, chunk.len(), |row| bit(verdicts, row));
+    }
+}
+
+/// How long after its event each row came, and how long it was there; 0 for one that still is.
+fn put_lives(out: &mut Vec<u8>, chunk: &Chunk) {
+    let keys = || (0..chunk.len()).filter_map(|row| Some((row, chunk.key(row)?)));
+    keys().for_each(|(_, (_, position, added))| put_varint(out, added.wrapping_sub(position)));
+    for (row, (_, _, added)) in keys() {
+        match chunk.removed(row) {
+            FOREVER => put_varint(out, 0),
+            removed => put_varint(out, removed.wrapping_sub(added)),
+        }
     }
 }
 
@@ -119,29 +135,32 @@ fn put_words(out: &mut Vec<u8>, data_type: DataType, words: &[u64]) {
     }
 }
 
-/// Reads a chunk back, without the rows of positions after `at`; without all of them it is empty. A chunk
-/// that lost rows is dirty, any other is not.
+/// Reads a chunk back as of `at`: without the rows that came later, and with those that went later; without
+/// any rows it is empty. A chunk that is not what it was is dirty, any other is not.
 ///
 /// # Errors
 /// Bytes that [`encode`] did not make under this layout.
 pub(crate) fn decode(layout: &Layout, id: u32, bytes: &[u8], at: u64) -> Result<Chunk> {
     let rows = Rows::read(layout, bytes)
         .map_err(|what| Error::corrupt(format!("chunk {id} of a timeline: {what}")))?;
-    let visible = rows.positions.iter().filter(|position| **position <= at).count();
+    let visible = rows.keys.iter().filter(|key| key.2 <= at).count();
     let mut chunk = Chunk::with_room(layout, id, visible);
-    for (row, key) in rows.times.iter().map(|t| *t as i64).zip(rows.positions.iter().copied()).enumerate() {
-        if key.1 <= at {
-            chunk.insert(layout, chunk.len(), key, &RowOf { rows: &rows, row });
-        }
+    let mut undone = visible < rows.keys.len();
+    for (row, key) in rows.keys.iter().enumerate().filter(|(_, key)| key.2 <= at) {
+        let removed = rows.removed.get(row).copied().filter(|removed| *removed <= at);
+        undone |= removed.is_none() && rows.removed.get(row).is_some_and(|removed| *removed != FOREVER);
+        let row = RowOf { rows: &rows, row, removed: removed.unwrap_or(FOREVER) };
+        chunk.insert(layout, chunk.len(), *key, &row);
     }
-    chunk.set_dirty(visible < rows.times.len());
+    chunk.set_dirty(undone);
     Ok(chunk)
 }
 
 /// What was read of a chunk.
 struct Rows<'a> {
-    times: Vec<u64>,
-    positions: Vec<u64>,
+    keys: Vec<RowKey>,
+    /// Where lives end; none in a chunk without lives.
+    removed: Vec<u64>,
     columns: Vec<Vec<Option<Cell<'a>>>>,
     predicates: Vec<&'a [u8]>,
 }
@@ -149,6 +168,7 @@ struct Rows<'a> {
 struct RowOf<'a> {
     rows: &'a Rows<'a>,
     row: usize,
+    removed: u64,
 }
 
 impl Row for RowOf<'_> {
@@ -158,6 +178,10 @@ impl Row for RowOf<'_> {
 
     fn predicate(&self, predicate: usize) -> bool {
         self.rows.predicates.get(predicate).is_some_and(|bits| bit_of(bits, self.row))
+    }
+
+    fn removed(&self) -> u64 {
+        self.removed
     }
 }
 
@@ -170,10 +194,11 @@ type Read<T> = std::result::Result<T, &'static str>;
 impl<'a> Rows<'a> {
     fn read(layout: &Layout, bytes: &'a [u8]) -> Read<Rows<'a>> {
         let mut input = Input(bytes);
-        let header = input.take(3)?;
-        if header != [MAGIC, VERSION, FLAGS] {
-            return Err("its first three bytes are not those of a chunk of version 1 without flags");
-        }
+        let with_lives = match input.take(3)? {
+            [MAGIC, VERSION, 0] => false,
+            [MAGIC, VERSION, LIVES] => true,
+            _ => return Err("its first three bytes are not those of a chunk of version 1 with known flags"),
+        };
         let rows = input.varint()?;
         if rows == 0 || rows > SLICE_ROWS_MAX as u64 {
             return Err("its number of rows is not 1 to 256");
@@ -187,8 +212,11 @@ impl<'a> Rows<'a> {
         }
         let times = input.deltas(rows)?;
         let positions = input.deltas(rows)?;
-        let keys = || times.iter().map(|t| *t as i64).zip(&positions);
-        if !keys().zip(keys().skip(1)).all(|(a, b)| a < b) {
+        let (added, removed) =
+            if with_lives { input.lives(&positions)? } else { (positions.clone(), Vec::new()) };
+        let origins = times.iter().zip(&positions);
+        let keys: Vec<RowKey> = origins.zip(added).map(|((t, p), added)| (*t as i64, *p, added)).collect();
+        if !keys.is_sorted_by(|a, b| a < b) {
             return Err("its rows are not in order");
         }
         let columns = layout.columns.iter().map(|t| input.column(*t, rows)).collect::<Read<_>>()?;
@@ -196,7 +224,7 @@ impl<'a> Rows<'a> {
         if !input.0.is_empty() {
             return Err("bytes are left over after its rows");
         }
-        Ok(Rows { times, positions, columns, predicates })
+        Ok(Rows { keys, removed, columns, predicates })
     }
 }
 
@@ -234,6 +262,23 @@ impl<'a> Input<'a> {
             Ok(last)
         };
         (0..count).map(|_| next()).collect()
+    }
+
+    /// Where the lives of rows at `positions` begin and end.
+    fn lives(&mut self, positions: &[u64]) -> Read<(Vec<u64>, Vec<u64>)> {
+        let too_late = "a life in it begins or ends after every position";
+        let mut added = Vec::with_capacity(positions.len());
+        for position in positions {
+            added.push(position.checked_add(self.varint()?).filter(|a| *a < FOREVER).ok_or(too_late)?);
+        }
+        let mut removed = Vec::with_capacity(positions.len());
+        for added in &added {
+            removed.push(match self.varint()? {
+                0 => FOREVER,
+                length => added.checked_add(length).filter(|r| *r < FOREVER).ok_or(too_late)?,
+            });
+        }
+        Ok((added, removed))
     }
 
     fn words(&mut self, count: usize) -> Read<Vec<u64>> {

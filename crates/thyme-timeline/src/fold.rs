@@ -69,10 +69,40 @@ impl Timeline {
     pub fn has_rows(&self, until: EventTime, at: Position) -> bool {
         let mut found = false;
         self.pieces(Cursor::default(), self.cursor_after(until), &mut |index, from, to| {
-            let rows =
-                self.chunk(index).and_then(|chunk| chunk.positions().get(from..to)).unwrap_or_default();
-            found = rows.iter().any(|position| *position <= at.to_bits());
+            found =
+                self.chunk(index).is_some_and(|chunk| chunk.visible(from, to, at.to_bits()).next().is_some());
             !found
+        });
+        found
+    }
+
+    /// Calls `f` with each row in `(after, until]` that is visible at `at`, in order.
+    pub fn rows<'a>(
+        &'a self,
+        layout: &'a Layout,
+        after: EventTime,
+        until: EventTime,
+        at: Position,
+        f: &mut dyn FnMut(RowView<'a>),
+    ) {
+        self.pieces(self.start_of(after), self.cursor_after(until), &mut |index, from, to| {
+            if let Some(chunk) = self.chunk(index) {
+                chunk.visible(from, to, at.to_bits()).for_each(|row| f(RowView { chunk, layout, row }));
+            }
+            true
+        });
+    }
+
+    /// The event time of the first row later than `after` that is visible at `at`.
+    pub fn next_time(&self, after: EventTime, at: Position) -> Option<EventTime> {
+        let (from, end) = (self.cursor_after(after), self.cursor_after(EventTime(i64::MAX)));
+        let mut found = None;
+        self.pieces(from, end, &mut |index, from, to| {
+            found = self.chunk(index).and_then(|chunk| {
+                let row = chunk.visible(from, to, at.to_bits()).next()?;
+                chunk.times().get(row).map(|time| EventTime(*time))
+            });
+            found.is_none()
         });
         found
     }
@@ -146,7 +176,7 @@ impl Timeline {
             if let Some(rows) = self.chunk(chunk) {
                 let first = if chunk == from.chunk { from.row } else { 0 };
                 let end = if chunk == to.chunk { to.row } else { rows.len() };
-                if let Some(row) = rows.last_visible(first, end, at) {
+                if let Some(row) = rows.visible(first, end, at).next_back() {
                     return Some(Cursor { chunk, row });
                 }
             }

@@ -12,11 +12,12 @@ mod chunk;
 mod codec;
 mod fold;
 mod layout;
+mod lives;
 mod row;
 mod sweep;
 mod timeline;
 
-pub use batch::{Batch, BatchColumn};
+pub use batch::{Batch, BatchColumn, Changes};
 pub use layout::{Layout, Slot};
 pub use row::RowView;
 pub use sweep::SweepOutput;

@@ -11,7 +11,8 @@ use crate::layout::Layout;
 /// How many chunks share one summary of summaries.
 pub(crate) const GROUP_CHUNKS: usize = 64;
 
-/// The rows of one entity in (event time, position) order.
+/// The rows of one entity in (event time, position) order. A row may be a version: visible from the position
+/// at which it was added up to the one at which it was ended.
 ///
 /// All calls on a timeline must pass the same [`Layout`]. Most entities have few rows, so the last
 /// chunk stands in the timeline itself and the rest of the structure comes with the second one.
@@ -65,7 +66,7 @@ impl Timeline {
         Timeline { rows_max: rows.clamp(2, SLICE_ROWS_MAX) as u16, ..Timeline::new() }
     }
 
-    /// How many rows there are.
+    /// How many rows there are, those that were ended included.
     pub fn len(&self) -> usize {
         self.tail.len() + self.body.as_ref().map_or(0, |body| body.rows)
     }
@@ -77,7 +78,7 @@ impl Timeline {
 
     /// The greatest event time.
     pub fn newest(&self) -> Option<EventTime> {
-        self.tail.last_key().map(|(time, _)| EventTime(time))
+        self.tail.last_key().map(|(time, ..)| EventTime(time))
     }
 
     /// Bytes of memory, itself included.
@@ -95,15 +96,23 @@ impl Timeline {
                 .is_some_and(|body| body.removals_due || body.chunks.iter().any(Chunk::is_dirty))
     }
 
-    /// Puts a row of `batch` where its (event time, position) belongs. A row that is there already is
-    /// ignored, so that replaying a log record changes nothing.
+    /// Puts a row of `batch` where its (event time, position) belongs, or ends the version that it names
+    /// (see [`Changes`](crate::Changes)). What was done before is not done again, so that replaying a log
+    /// record changes nothing.
     ///
-    /// Returns whether the row is new. Reads are right at once, and fast again after [`Timeline::seal`].
+    /// Returns whether anything changed. Reads are right at once, and fast again after [`Timeline::seal`].
     pub fn insert(&mut self, layout: &Layout, batch: &Batch, row: usize) -> bool {
         let (Some(time), Some(position)) = (batch.times.get(row), batch.positions.get(row)) else {
             return false;
         };
-        let (key, row) = ((*time, *position), BatchRow { batch, row });
+        let mut key = (*time, *position, *position);
+        if let Some(changes) = &batch.changes {
+            key.2 = changes.at.get(row).copied().unwrap_or(*position);
+            if row < changes.ends.len() && changes.ends.value(row) {
+                return self.end(key);
+            }
+        }
+        let row = BatchRow { batch, row };
         let rows_max = usize::from(self.rows_max);
         if self.tail.last_key().is_none_or(|last| last < key) {
             if self.tail.is_full(rows_max) {
@@ -127,6 +136,26 @@ impl Timeline {
             _ => {}
         }
         true
+    }
+
+    /// Ends the last version before `key` of the event that it names.
+    fn end(&mut self, key: RowKey) -> bool {
+        let before = self.chunks_before_tail();
+        let mut index = before.partition_point(|chunk| chunk.last_key().is_some_and(|last| last < key));
+        let mut row = self.chunk(index).map_or(0, |chunk| chunk.rows_before(key));
+        if row == 0 && index > 0 {
+            index -= 1;
+            row = self.chunk(index).map_or(0, Chunk::len);
+        }
+        let Some(row) = row.checked_sub(1) else { return false };
+        let found = self.chunk(index).and_then(|chunk| chunk.key(row));
+        if found.is_none_or(|(time, position, _)| (time, position) != (key.0, key.1)) {
+            return false;
+        }
+        match &mut self.body {
+            Some(body) if index < body.chunks.len() => body.end_row(index, row, key.2),
+            _ => self.tail.end(row, key.2),
+        }
     }
 
     /// Makes `next`, which took `next_id`, the last chunk.
@@ -175,8 +204,8 @@ impl Timeline {
         }
     }
 
-    /// The timeline that stored chunks hold, as of `at`: rows of later positions are dropped, since the log
-    /// replays them, and the chunks that held them are dirty.
+    /// The timeline that stored chunks hold, as of `at`: rows that came later are dropped and those that went
+    /// later are there, since the log replays it, and the chunks that held them are dirty.
     ///
     /// # Errors
     /// Bytes that [`Timeline::dirty_chunks`] did not give under this layout, and chunks that overlap.
@@ -299,16 +328,32 @@ impl Body {
         }
         self.rows = self.rows + chunk.len() - rows;
         self.bytes = self.bytes + chunk.bytes() - bytes;
+        self.outdate(index, had_summaries);
+        if let Some(right) = right {
+            self.insert_chunk(index + 1, right);
+        }
+        placed
+    }
+
+    fn end_row(&mut self, index: usize, row: usize, at: u64) -> bool {
+        let Some(chunk) = self.chunks.get_mut(index) else { return false };
+        let (had_summaries, bytes) = (chunk.has_summaries(), chunk.bytes());
+        if !chunk.end(row, at) {
+            return false;
+        }
+        self.bytes = self.bytes + chunk.bytes() - bytes;
+        self.outdate(index, had_summaries);
+        true
+    }
+
+    /// Notes that the summaries of the chunk at `index` are gone, if it had any.
+    fn outdate(&mut self, index: usize, had_summaries: bool) {
         if had_summaries {
             self.stale.push(index as u32);
         }
         if let Some(group) = self.groups.get_mut(index / GROUP_CHUNKS) {
             *group = None;
         }
-        if let Some(right) = right {
-            self.insert_chunk(index + 1, right);
-        }
-        placed
     }
 
     fn insert_chunk(&mut self, index: usize, chunk: Chunk) {

@@ -1,87 +1,18 @@
 //! Fold, sweep and the naive oracle agree bit for bit, whatever the chunks, the order of arrival and
 //! the path through the codec.
 
+mod lives;
 #[path = "../../thyme-testing/src/oracle.rs"]
 mod oracle;
 mod support;
 
-use oracle::{Question, answer, visible};
+use oracle::answer;
 use proptest::prelude::*;
+use support::check::{SINCE_BEGINNING, check, question};
 use support::{Case, all_slots, batch_of, case, stored, timeline_of};
 use thyme_core::aggregate::Outcome;
 use thyme_core::{EventTime, Position, Span};
-use thyme_timeline::{Layout, RowView, SweepOutput, Timeline};
-
-const SINCE_BEGINNING: EventTime = EventTime(i64::MIN);
-
-fn question<'a>(
-    layout: &Layout,
-    slot: usize,
-    until: EventTime,
-    at: Position,
-    window: Option<Span>,
-) -> Question<'a> {
-    let slot = &layout.slots[slot];
-    Question { aggregate: slot.aggregate.name(), of: slot.of, predicate: slot.predicate, until, at, window }
-}
-
-fn after(until: EventTime, window: Option<Span>) -> EventTime {
-    window.map_or(SINCE_BEGINNING, |w| EventTime(until.0 - w.0))
-}
-
-fn same_row(found: Option<RowView<'_>>, expected: Option<&oracle::Row>) -> bool {
-    match (found, expected) {
-        (None, None) => true,
-        (Some(found), Some(expected)) => {
-            found.time() == expected.time
-                && found.position() == expected.position
-                && expected.values.iter().enumerate().all(|(i, v)| found.value(i) == *v)
-                && expected.predicates.iter().enumerate().all(|(i, v)| found.predicate(i) == *v)
-        }
-        _ => false,
-    }
-}
-
-/// Every read of the timeline against the oracle.
-fn check(case: &Case, layout: &Layout, timeline: &Timeline, at: Position) -> Result<(), TestCaseError> {
-    let labels: Vec<EventTime> = case.labels.iter().map(|t| EventTime(*t)).collect();
-    let windows: Vec<Option<Span>> = case.windows.iter().map(|w| Some(Span(*w))).chain([None]).collect();
-    let outputs: Vec<SweepOutput> = (0..layout.slots.len())
-        .map(|slot| SweepOutput { slot, window: windows[(slot + case.labels.len()) % windows.len()] })
-        .collect();
-    let mut swept = vec![vec![None; outputs.len()]; labels.len()];
-    timeline.sweep(layout, &outputs, &labels, at, &mut |label, output, outcome| {
-        assert!(swept[label][output].replace(outcome).is_none());
-    });
-    for (label_index, label) in labels.iter().enumerate() {
-        let requests: Vec<_> = outputs.iter().map(|o| (o.slot, after(*label, o.window))).collect();
-        let folded = timeline.fold_many(layout, &requests, *label, at);
-        for (index, output) in outputs.iter().enumerate() {
-            let expected = answer(&case.rows, &question(layout, output.slot, *label, at, output.window));
-            let what = (layout.slots[output.slot].aggregate.name(), output, label, at);
-            prop_assert_eq!(&folded[index], &expected, "fold_many {:?}", what);
-            let single = timeline.fold(layout, output.slot, after(*label, output.window), *label, at);
-            prop_assert_eq!(&single, &expected, "fold {:?}", what);
-            prop_assert_eq!(swept[label_index][index].as_ref(), Some(&expected), "sweep {:?}", what);
-        }
-        prop_assert_eq!(timeline.has_rows(*label, at), !visible(&case.rows, *label, at, None).is_empty());
-    }
-    for window in windows {
-        let expected: Vec<_> =
-            labels.iter().map(|label| visible(&case.rows, *label, at, window).last().copied()).collect();
-        let mut seen = 0;
-        timeline.latest_rows(layout, window, &labels, at, &mut |index, row| {
-            assert!(same_row(row, expected[index]), "latest_rows {window:?} {:?} {at}", labels[index]);
-            seen += 1;
-        });
-        prop_assert_eq!(seen, labels.len());
-        for (label, expected) in labels.iter().zip(expected) {
-            let found = timeline.latest_row(layout, after(*label, window), *label, at);
-            prop_assert!(same_row(found, expected), "latest_row {:?} {:?} {}", window, label, at);
-        }
-    }
-    Ok(())
-}
+use thyme_timeline::{Layout, Timeline};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -163,9 +94,9 @@ proptest! {
     }
 
     #[test]
-    fn decoding_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), header in any::<bool>()) {
+    fn decoding_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), header in any::<bool>(), lives in any::<bool>()) {
         let layout = all_slots(&[thyme_core::DataType::Float, thyme_core::DataType::Str], 1);
-        let mut all = if header { vec![b'C', 1, 0] } else { Vec::new() };
+        let mut all = if header { vec![b'C', 1, u8::from(lives)] } else { Vec::new() };
         if header {
             all.extend([bytes.len() as u8, 2, 1, b'f', b's']);
         }

@@ -1,5 +1,7 @@
 //! Random timelines and the same rows for the oracle.
 
+pub mod check;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -165,6 +167,7 @@ pub fn batch_of(case: &Case) -> Batch {
         predicates: (0..case.predicates)
             .map(|p| BooleanBuffer::collect_bool(case.rows.len(), |row| case.rows[row].predicates[p]))
             .collect(),
+        changes: None,
     }
 }
 
