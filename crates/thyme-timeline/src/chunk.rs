@@ -81,6 +81,12 @@ impl Chunk {
         self.id
     }
 
+    /// Gives it another id, under which it is not stored yet.
+    pub(crate) fn rename(&mut self, id: u32) {
+        self.id = id;
+        self.dirty = true;
+    }
+
     pub(crate) fn len(&self) -> usize {
         usize::from(self.len)
     }

@@ -3,16 +3,10 @@
 use thyme_core::aggregate::Outcome;
 use thyme_core::{EventTime, Position};
 
+use crate::cursor::Cursor;
 use crate::layout::Layout;
 use crate::row::RowView;
-use crate::timeline::{GROUP_CHUNKS, Timeline};
-
-/// A place between two rows: before row `row` of chunk `chunk`. The end is row 0 of the chunk after the last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cursor {
-    pub(crate) chunk: usize,
-    pub(crate) row: usize,
-}
+use crate::timeline::Timeline;
 
 impl Timeline {
     /// The aggregate of `slot` over the rows in `(after, until]` that are visible at `at`.
@@ -68,9 +62,9 @@ impl Timeline {
     /// Whether any row is visible as of `until` and `at`.
     pub fn has_rows(&self, until: EventTime, at: Position) -> bool {
         let mut found = false;
-        self.pieces(Cursor::default(), self.cursor_after(until), &mut |index, from, to| {
+        self.pieces(Cursor::default(), self.cursor_after(until), &mut |place, from, to| {
             found =
-                self.chunk(index).is_some_and(|chunk| chunk.visible(from, to, at.to_bits()).next().is_some());
+                self.chunk(place).is_some_and(|chunk| chunk.visible(from, to, at.to_bits()).next().is_some());
             !found
         });
         found
@@ -85,8 +79,8 @@ impl Timeline {
         at: Position,
         f: &mut dyn FnMut(RowView<'a>),
     ) {
-        self.pieces(self.start_of(after), self.cursor_after(until), &mut |index, from, to| {
-            if let Some(chunk) = self.chunk(index) {
+        self.pieces(self.start_of(after), self.cursor_after(until), &mut |place, from, to| {
+            if let Some(chunk) = self.chunk(place) {
                 chunk.visible(from, to, at.to_bits()).for_each(|row| f(RowView { chunk, layout, row }));
             }
             true
@@ -97,8 +91,8 @@ impl Timeline {
     pub fn next_time(&self, after: EventTime, at: Position) -> Option<EventTime> {
         let (from, end) = (self.cursor_after(after), self.cursor_after(EventTime(i64::MAX)));
         let mut found = None;
-        self.pieces(from, end, &mut |index, from, to| {
-            found = self.chunk(index).and_then(|chunk| {
+        self.pieces(from, end, &mut |place, from, to| {
+            found = self.chunk(place).and_then(|chunk| {
                 let row = chunk.visible(from, to, at.to_bits()).next()?;
                 chunk.times().get(row).map(|time| EventTime(*time))
             });
@@ -107,87 +101,59 @@ impl Timeline {
         found
     }
 
-    /// Before the first row of the window `(after, ...`.
-    pub(crate) fn start_of(&self, after: EventTime) -> Cursor {
-        if after.0 == i64::MIN { Cursor::default() } else { self.cursor_after(after) }
-    }
-
-    /// Before the first row later than `time`.
-    pub(crate) fn cursor_after(&self, time: EventTime) -> Cursor {
-        let before = self.chunks_before_tail();
-        let chunk = match before.last() {
-            Some(last) if last.last_time() <= time.0 => before.len(),
-            _ => before.partition_point(|chunk| chunk.last_time() <= time.0),
-        };
-        self.cursor_in(chunk, time)
-    }
-
-    /// Before the first row of `chunk` later than `time`; all earlier chunks have none.
-    pub(crate) fn cursor_in(&self, chunk: usize, time: EventTime) -> Cursor {
-        match self.chunk(chunk) {
-            Some(rows) if rows.last_time() <= time.0 => Cursor { chunk: chunk + 1, row: 0 },
-            Some(rows) => Cursor { chunk, row: rows.rows_until(time.0) },
-            None => Cursor { chunk, row: 0 },
-        }
-    }
-
-    /// Calls `f` with (chunk, from row, to row) for the rows between two places, until it says false.
-    pub(crate) fn pieces(&self, from: Cursor, to: Cursor, f: &mut dyn FnMut(usize, usize, usize) -> bool) {
-        let mut at = from;
-        while at < to {
-            let Some(chunk) = self.chunk(at.chunk) else { return };
-            let end = if at.chunk == to.chunk { to.row } else { chunk.len() };
-            if at.row < end && !f(at.chunk, at.row, end) {
-                return;
-            }
-            at = Cursor { chunk: at.chunk + 1, row: 0 };
-        }
-    }
-
     fn fold_between(&self, layout: &Layout, slot_index: usize, from: Cursor, to: Cursor, at: u64) -> Outcome {
         let Some(slot) = layout.slots.get(slot_index).filter(|_| from < to) else { return Outcome::Nothing };
         let mut state = layout.state(slot);
         let mut next = from;
         while next < to {
-            let Some(chunk) = self.chunk(next.chunk) else { break };
-            let mut chunks = 1;
-            let group = self.group_at(next.chunk).filter(|group| {
-                next.row == 0 && next.chunk + GROUP_CHUNKS <= to.chunk && group.max_position <= at
-            });
-            let whole = next.row == 0 && next.chunk < to.chunk && chunk.max_position() <= at;
-            if let Some(summary) = group.and_then(|group| group.states.get(slot_index)) {
+            if next.chunk == 0
+                && next.row == 0
+                && next.block < to.block
+                && let Some(summary) = self.blocks().get(next.block).and_then(|block| block.summary())
+                && summary.max_position <= at
+                && let Some(summary) = summary.states.get(slot_index)
+            {
                 state.merge(summary.as_ref());
-                chunks = GROUP_CHUNKS;
-            } else if let Some(summary) = chunk.summary(slot_index).filter(|_| whole) {
+                next = Cursor { block: next.block + 1, chunk: 0, row: 0 };
+                continue;
+            }
+            let Some(chunk) = self.chunk(next) else { break };
+            let whole = next.row == 0 && !next.same_chunk(to) && chunk.max_position() <= at;
+            if let Some(summary) = chunk.summary(slot_index).filter(|_| whole) {
                 state.merge(summary);
             } else {
-                let end = if next.chunk < to.chunk { chunk.len() } else { to.row };
+                let end = if next.same_chunk(to) { to.row } else { chunk.len() };
                 state.absorb(&chunk.slice(layout, slot), &chunk.mask(layout, slot, next.row, end, at));
             }
-            next = Cursor { chunk: next.chunk + chunks, row: 0 };
+            next = self.next_chunk(next);
         }
         state.outcome()
     }
 
     /// The last row between two places that is visible at `at`.
     pub(crate) fn last_visible(&self, from: Cursor, to: Cursor, at: u64) -> Option<Cursor> {
-        let mut chunk = to.chunk;
-        while from < to && chunk >= from.chunk {
-            if let Some(rows) = self.chunk(chunk) {
-                let first = if chunk == from.chunk { from.row } else { 0 };
-                let end = if chunk == to.chunk { to.row } else { rows.len() };
+        if from >= to {
+            return None;
+        }
+        let mut next = to;
+        loop {
+            if let Some(rows) = self.chunk(next) {
+                let first = if next.same_chunk(from) { from.row } else { 0 };
+                let end = if next.same_chunk(to) { to.row } else { rows.len() };
                 if let Some(row) = rows.visible(first, end, at).next_back() {
-                    return Some(Cursor { chunk, row });
+                    return Some(Cursor { row, ..next });
                 }
             }
-            chunk = chunk.checked_sub(1)?;
+            if next.same_chunk(from) {
+                return None;
+            }
+            next = self.previous_chunk(next)?;
         }
-        None
     }
 
     /// The row behind a place.
     pub(crate) fn row<'a>(&'a self, layout: &'a Layout, at: Cursor) -> Option<RowView<'a>> {
-        let chunk = self.chunk(at.chunk)?;
+        let chunk = self.chunk(at)?;
         (at.row < chunk.len()).then_some(RowView { chunk, layout, row: at.row })
     }
 }

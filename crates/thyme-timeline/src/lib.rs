@@ -8,8 +8,10 @@
 
 mod batch;
 mod bits;
+mod body;
 mod chunk;
 mod codec;
+mod cursor;
 mod fold;
 mod layout;
 mod lives;

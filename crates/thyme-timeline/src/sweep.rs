@@ -3,13 +3,14 @@
 use thyme_core::aggregate::{Outcome, Sweeper};
 use thyme_core::{EventTime, Position, Span};
 
-use crate::fold::Cursor;
+use crate::body::BLOCK_CHUNKS;
+use crate::cursor::Cursor;
 use crate::layout::{Layout, Slot};
 use crate::row::RowView;
 use crate::timeline::Timeline;
 
-/// Above so many chunks of rows a label, folding each label costs less than pushing and evicting every row.
-const CHUNKS_PER_LABEL_MAX: usize = 1;
+/// So many merges of summaries take as long as to push and evict the rows of one chunk.
+const MERGES_PER_CHUNK: usize = 64;
 
 /// A column of a training set: an aggregate over a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +56,11 @@ impl Timeline {
         let end = self.cursor_after(*last);
         for (index, output) in outputs.iter().enumerate() {
             let from = self.start_of(output.after(*first));
-            let chunks = end.chunk.saturating_sub(from.chunk);
-            let Some(slot) =
-                layout.slots.get(output.slot).filter(|_| chunks <= labels.len() * CHUNKS_PER_LABEL_MAX)
-            else {
+            let window = self.chunks_between(self.start_of(output.after(*last)), end);
+            // In chunks swept: what one fold costs, and what the sweep costs.
+            let fold = 1 + (window / BLOCK_CHUNKS + window.min(2 * BLOCK_CHUNKS)) / MERGES_PER_CHUNK;
+            let chunks = self.chunks_between(from, end);
+            let Some(slot) = layout.slots.get(output.slot).filter(|_| chunks <= labels.len() * fold) else {
                 for (label_index, label) in labels.iter().enumerate() {
                     sink(
                         label_index,
@@ -100,45 +102,25 @@ impl Timeline {
             sink(index, latest.filter(|row| row.time() > after(window, *label)));
         }
     }
-
-    /// Before the first row later than `time`, which is not before `from`.
-    fn advance(&self, from: Cursor, time: EventTime) -> Cursor {
-        let Some(chunk) = self.chunk(from.chunk) else { return from };
-        if chunk.last_time() <= time.0 {
-            let before = self.chunks_before_tail();
-            let rest = before.get(from.chunk + 1..).unwrap_or_default();
-            let skipped = match rest.first() {
-                Some(next) if next.last_time() <= time.0 => rest.partition_point(|c| c.last_time() <= time.0),
-                _ => 0,
-            };
-            return self.cursor_in(from.chunk + 1 + skipped, time);
-        }
-        let rest = chunk.times().get(from.row..).unwrap_or_default();
-        let steps = match rest.iter().take(8).position(|t| *t > time.0) {
-            Some(steps) => steps,
-            None => rest.partition_point(|t| *t <= time.0),
-        };
-        Cursor { chunk: from.chunk, row: from.row + steps }
-    }
 }
 
 impl Track<'_> {
-    fn move_to(&mut self, timeline: &Timeline, layout: &Layout, from: Cursor, to: Cursor, at: u64) {
+    fn move_to(&mut self, timeline: &Timeline, layout: &Layout, from: Cursor, to: Cursor, visible: u64) {
         if from >= self.to {
             // Nothing of the last window is in this one.
             self.sweeper = layout.sweeper(self.slot);
             (self.from, self.to) = (from, from);
         }
-        timeline.pieces(self.to, to, &mut |index, first, end| {
-            if let Some(chunk) = timeline.chunk(index) {
-                let mask = chunk.mask(layout, self.slot, first, end, at);
+        timeline.pieces(self.to, to, &mut |at, first, end| {
+            if let Some(chunk) = timeline.chunk(at) {
+                let mask = chunk.mask(layout, self.slot, first, end, visible);
                 self.sweeper.push(&chunk.slice(layout, self.slot), &mask);
             }
             true
         });
-        timeline.pieces(self.from, from, &mut |index, first, end| {
-            if let Some(chunk) = timeline.chunk(index) {
-                let mask = chunk.mask(layout, self.slot, first, end, at);
+        timeline.pieces(self.from, from, &mut |at, first, end| {
+            if let Some(chunk) = timeline.chunk(at) {
+                let mask = chunk.mask(layout, self.slot, first, end, visible);
                 self.sweeper.evict(&chunk.slice(layout, self.slot), &mask);
             }
             true

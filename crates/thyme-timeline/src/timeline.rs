@@ -1,15 +1,14 @@
 //! A timeline: chunks in order, and what is kept about them.
 
-use thyme_core::aggregate::{SLICE_ROWS_MAX, State};
+use thyme_core::aggregate::SLICE_ROWS_MAX;
 use thyme_core::{Error, EventTime, Position, Result};
 
 use crate::batch::{Batch, BatchRow};
-use crate::chunk::{Chunk, RowKey, states_bytes};
+use crate::body::{Block, Body, Placed, place};
+use crate::chunk::{Chunk, RowKey};
 use crate::codec;
+use crate::cursor::Cursor;
 use crate::layout::Layout;
-
-/// How many chunks share one summary of summaries.
-pub(crate) const GROUP_CHUNKS: usize = 64;
 
 /// The rows of one entity in (event time, position) order. A row may be a version: visible from the position
 /// at which it was added up to the one at which it was ended.
@@ -22,31 +21,6 @@ pub struct Timeline {
     body: Option<Box<Body>>,
     next_id: u32,
     rows_max: u16,
-}
-
-/// The chunks before the last one.
-#[derive(Debug, Default)]
-struct Body {
-    chunks: Vec<Chunk>,
-    /// One for each [`GROUP_CHUNKS`] chunks in a row, as far as they are complete and unchanged since.
-    groups: Vec<Option<Group>>,
-    /// The chunks without summaries, by index.
-    stale: Vec<u32>,
-    /// Ids of stored chunks of which nothing is left; kept, since a write that removes them may fail.
-    gone: Vec<u32>,
-    /// Whether their removal is to be said with the dirty chunks.
-    removals_due: bool,
-    /// Rows in `chunks`.
-    rows: usize,
-    /// Bytes of memory of `chunks`.
-    bytes: usize,
-}
-
-/// The summaries of [`GROUP_CHUNKS`] chunks.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) states: Box<[Box<dyn State>]>,
-    pub(crate) max_position: u64,
 }
 
 impl Default for Timeline {
@@ -68,7 +42,7 @@ impl Timeline {
 
     /// How many rows there are, those that were ended included.
     pub fn len(&self) -> usize {
-        self.tail.len() + self.body.as_ref().map_or(0, |body| body.rows)
+        self.tail.len() + self.body.as_ref().map_or(0, |body| body.rows())
     }
 
     /// Whether there are none.
@@ -83,17 +57,13 @@ impl Timeline {
 
     /// Bytes of memory, itself included.
     pub fn bytes(&self) -> usize {
-        let body = self.body.as_ref().map_or(0, |body| size_of::<Body>() + body.bytes + body.index_bytes());
+        let body = self.body.as_ref().map_or(0, |body| body.bytes());
         size_of::<Timeline>() - size_of::<Chunk>() + self.tail.bytes() + body
     }
 
     /// Whether [`Timeline::dirty_chunks`] has something to give.
     pub fn is_dirty(&self) -> bool {
-        self.tail.is_dirty()
-            || self
-                .body
-                .as_ref()
-                .is_some_and(|body| body.removals_due || body.chunks.iter().any(Chunk::is_dirty))
+        self.tail.is_dirty() || self.body.as_ref().is_some_and(|body| body.is_dirty())
     }
 
     /// Puts a row of `batch` where its (event time, position) belongs, or ends the version that it names
@@ -113,6 +83,11 @@ impl Timeline {
             }
         }
         let row = BatchRow { batch, row };
+        if self.tail.is_empty()
+            && let Some(body) = &mut self.body
+        {
+            body.reuse(self.tail.id());
+        }
         let rows_max = usize::from(self.rows_max);
         if self.tail.last_key().is_none_or(|last| last < key) {
             if self.tail.is_full(rows_max) {
@@ -122,9 +97,9 @@ impl Timeline {
             return true;
         }
         if let Some(body) = &mut self.body
-            && let Some(index) = body.chunk_for(key)
+            && let Some(at) = body.chunk_for(key)
         {
-            let placed = body.insert_row(layout, index, key, &row, rows_max, self.next_id);
+            let placed = body.insert_row(layout, at, key, &row, rows_max, self.next_id);
             if matches!(placed, Placed::Split) {
                 self.next_id = self.next_id.saturating_add(1);
             }
@@ -140,20 +115,21 @@ impl Timeline {
 
     /// Ends the last version before `key` of the event that it names.
     fn end(&mut self, key: RowKey) -> bool {
-        let before = self.chunks_before_tail();
-        let mut index = before.partition_point(|chunk| chunk.last_key().is_some_and(|last| last < key));
-        let mut row = self.chunk(index).map_or(0, |chunk| chunk.rows_before(key));
-        if row == 0 && index > 0 {
-            index -= 1;
-            row = self.chunk(index).map_or(0, Chunk::len);
+        let (block, chunk) =
+            self.body.as_ref().and_then(|body| body.chunk_for(key)).unwrap_or((self.blocks().len(), 0));
+        let mut at = Cursor { block, chunk, row: 0 };
+        at.row = self.chunk(at).map_or(0, |chunk| chunk.rows_before(key));
+        if at.row == 0 {
+            let Some(before) = self.previous_chunk(at) else { return false };
+            at = Cursor { row: self.chunk(before).map_or(0, Chunk::len), ..before };
         }
-        let Some(row) = row.checked_sub(1) else { return false };
-        let found = self.chunk(index).and_then(|chunk| chunk.key(row));
+        let Some(row) = at.row.checked_sub(1) else { return false };
+        let found = self.chunk(at).and_then(|chunk| chunk.key(row));
         if found.is_none_or(|(time, position, _)| (time, position) != (key.0, key.1)) {
             return false;
         }
         match &mut self.body {
-            Some(body) if index < body.chunks.len() => body.end_row(index, row, key.2),
+            Some(body) if at.block < body.blocks().len() => body.end_row((at.block, at.chunk), row, key.2),
             _ => self.tail.end(row, key.2),
         }
     }
@@ -162,8 +138,7 @@ impl Timeline {
     fn push_tail(&mut self, next: Chunk) {
         self.next_id = self.next_id.saturating_add(1);
         let last = std::mem::replace(&mut self.tail, next);
-        let body = self.body.get_or_insert_default();
-        body.insert_chunk(body.chunks.len(), last);
+        self.body.get_or_insert_default().push(last);
     }
 
     /// Computes the summaries that inserts since the last call left out of date.
@@ -176,8 +151,7 @@ impl Timeline {
     /// Makes [`Timeline::dirty_chunks`] give every chunk next time: what it gave before was not stored.
     pub fn mark_dirty(&mut self) {
         if let Some(body) = &mut self.body {
-            body.chunks.iter_mut().for_each(|chunk| chunk.set_dirty(true));
-            body.removals_due = !body.gone.is_empty();
+            body.mark_dirty();
         }
         self.tail.set_dirty(!self.tail.is_empty());
     }
@@ -195,17 +169,17 @@ impl Timeline {
             }
         };
         if let Some(body) = &mut self.body {
-            body.chunks.iter_mut().for_each(&mut give);
+            body.take_dirty(&mut give);
         }
         give(&mut self.tail);
-        if let Some(body) = self.body.as_mut().filter(|body| body.removals_due) {
-            body.gone.iter().for_each(|id| f(*id, &[]));
-            body.removals_due = false;
+        if let Some(body) = &mut self.body {
+            body.take_removals(&mut |id| f(id, &[]));
         }
     }
 
     /// The timeline that stored chunks hold, as of `at`: rows that came later are dropped and those that went
-    /// later are there, since the log replays it, and the chunks that held them are dirty.
+    /// later are there, since the log replays it, and the chunks that held them are dirty. A timeline with any
+    /// row has a chunk 0.
     ///
     /// # Errors
     /// Bytes that [`Timeline::dirty_chunks`] did not give under this layout, and chunks that overlap.
@@ -235,176 +209,32 @@ impl Timeline {
             }
             last = chunk.last_key();
         }
-        if let Some((_, tail)) = found.pop() {
-            timeline.tail = tail;
-        } else {
-            timeline.tail = Chunk::new(timeline.next_id);
-            timeline.next_id = timeline.next_id.saturating_add(1);
+        if let (Some(lost), Some((_, first))) = (gone.iter_mut().find(|id| **id == 0), found.first_mut()) {
+            // There is always a chunk 0: by it one look tells whether an entity is stored at all.
+            *lost = first.id();
+            first.rename(0);
         }
+        timeline.tail = found.pop().map_or_else(|| Chunk::new(0), |(_, tail)| tail);
         if !found.is_empty() || !gone.is_empty() {
             let body = timeline.body.get_or_insert_default();
-            body.chunks.reserve_exact(found.len());
-            found.into_iter().for_each(|(_, chunk)| body.insert_chunk(body.chunks.len(), chunk));
-            body.removals_due = !gone.is_empty();
-            body.gone = gone;
+            found.into_iter().for_each(|(_, chunk)| body.push(chunk));
+            body.remove(gone);
             body.seal(layout);
         }
         Ok(timeline)
     }
 
-    /// The chunk at `index`, the last one included.
-    pub(crate) fn chunk(&self, index: usize) -> Option<&Chunk> {
-        let before = self.chunks_before_tail();
-        before.get(index).or((index == before.len() && !self.tail.is_empty()).then_some(&self.tail))
+    /// The chunk that `at` is in, the last one included.
+    pub(crate) fn chunk(&self, at: Cursor) -> Option<&Chunk> {
+        match self.blocks().get(at.block) {
+            Some(block) => block.chunks().get(at.chunk),
+            None => (at.block == self.blocks().len() && at.chunk == 0 && !self.tail.is_empty())
+                .then_some(&self.tail),
+        }
     }
 
     /// All chunks but the last.
-    pub(crate) fn chunks_before_tail(&self) -> &[Chunk] {
-        self.body.as_ref().map_or(&[], |body| &body.chunks)
-    }
-
-    /// The summaries of the [`GROUP_CHUNKS`] chunks from `index` on, if `index` starts a group and they are up to date.
-    pub(crate) fn group_at(&self, index: usize) -> Option<&Group> {
-        if !index.is_multiple_of(GROUP_CHUNKS) {
-            return None;
-        }
-        self.body.as_ref()?.groups.get(index / GROUP_CHUNKS)?.as_ref()
-    }
-}
-
-/// What became of a row.
-enum Placed {
-    AlreadyThere,
-    Inserted,
-    /// The chunk was full: its right half took the new id.
-    Split,
-}
-
-/// Puts a row into a chunk; gives the right half if that had to be split.
-fn place(
-    layout: &Layout,
-    chunk: &mut Chunk,
-    key: RowKey,
-    row: &BatchRow<'_>,
-    rows_max: usize,
-    next_id: u32,
-) -> (Placed, Option<Chunk>) {
-    let Some(index) = chunk.place(key) else { return (Placed::AlreadyThere, None) };
-    let half = chunk.len() / 2;
-    if !chunk.is_full(rows_max) || half == 0 {
-        chunk.insert(layout, index, key, row);
-        return (Placed::Inserted, None);
-    }
-    let mut right = chunk.split(layout, half, next_id);
-    if index <= half {
-        chunk.insert(layout, index, key, row);
-    } else {
-        right.insert(layout, index - half, key, row);
-    }
-    (Placed::Split, Some(right))
-}
-
-impl Body {
-    /// The chunk that a row belongs to, unless that is the tail.
-    fn chunk_for(&self, key: RowKey) -> Option<usize> {
-        let index = self.chunks.partition_point(|chunk| chunk.last_key().is_some_and(|last| last < key));
-        (index < self.chunks.len()).then_some(index)
-    }
-
-    fn insert_row(
-        &mut self,
-        layout: &Layout,
-        index: usize,
-        key: RowKey,
-        row: &BatchRow<'_>,
-        rows_max: usize,
-        next_id: u32,
-    ) -> Placed {
-        let Some(chunk) = self.chunks.get_mut(index) else { return Placed::AlreadyThere };
-        let (had_summaries, rows, bytes) = (chunk.has_summaries(), chunk.len(), chunk.bytes());
-        let (placed, right) = place(layout, chunk, key, row, rows_max, next_id);
-        if matches!(placed, Placed::AlreadyThere) {
-            return placed;
-        }
-        self.rows = self.rows + chunk.len() - rows;
-        self.bytes = self.bytes + chunk.bytes() - bytes;
-        self.outdate(index, had_summaries);
-        if let Some(right) = right {
-            self.insert_chunk(index + 1, right);
-        }
-        placed
-    }
-
-    fn end_row(&mut self, index: usize, row: usize, at: u64) -> bool {
-        let Some(chunk) = self.chunks.get_mut(index) else { return false };
-        let (had_summaries, bytes) = (chunk.has_summaries(), chunk.bytes());
-        if !chunk.end(row, at) {
-            return false;
-        }
-        self.bytes = self.bytes + chunk.bytes() - bytes;
-        self.outdate(index, had_summaries);
-        true
-    }
-
-    /// Notes that the summaries of the chunk at `index` are gone, if it had any.
-    fn outdate(&mut self, index: usize, had_summaries: bool) {
-        if had_summaries {
-            self.stale.push(index as u32);
-        }
-        if let Some(group) = self.groups.get_mut(index / GROUP_CHUNKS) {
-            *group = None;
-        }
-    }
-
-    fn insert_chunk(&mut self, index: usize, chunk: Chunk) {
-        self.rows += chunk.len();
-        self.bytes += chunk.bytes();
-        self.stale.iter_mut().filter(|stale| **stale >= index as u32).for_each(|stale| *stale += 1);
-        self.stale.push(index as u32);
-        self.groups.truncate(index / GROUP_CHUNKS);
-        self.chunks.insert(index.min(self.chunks.len()), chunk);
-    }
-
-    fn seal(&mut self, layout: &Layout) {
-        // Whatever outdates a group also leaves a chunk stale.
-        if self.stale.is_empty() {
-            return;
-        }
-        for index in self.stale.drain(..) {
-            if let Some(chunk) = self.chunks.get_mut(index as usize) {
-                let before = chunk.bytes();
-                chunk.summarise(layout);
-                self.bytes = self.bytes + chunk.bytes() - before;
-            }
-        }
-        for (index, chunks) in self.chunks.chunks_exact(GROUP_CHUNKS).enumerate() {
-            match self.groups.get_mut(index) {
-                Some(Some(_)) => {}
-                Some(group) => *group = Some(Group::new(layout, chunks)),
-                None => self.groups.push(Some(Group::new(layout, chunks))),
-            }
-        }
-    }
-
-    /// Bytes of memory of what is kept about the chunks.
-    fn index_bytes(&self) -> usize {
-        let spare = (self.chunks.capacity() - self.chunks.len()) * size_of::<Chunk>();
-        let ids = (self.stale.capacity() + self.gone.capacity()) * size_of::<u32>();
-        let groups = self.groups.iter().flatten().map(|group| states_bytes(&group.states)).sum::<usize>();
-        spare + ids + groups + self.groups.capacity() * size_of::<Option<Group>>()
-    }
-}
-
-impl Group {
-    fn new(layout: &Layout, chunks: &[Chunk]) -> Group {
-        let states = layout.slots.iter().enumerate().map(|(index, slot)| {
-            let mut state = layout.state(slot);
-            chunks.iter().filter_map(|chunk| chunk.summary(index)).for_each(|summary| state.merge(summary));
-            state
-        });
-        Group {
-            states: states.collect(),
-            max_position: chunks.iter().map(Chunk::max_position).max().unwrap_or_default(),
-        }
+    pub(crate) fn blocks(&self) -> &[Block] {
+        self.body.as_ref().map_or(&[], |body| body.blocks())
     }
 }

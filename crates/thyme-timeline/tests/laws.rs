@@ -66,6 +66,7 @@ proptest! {
                 store.insert(id, bytes.to_vec());
             }
         });
+        prop_assert!(store.is_empty() || store.contains_key(&0), "a stored timeline has a chunk 0");
         let again = Timeline::from_chunks(&layout, store.iter().map(|(id, b)| (*id, b.as_slice())), Position::MAX).unwrap();
         prop_assert_eq!(again.len(), case.rows.len());
         check(&case, &layout, &again, case.at)?;
