@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Mutex, RwLock};
-use thyme_core::{Error, Position, Result};
+use thyme_core::{Env, Error, Position, Result};
 use thyme_log::{Log, MemoryLog, SegmentLog};
 use thyme_store::Store;
 
@@ -38,12 +38,14 @@ pub(crate) struct Shared {
     pub gate: Arc<Gate>,
     pub clock: Clock,
     pub events: Arc<EventLog>,
+    pub env: Arc<dyn Env>,
     pub counters: Mutex<HashMap<u32, DatasetCounters>>,
     pub dead_letters: Mutex<HashMap<u32, Vec<u64>>>,
     pub keys: Keys,
     catalog: RwLock<Arc<Catalog>>,
     pub cursors: Mutex<BTreeMap<String, Vec<u8>>>,
-    checkpointed: Mutex<u64>,
+    /// The record of the last checkpoint, and when it was made (or the engine opened).
+    checkpointed: Mutex<(u64, i64)>,
     work: Mutex<Option<String>>,
 }
 
@@ -57,7 +59,7 @@ impl Shared {
     }
 
     pub fn note_checkpoint(&self, record: u64) {
-        *self.checkpointed.lock() = record;
+        *self.checkpointed.lock() = (record, self.env.now_us());
     }
 
     pub fn note_recovery(&self, record: u64, last: u64) {
@@ -144,7 +146,8 @@ impl Engine {
             keys: Keys::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
-            checkpointed: Mutex::new(progress.record),
+            checkpointed: Mutex::new((progress.record, options.env.now_us())),
+            env: options.env,
             work: Mutex::new(None),
         });
         progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));

@@ -4,6 +4,7 @@
 //! very log record that holds the rows: so it is known after a crash exactly if the rows are.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,9 @@ enum Slot {
 #[derive(Default)]
 pub(crate) struct Keys {
     slots: Mutex<HashMap<Hash, Slot, foldhash::fast::FixedState>>,
+    /// Pushes answered as an earlier one, and pushes refused for another body, since the start.
+    replays: AtomicU64,
+    conflicts: AtomicU64,
 }
 
 /// What to do with a push that carries a key.
@@ -151,7 +155,7 @@ impl Keys {
     pub fn answered(&self, asked: &Idempotency, stamp: i64) -> Result<Option<Receipt>> {
         match self.slots.lock().get(&asked.key) {
             Some(Slot::Known(known)) if known.stamp >= stamp.saturating_sub(WINDOW_US) => {
-                check_body(&known.body, &asked.body)?;
+                self.twin(&known.body, &asked.body)?;
                 Ok(Some(known.receipt()))
             }
             _ => Ok(None),
@@ -173,7 +177,7 @@ impl Keys {
         }
         let mut slots = self.slots.lock();
         match slots.get_mut(&asked.key) {
-            Some(Slot::InFlight { body, waiters }) => match check_body(body, &asked.body) {
+            Some(Slot::InFlight { body, waiters }) => match self.twin(body, &asked.body) {
                 Ok(()) => waiters.push(done),
                 Err(conflict) => {
                     drop(slots);
@@ -182,7 +186,7 @@ impl Keys {
             },
             Some(Slot::Known(known)) if known.stamp >= stamp.saturating_sub(WINDOW_US) => {
                 // The first finished between the two looks.
-                let answer = check_body(&known.body, &asked.body).map(|()| known.receipt());
+                let answer = self.twin(&known.body, &asked.body).map(|()| known.receipt());
                 drop(slots);
                 done.answer(answer);
             }
@@ -192,6 +196,18 @@ impl Keys {
             }
         }
         Turn::Answered
+    }
+
+    /// How many pushes were answered as an earlier one, and how many refused for another body.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.replays.load(Ordering::Relaxed), self.conflicts.load(Ordering::Relaxed))
+    }
+
+    fn twin(&self, known: &Hash, given: &Hash) -> Result<()> {
+        let checked = check_body(known, given);
+        let count = if checked.is_ok() { &self.replays } else { &self.conflicts };
+        count.fetch_add(1, Ordering::Relaxed);
+        checked
     }
 
     /// The first is through: its twins get the same answer, and only success is remembered.
@@ -219,6 +235,7 @@ impl Keys {
     }
 }
 
+/// Checks that a key is used with the body it was used with first.
 fn check_body(known: &Hash, given: &Hash) -> Result<()> {
     match known == given {
         true => Ok(()),
@@ -233,7 +250,7 @@ fn check_body(known: &Hash, given: &Hash) -> Result<()> {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     fn counting(hits: &Arc<AtomicU32>) -> Done {
         let hits = hits.clone();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::RwLock;
 use thyme_core::{Env, Error, Result, SystemEnv};
@@ -9,6 +10,7 @@ use thyme_engine::{Clock, Engine, Options};
 use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
+use crate::metrics::Metrics;
 use crate::request::{Reply, Request};
 use crate::routes;
 
@@ -38,6 +40,7 @@ impl Default for AppOptions {
 pub(crate) struct Ready {
     pub reader: Reader,
     pub sources: Option<Sources>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Ready {
@@ -59,12 +62,13 @@ enum Phase {
 pub struct App {
     phase: RwLock<Phase>,
     pub(crate) env: Arc<dyn Env>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl App {
     /// An application that is not open yet: it answers 503 until [`App::open`] is through.
     pub fn opening() -> App {
-        App { phase: RwLock::new(Phase::Opening), env: Arc::new(SystemEnv) }
+        App { phase: RwLock::new(Phase::Opening), env: Arc::new(SystemEnv), metrics: Arc::default() }
     }
 
     /// Opens the engine and starts the sources.
@@ -72,7 +76,7 @@ impl App {
     /// # Errors
     /// As [`Engine::open`]; the application then answers with that error.
     pub fn open(&self, options: AppOptions, host: Arc<dyn ExtractorHost>) -> Result<()> {
-        let opened = Self::ready(options, host, self.env.clone());
+        let opened = Self::ready(options, host, self);
         let mut phase = self.phase.write();
         match opened {
             Ok(ready) => {
@@ -86,7 +90,8 @@ impl App {
         }
     }
 
-    fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, env: Arc<dyn Env>) -> Result<Ready> {
+    fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, app: &App) -> Result<Ready> {
+        let env = app.env.clone();
         let engine =
             Engine::open(Options { path: options.path, shards: options.shards, clock: options.clock, env })?;
         engine.set_now(options.now_us);
@@ -96,7 +101,7 @@ impl App {
         if let Some(sources) = &sources {
             sources.refresh();
         }
-        Ok(Ready { reader, sources })
+        Ok(Ready { reader, sources, metrics: app.metrics.clone() })
     }
 
     /// What answers requests, once it is open.
@@ -115,8 +120,16 @@ impl App {
     }
 
     /// Answers a request in the calling thread.
+    #[expect(clippy::disallowed_methods, reason = "measures; no value depends on it")]
     pub fn request(&self, request: &Request) -> Reply {
-        routes::dispatch(self, request)
+        self.request_since(Instant::now(), request)
+    }
+
+    /// [`App::request`] for a request that was whole at `arrived`.
+    pub(crate) fn request_since(&self, arrived: Instant, request: &Request) -> Reply {
+        let reply = routes::dispatch(self, request);
+        self.metrics.answered(request, reply.status, arrived.elapsed());
+        reply
     }
 
     /// Fixes "now" for online reads, or frees it.

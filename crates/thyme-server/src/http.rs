@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -87,7 +88,10 @@ pub async fn serve(
 
 async fn handle(State(door): State<Arc<Door>>, request: axum::extract::Request) -> Response<Body> {
     let reply = match admit(&door, &request) {
-        Some(refused) => refused,
+        Some(refused) => {
+            door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
+            refused
+        }
         None => answer(door, request).await,
     };
     to_response(reply)
@@ -140,6 +144,7 @@ async fn answer(door: Arc<Door>, request: axum::extract::Request) -> Reply {
         Err(error) if error.is::<LengthLimitError>() => {
             let detail =
                 format!("the body is larger than {} bytes; send it in parts", door.options.body_bytes_max);
+            door.app.metrics.refused_at_the_door(413, Duration::ZERO);
             return Reply::failure(413, "too_large", &detail, &[]);
         }
         Err(error) => {
@@ -153,11 +158,13 @@ async fn answer(door: Arc<Door>, request: axum::extract::Request) -> Reply {
         .filter_map(|(name, value)| value.to_str().ok().map(|v| (name.as_str().to_owned(), v.to_owned())))
         .collect();
     let request = Request::new(parts.method.as_str(), target, headers, body);
+    #[expect(clippy::disallowed_methods, reason = "measures; no value depends on it")]
+    let arrived = Instant::now();
     if routes::is_quick(&door.app, &request) {
-        return door.app.request(&request);
+        return door.app.request_since(arrived, &request);
     }
     let app = door.app.clone();
-    tokio::task::spawn_blocking(move || app.request(&request)).await.unwrap_or_else(|_| {
+    tokio::task::spawn_blocking(move || app.request_since(arrived, &request)).await.unwrap_or_else(|_| {
         Reply::error(&Error::internal("the request failed inside the server; see its log"))
     })
 }

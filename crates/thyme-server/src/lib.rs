@@ -6,8 +6,10 @@
 mod app;
 mod arrow_frames;
 mod arrow_io;
+mod exposition;
 mod http;
 mod json;
+mod metrics;
 mod reads;
 mod request;
 pub mod routes;

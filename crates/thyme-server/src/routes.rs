@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{reads, state, writes};
+use crate::{metrics, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -26,7 +26,7 @@ const fn route(method: &'static str, path: &'static str, handler: Handler) -> Ro
     Route { method, path, quick: false, handler }
 }
 
-/// Every endpoint but `/health`, which also answers while the server opens.
+/// Every endpoint but `/health` and `/metrics`, which also answer while the server opens.
 pub const ROUTES: &[Route] = &[
     Route { quick: true, ..route("GET", "/features", reads::get_features) },
     Route { quick: true, ..route("POST", "/features", reads::post_features) },
@@ -52,6 +52,9 @@ pub(crate) fn dispatch(app: &App, request: &Request) -> Reply {
 fn answer(app: &App, request: &Request) -> Reply {
     if request.path == "/health" {
         return state::health(app);
+    }
+    if request.path == "/metrics" {
+        return metrics::answer(app);
     }
     let mut allowed = Vec::new();
     for route in ROUTES.iter().filter(|r| r.path == request.path) {

@@ -34,12 +34,15 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
         .values()
         .map(|live| {
             let counters = engine.counters(live);
+            let pushes = (!live.is_derived()).then(|| ready.metrics.pushes(&live.definition.name));
             json!({
                 "name": live.definition.name,
                 "version": live.definition.version,
                 "kind": if live.is_derived() { "derived" } else { "raw" },
                 "events": counters.events,
                 "late": counters.late,
+                "refused": pushes.map(|p| p.refused),
+                "skipped": pushes.map(|p| p.skipped_rows),
                 "dead_letters": counters.dead_letters,
                 "entities": live.node.as_ref().map(|n| n.entities()),
                 "newest": counters.newest.map(format_rfc3339),

@@ -1,5 +1,6 @@
 //! The writing endpoints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -7,9 +8,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
 use thyme_core::error::Fault;
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::decode::json::lines;
-use thyme_engine::{Idempotency, Push, Receipt};
+use thyme_engine::{Idempotency, LiveDataset, Push, Receipt};
 
 use crate::app::Ready;
 use crate::arrow_io;
@@ -86,17 +87,39 @@ fn answer(
 
 /// `POST /api/v1/log`.
 pub(crate) fn log(ready: &Ready, request: &Request) -> Result<Reply> {
+    let mut dataset = None;
+    let pushed = push(ready, request, &mut dataset);
+    // Only names that are committed become a label.
+    if let Some(live) = &dataset {
+        ready.metrics.push(&live.definition.name, |pushes| match &pushed {
+            Ok((receipt, _)) => {
+                pushes.accepted += 1;
+                pushes.bytes += request.body.len() as u64;
+                pushes.skipped_rows += receipt.skipped;
+            }
+            Err(error) => pushes.refused += u64::from(error.kind() == ErrorKind::InvalidData),
+        });
+    }
+    pushed.map(|(receipt, faults)| received(receipt, &faults))
+}
+
+/// Stores a push, unless it was answered before; notes which dataset it is for as soon as that is known.
+fn push(
+    ready: &Ready,
+    request: &Request,
+    dataset: &mut Option<Arc<LiveDataset>>,
+) -> Result<(Receipt, Vec<Fault>)> {
     let idempotency = idempotency(ready, request)?;
     if let Some(receipt) =
         idempotency.as_ref().map(|asked| ready.engine().answered(asked)).transpose()?.flatten()
     {
-        return Ok(received(receipt, &[]));
+        return Ok((receipt, Vec::new()));
     }
-    let mut push = read(ready, request)?;
+    let mut push = read(ready, request, dataset)?;
     push.idempotency = idempotency;
     let faults = push.faults.clone();
     let receipt = ready.engine().push(push)?;
-    Ok(received(receipt, &faults))
+    Ok((receipt, faults))
 }
 
 fn received(receipt: Receipt, faults: &[Fault]) -> Reply {
@@ -123,21 +146,26 @@ fn idempotency(ready: &Ready, request: &Request) -> Result<Option<Idempotency>> 
     Idempotency::new(caller, id, key, &request.body).map(Some)
 }
 
-fn read(ready: &Ready, request: &Request) -> Result<Push> {
+fn read(ready: &Ready, request: &Request, dataset: &mut Option<Arc<LiveDataset>>) -> Result<Push> {
     let engine = ready.engine();
     let catalog = engine.catalog();
+    let mut find = |name: &str| -> Result<Arc<LiveDataset>> {
+        let live = catalog.dataset(name)?.clone();
+        *dataset = Some(live.clone());
+        Ok(live)
+    };
     let content_type = request.content_type();
     if NDJSON.contains(&content_type.as_str()) {
-        let live = catalog.dataset(request.required("dataset")?)?;
-        return engine.read_json(live, lines(&request.body));
+        let live = find(request.required("dataset")?)?;
+        return engine.read_json(&live, lines(&request.body));
     }
     if content_type == ARROW_STREAM {
-        let live = catalog.dataset(request.required("dataset")?)?;
-        return engine.read_batches(live, &arrow_io::read_stream(&request.body)?);
+        let live = find(request.required("dataset")?)?;
+        return engine.read_batches(&live, &arrow_io::read_stream(&request.body)?);
     }
     if content_type == PARQUET {
-        let live = catalog.dataset(request.required("dataset")?)?;
-        return engine.read_batches(live, &arrow_io::read_parquet(request.body.clone())?);
+        let live = find(request.required("dataset")?)?;
+        return engine.read_batches(&live, &arrow_io::read_parquet(request.body.clone())?);
     }
     if !matches!(content_type.as_str(), "" | "application/json") {
         return Err(Error::invalid_data(format!(
@@ -151,6 +179,6 @@ fn read(ready: &Ready, request: &Request) -> Result<Push> {
             body.dataset
         )));
     }
-    let live = catalog.dataset(&body.dataset)?;
-    engine.read_json(live, body.events.iter().map(|e| e.get().as_bytes()))
+    let live = find(&body.dataset)?;
+    engine.read_json(&live, body.events.iter().map(|e| e.get().as_bytes()))
 }

@@ -15,7 +15,18 @@ from thyme.cli._references import resolve
 
 _HEADLINES = ("version", "clock", "now", "commit", "position", "applied", "shards")
 _TABLES = {
-    "datasets": ("name", "version", "kind", "events", "late", "dead_letters", "entities", "newest"),
+    "datasets": (
+        "name",
+        "version",
+        "kind",
+        "events",
+        "late",
+        "refused",
+        "skipped",
+        "dead_letters",
+        "entities",
+        "newest",
+    ),
     "featuresets": ("name", "features", "extractors"),
     "sources": ("dataset", "kind", "path", "rows", "dead_letters", "caught_up", "error"),
 }

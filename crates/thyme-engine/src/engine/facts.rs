@@ -61,7 +61,19 @@ impl Engine {
 
     /// Bytes of log and of state at rest, and the record of the last checkpoint.
     pub fn storage(&self) -> (u64, u64, u64) {
-        (self.shared.log.bytes(), self.shared.store.bytes(), *self.shared.checkpointed.lock())
+        (self.shared.log.bytes(), self.shared.store.bytes(), self.shared.checkpointed.lock().0)
+    }
+
+    /// Microseconds since the last checkpoint, or since the engine was opened.
+    pub fn checkpoint_age_us(&self) -> i64 {
+        let (_, made) = *self.shared.checkpointed.lock();
+        self.shared.env.now_us().saturating_sub(made).max(0)
+    }
+
+    /// Pushes answered as the first with their idempotency key was, and pushes refused because the key was
+    /// used with another body, since the start.
+    pub fn idempotency_counts(&self) -> (u64, u64) {
+        self.shared.keys.counts()
     }
 
     /// Why nothing more is applied, if that is so.

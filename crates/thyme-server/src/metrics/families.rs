@@ -1,0 +1,119 @@
+//! The families of metrics.
+
+use crate::app::Ready;
+use crate::exposition::{Exposition, Kind};
+
+use Kind::{Counter, Gauge};
+
+/// What is in each dataset; these numbers are as old as the data.
+pub(super) fn datasets(ready: &Ready, out: &mut Exposition) {
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let raw: Vec<_> = catalog.datasets.iter().filter(|(_, live)| !live.is_derived()).collect();
+    let counters: Vec<_> = raw.iter().map(|(name, live)| (name.as_str(), engine.counters(live))).collect();
+    let mut family = out.family("thyme_events_accepted_total", Counter, "Events in the log.");
+    counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.events));
+    let mut family = out.family("thyme_events_late_total", Counter, "Of these, late ones.");
+    counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.late));
+    let mut family = out.family("thyme_dead_letters_total", Counter, "Records that could not become events.");
+    counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.dead_letters));
+    let mut family = out.family(
+        "thyme_newest_event_timestamp_seconds",
+        Gauge,
+        "The newest event time that is not late, in seconds since the epoch.",
+    );
+    for (name, c) in &counters {
+        if let Some(newest) = c.newest {
+            family.sample(&[("dataset", name)], newest as f64 / 1e6);
+        }
+    }
+    let mut family = out.family("thyme_entities", Gauge, "Entities that have a timeline.");
+    for (name, live) in &catalog.datasets {
+        if let Some(node) = &live.node {
+            family.sample(&[("dataset", name)], node.entities());
+        }
+    }
+}
+
+/// What was pushed since the start.
+pub(super) fn pushes(ready: &Ready, out: &mut Exposition) {
+    let catalog = ready.engine().catalog();
+    let raw = catalog.datasets.iter().filter(|(_, live)| !live.is_derived());
+    let pushes: Vec<_> = raw.map(|(name, _)| (name.as_str(), ready.metrics.pushes(name))).collect();
+    let mut family = out.family("thyme_pushes_total", Counter, "Pushes that were accepted.");
+    pushes.iter().for_each(|(name, p)| family.sample(&[("dataset", name)], p.accepted));
+    let mut family = out.family("thyme_push_bytes_total", Counter, "Bytes of the bodies of accepted pushes.");
+    pushes.iter().for_each(|(name, p)| family.sample(&[("dataset", name)], p.bytes));
+    let mut family =
+        out.family("thyme_pushes_refused_total", Counter, "Pushes refused for what was in them.");
+    pushes.iter().for_each(|(name, p)| family.sample(&[("dataset", name)], p.refused));
+    let help = "Rows of pushes that went to the dead letters.";
+    let mut family = out.family("thyme_rows_skipped_total", Counter, help);
+    pushes.iter().for_each(|(name, p)| family.sample(&[("dataset", name)], p.skipped_rows));
+    let (replays, conflicts) = ready.engine().idempotency_counts();
+    let help = "Pushes answered as the first one with their Idempotency-Key was.";
+    out.single("thyme_idempotent_replays_total", Counter, help, replays);
+    let help = "Pushes refused because their Idempotency-Key was used with another body.";
+    out.single("thyme_idempotency_conflicts_total", Counter, help, conflicts);
+}
+
+/// The log and how far it is applied.
+pub(super) fn log(ready: &Ready, out: &mut Exposition) {
+    let engine = ready.engine();
+    let (written, applied) = engine.records();
+    out.single("thyme_log_records_total", Counter, "Records in the log.", written);
+    let help = "Records of the log that reads see; behind thyme_log_records_total by what is on its way.";
+    out.single("thyme_log_applied_records_total", Counter, help, applied);
+    out.single("thyme_log_bytes", Gauge, "Bytes of the log.", engine.storage().0);
+}
+
+/// The last checkpoint.
+pub(super) fn checkpoints(ready: &Ready, out: &mut Exposition) {
+    let engine = ready.engine();
+    let help = "The record up to which the last checkpoint holds everything.";
+    out.single("thyme_checkpoint_record", Gauge, help, engine.storage().2);
+    let help = "Seconds since the last checkpoint, or since the start; one without news is not made.";
+    out.single("thyme_checkpoint_age_seconds", Gauge, help, engine.checkpoint_age_us() as f64 / 1e6);
+}
+
+/// Bytes at rest.
+pub(super) fn storage(ready: &Ready, out: &mut Exposition) {
+    let (_, store, _) = ready.engine().storage();
+    out.single("thyme_store_bytes", Gauge, "Bytes of the state at rest.", store);
+}
+
+/// How the sources are doing.
+pub(super) fn sources(ready: &Ready, out: &mut Exposition) {
+    let status: Vec<_> = ready.sources.iter().flat_map(|s| s.status()).collect();
+    let mut family = out.family("thyme_source_rows_total", Counter, "Rows stored.");
+    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], s.rows));
+    let help = "Records that could not become rows.";
+    let mut family = out.family("thyme_source_dead_letters_total", Counter, help);
+    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], s.dead_letters));
+    let help = "Whether everything that was there at the last look is stored.";
+    let mut family = out.family("thyme_source_caught_up", Gauge, help);
+    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], u8::from(s.caught_up)));
+    let mut family = out.family("thyme_source_failing", Gauge, "Whether something is wrong now.");
+    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], u8::from(s.error.is_some())));
+}
+
+/// This process, under the names that every exporter uses; nothing where `/proc` is not there.
+pub(super) fn process(out: &mut Exposition) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    };
+    if let Some(resident) = kibibytes("VmRSS:") {
+        let help = "Resident memory size in bytes.";
+        out.single("process_resident_memory_bytes", Gauge, help, resident * 1024);
+    }
+    if let Some(peak) = kibibytes("VmHWM:") {
+        let help = "Largest resident memory size so far, in bytes.";
+        out.single("thyme_process_resident_memory_peak_bytes", Gauge, help, peak * 1024);
+    }
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        let help = "Number of open file descriptors.";
+        out.single("process_open_fds", Gauge, help, files.count().saturating_sub(1));
+    }
+}
