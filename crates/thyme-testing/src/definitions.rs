@@ -3,8 +3,10 @@
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
 use thyme_core::{DataType, Span, Value};
+use thyme_oracle::Pipeline;
+use thyme_oracle::admission::Limits;
 
-use crate::expression::{Columns, Predicate, Sum};
+use crate::expression::{Predicate, Sum};
 use crate::random::Random;
 
 /// The raw dataset.
@@ -81,6 +83,11 @@ impl Raw {
         Raw { max_lateness, retention }
     }
 
+    /// Its limits, as the oracle takes them.
+    pub fn limits(&self) -> Limits {
+        Limits { max_lateness: self.max_lateness, max_future_skew: Span(3_600_000_000) }
+    }
+
     fn json(&self) -> Json {
         let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role, "optional": role == "value"});
         let mut dataset = json!({"name": RAW, "index": true, "fields": [
@@ -132,16 +139,6 @@ impl Output {
             ("count", _) | (_, None) => DataType::Int,
             ("avg", _) => DataType::Float,
             (_, Some((_, data_type))) => data_type,
-        }
-    }
-
-    /// What it is over nothing.
-    pub fn over_nothing(&self) -> Value {
-        match (&self.default, self.function, self.data_type()) {
-            (Some(default), ..) => default.clone(),
-            (None, "count", _) | (None, "sum", DataType::Int) => Value::Int(0),
-            (None, "sum", _) => Value::Float(0.0),
-            _ => Value::Null,
         }
     }
 
@@ -203,20 +200,19 @@ impl Derived {
         self.outputs = (0..count).map(|index| Output::random(random, index, &columns)).collect();
     }
 
-    /// The row after the operators, or `None` if a filter drops it.
-    pub fn derive(&self, columns: &Columns) -> Option<Columns> {
-        let mut columns = columns.clone();
-        for step in &self.steps {
-            match step {
-                Step::Filter(predicate) if predicate.verdict(&columns) != Some(true) => return None,
-                Step::Filter(_) => {}
-                Step::Assign(sum) => {
-                    let made = (sum.name, sum.value(&columns));
-                    columns.push(made);
-                }
+    /// What the oracle makes of it over a raw dataset.
+    ///
+    /// # Panics
+    /// When it is not a definition.
+    #[expect(clippy::panic, reason = "tests write their documents themselves")]
+    pub fn pipeline(&self, raw: &Raw) -> Pipeline {
+        let document = document(raw, std::slice::from_ref(self));
+        match document.datasets.as_slice() {
+            [input, dataset] => {
+                Pipeline::of(dataset, input).unwrap_or_else(|e| panic!("not a pipeline: {e}"))
             }
+            _ => panic!("a document of two datasets has {}", document.datasets.len()),
         }
-        Some(columns)
     }
 
     fn json(&self) -> Json {

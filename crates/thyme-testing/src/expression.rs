@@ -1,20 +1,9 @@
-//! Expressions, evaluated one row at a time.
-
-use std::cmp::Ordering;
+//! Random expressions.
 
 use serde_json::{Value as Json, json};
 use thyme_core::Value;
-use thyme_core::value::canonical;
 
 use crate::random::Random;
-
-/// One event's columns by name.
-pub type Columns = Vec<(&'static str, Value)>;
-
-/// The value of a column; null when there is no such column.
-pub fn column(columns: &Columns, name: &str) -> Value {
-    columns.iter().find(|(n, _)| *n == name).map_or(Value::Null, |(_, v)| v.clone())
-}
 
 /// A predicate.
 #[derive(Clone, Debug)]
@@ -83,58 +72,11 @@ impl Predicate {
             Predicate::Both(op, a, b) => json!({"op": op, "args": [a.json(), b.json()]}),
         }
     }
-
-    /// True, false, or unknown.
-    pub fn verdict(&self, columns: &Columns) -> Option<bool> {
-        match self {
-            Predicate::IsNull(name) => Some(column(columns, name).is_null()),
-            Predicate::Not(arg) => arg.verdict(columns).map(|b| !b),
-            Predicate::Both(op, a, b) => {
-                // What one side decides does not depend on the other.
-                let decides = *op == "or";
-                match (a.verdict(columns), b.verdict(columns)) {
-                    (Some(v), _) | (_, Some(v)) if v == decides => Some(decides),
-                    (Some(_), Some(_)) => Some(!decides),
-                    _ => None,
-                }
-            }
-            Predicate::Compare(name, op, constant) => {
-                let order = match (column(columns, name), constant) {
-                    (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
-                    (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
-                    (Value::Str(a), Value::Str(b)) => Some(a.as_ref().cmp(b.as_ref())),
-                    _ => return None,
-                };
-                Some(match *op {
-                    "eq" => order == Some(Ordering::Equal),
-                    "ne" => order != Some(Ordering::Equal),
-                    "lt" => order == Some(Ordering::Less),
-                    "le" => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-                    "gt" => order == Some(Ordering::Greater),
-                    _ => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
-                })
-            }
-        }
-    }
 }
 
 impl Sum {
     /// As an assignment of the definition document.
     pub fn json(&self) -> Json {
         json!({"name": self.name, "expr": {"op": self.op, "args": [{"col": self.of}, literal(&self.by)]}})
-    }
-
-    /// Its value; an int that overflows is null.
-    pub fn value(&self, columns: &Columns) -> Value {
-        match (column(columns, self.of), &self.by) {
-            (Value::Int(a), Value::Int(b)) => {
-                let made = if self.op == "add" { a.checked_add(*b) } else { a.checked_mul(*b) };
-                made.map_or(Value::Null, Value::Int)
-            }
-            (Value::Float(a), Value::Float(b)) => {
-                Value::Float(canonical(if self.op == "add" { a + b } else { a * b }))
-            }
-            _ => Value::Null,
-        }
     }
 }

@@ -1,18 +1,26 @@
 //! Everything that was pushed, in a list, and what each read of it must give.
 
-use thyme_core::aggregate::Outcome;
 use thyme_core::value::{NAN, canonical};
-use thyme_core::{EventTime, Position, Span, Value};
+use thyme_core::{DataType, EventTime, Position, Value};
+use thyme_oracle::expression::Typed;
+use thyme_oracle::{Fate, Pipeline, Row, Stream, Verdict};
 
 use crate::definitions::{Derived, Raw};
-use crate::expression::{Columns, column};
-use crate::oracle::{self, Question};
 use crate::random::Random;
 
 /// When all histories begin.
 pub const START_US: i64 = 1_773_568_800_000_000;
-/// Later times than this are further ahead of the clock than `max_future_skew` allows a watermark to move.
-const SKEWED_US: i64 = START_US + 90_000 * 1_000_000;
+/// A stamp for all records: the clocks of the tests move by less than what lies between the events that
+/// `max_future_skew` lets move a watermark and those it does not.
+const STAMP_US: i64 = START_US + 50_000 * 1_000_000;
+
+/// One event's columns by name.
+pub type Columns = Vec<(&'static str, Value)>;
+
+/// The value of a column; null when there is no such column.
+pub fn column(columns: &Columns, name: &str) -> Value {
+    columns.iter().find(|(n, _)| *n == name).map_or(Value::Null, |(_, v)| v.clone())
+}
 
 /// One event as it was pushed.
 #[derive(Clone, Debug)]
@@ -35,7 +43,7 @@ struct Admitted {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     rows: Vec<Admitted>,
-    watermark: Option<i64>,
+    stream: Stream,
     last: Option<(u64, u32)>,
 }
 
@@ -73,6 +81,25 @@ impl Event {
         Event { at, columns }
     }
 
+    /// As it is admitted: floats have one zero and one NaN.
+    pub fn admitted(&self) -> thyme_oracle::Columns {
+        let mut columns = thyme_oracle::Columns::default();
+        for (name, value) in &self.columns {
+            let value = match value {
+                Value::Float(v) => Value::Float(canonical(*v)),
+                other => other.clone(),
+            };
+            let data_type = match *name {
+                "k" | "s" => DataType::Str,
+                "x" => DataType::Float,
+                "at" => DataType::Datetime,
+                _ => DataType::Int,
+            };
+            columns.set(*name, Typed { value, data_type: Some(data_type) });
+        }
+        columns
+    }
+
     /// As a push sends it.
     pub fn json(&self) -> String {
         let cells = self.columns.iter().map(|(name, value)| {
@@ -106,13 +133,8 @@ impl Ledger {
             _ => 0,
         };
         for (row, event) in (first..).zip(events) {
-            let late = raw
-                .max_lateness
-                .zip(self.watermark)
-                .is_some_and(|(lateness, watermark)| event.at < watermark - lateness.0);
-            if event.at < SKEWED_US {
-                self.watermark = self.watermark.max(Some(event.at));
-            }
+            let verdict = self.stream.verdict(EventTime(event.at), STAMP_US, raw.limits());
+            let late = verdict != Verdict::Admitted;
             self.rows.push(Admitted { position: Position::new(record, row), event: event.clone(), late });
         }
         self.last = Some((record, first + events.len() as u32));
@@ -170,31 +192,17 @@ impl Ledger {
     }
 
     /// The rows of one entity of a derived dataset, for [`Ledger::values`].
-    pub fn rows_of(&self, derived: &Derived, key: &[Value]) -> Vec<oracle::Row> {
+    ///
+    /// # Panics
+    /// When the oracle cannot compute it.
+    #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    pub fn rows_of(&self, pipeline: &Pipeline, key: &[Value]) -> Vec<Row> {
         let mut rows = Vec::new();
         for row in self.rows.iter().filter(|r| !r.late) {
-            let mut columns = row.event.columns.clone();
-            for (_, value) in &mut columns {
-                if let Value::Float(v) = value {
-                    *v = canonical(*v);
-                }
+            let Fate::Kept(columns) = pipeline.derive(&row.event.admitted()).unwrap() else { continue };
+            if pipeline.key(&columns) == key {
+                rows.push(pipeline.row(EventTime(row.event.at), row.position, &columns).unwrap());
             }
-            let Some(columns) = derived.derive(&columns) else { continue };
-            if derived.keys.iter().zip(key).any(|(name, part)| column(&columns, name) != *part) {
-                continue;
-            }
-            let predicates = derived
-                .outputs
-                .iter()
-                .map(|o| o.predicate.as_ref().is_none_or(|p| p.verdict(&columns) == Some(true)));
-            let values =
-                derived.outputs.iter().map(|o| o.of.map_or(Value::Null, |(of, _)| column(&columns, of)));
-            rows.push(oracle::Row {
-                time: EventTime(row.event.at),
-                position: row.position,
-                values: values.collect(),
-                predicates: predicates.collect(),
-            });
         }
         rows
     }
@@ -212,32 +220,10 @@ impl Ledger {
 }
 
 /// The outputs of a derived dataset at `(T, S)` over the rows of one entity.
-pub fn values(
-    raw: &Raw,
-    derived: &Derived,
-    rows: &[oracle::Row],
-    until: EventTime,
-    at: Position,
-) -> Vec<Value> {
-    let outputs = derived.outputs.iter().enumerate();
-    let value = |(index, output): (usize, &crate::definitions::Output)| {
-        let window: Option<Span> = match (output.window, raw.retention) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let question = Question {
-            aggregate: output.function,
-            of: output.of.map(|_| index),
-            predicate: Some(index),
-            until,
-            at,
-            window,
-        };
-        match oracle::answer(rows, &question) {
-            Outcome::Value(value) => value,
-            Outcome::Nothing => output.over_nothing(),
-            Outcome::Overflow => Value::Null,
-        }
-    };
-    outputs.map(value).collect()
+///
+/// # Panics
+/// When the oracle cannot compute them.
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub fn values(pipeline: &Pipeline, rows: &[Row], until: EventTime, at: Position) -> Vec<Value> {
+    (0..pipeline.outputs.len()).map(|index| pipeline.value(index, rows, until, at).unwrap()).collect()
 }

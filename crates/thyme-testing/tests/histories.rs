@@ -282,19 +282,20 @@ impl History {
     fn check_derived(&mut self, derived: &Derived, position: Position, times: &[EventTime]) {
         let snapshot = self.at(position);
         let node = snapshot.catalog.dataset(&derived.name).unwrap().readable().unwrap().clone();
+        let pipeline = derived.pipeline(&self.raw);
         let keys = self.ledger.keys(derived);
         let mut asked: Vec<(Vec<Value>, EventTime)> = Vec::new();
         let mut wanted = Vec::new();
         let mut seen: Vec<Box<[u8]>> = Vec::new();
         for key in keys {
-            let rows = self.ledger.rows_of(derived, &key);
+            let rows = self.ledger.rows_of(&pipeline, &key);
             let kept = self.raw.retention.map_or(i64::MIN, |r| times[0].0 - r.0);
             let in_time = |t: i64| t <= times[0].0 && t > kept;
             if rows.iter().any(|r| r.position <= position && in_time(r.time.0)) {
                 seen.push(EntityKey::encode(&key).unwrap().0);
             }
             for time in times {
-                let want = values(&self.raw, derived, &rows, *time, position);
+                let want = values(&pipeline, &rows, *time, position);
                 let got = outputs(&snapshot, &node, &key, *time);
                 assert_eq!(got, want, "{derived:?} of {key:?} at {time:?} {position}");
                 asked.push((key.clone(), *time));
@@ -330,7 +331,7 @@ impl History {
 }
 
 fn canonical_values(event: &Event) -> Vec<Value> {
-    let of = |name: &&str| match thyme_testing::expression::column(&event.columns, name) {
+    let of = |name: &&str| match thyme_testing::ledger::column(&event.columns, name) {
         Value::Float(v) => Value::Float(thyme_core::value::canonical(v)),
         other => other,
     };

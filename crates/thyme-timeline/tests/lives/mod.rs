@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use thyme_core::Position;
 use thyme_timeline::{Batch, Changes, Layout, Timeline};
 
-use crate::oracle;
 use crate::support::check::check_as;
 use crate::support::{Case, all_slots, batch_of, case, stored};
+use thyme_oracle as oracle;
 
 /// One change of a history.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use thyme_core::{EventTime, Position, Span};
 use thyme_timeline::{Layout, RowView, SweepOutput, Timeline};
 
 use super::Case;
-use crate::oracle::{self, Question, answer, visible};
+use thyme_oracle::{self as oracle, Question, answer, visible};
 
 pub const SINCE_BEGINNING: EventTime = EventTime(i64::MIN);
 
@@ -64,7 +64,7 @@ pub fn check_as(
         let folded = timeline.fold_many(layout, &requests, *label, at);
         for (index, output) in outputs.iter().enumerate() {
             let expected =
-                answer(&case.rows, &question(layout, output.slot, *label, oracle_at, output.window));
+                answer(&case.rows, &question(layout, output.slot, *label, oracle_at, output.window)).unwrap();
             let what = (layout.slots[output.slot].aggregate.name(), output, label, at);
             prop_assert_eq!(&folded[index], &expected, "fold_many {:?}", what);
             let single = timeline.fold(layout, output.slot, after(*label, output.window), *label, at);

@@ -13,9 +13,8 @@ use proptest::prelude::*;
 use thyme_core::aggregate::all;
 use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, EventTime, Position, Value};
+use thyme_oracle::Row;
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, Timeline};
-
-use crate::oracle::Row;
 
 /// Rows, the order in which they arrive, and what is asked of them.
 #[derive(Clone, Debug)]

@@ -1,0 +1,169 @@
+//! What the rows of a window come to (contract, sections 2 and 3).
+
+use std::cmp::Ordering;
+
+use thyme_core::aggregate::Outcome;
+use thyme_core::{Error, EventTime, Position, Result, Span, Value};
+
+use crate::number::exact_sum;
+use crate::window::{Row, visible};
+
+/// Which value is asked for: an aggregate, and the `(T, S, w)` of the contract.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The aggregate's name.
+    pub aggregate: &'a str,
+    /// Its column, if it has one.
+    pub of: Option<usize>,
+    /// Its own predicate, if it has one.
+    pub predicate: Option<usize>,
+    /// `T`.
+    pub until: EventTime,
+    /// `S`.
+    pub at: Position,
+    /// `w`; none means since the beginning.
+    pub window: Option<Span>,
+}
+
+/// The answer. `Nothing` stands for no rows, where defaults apply.
+///
+/// # Errors
+/// An aggregate that is not known here, or values it is not defined on.
+pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
+    let mut counted = visible(rows, question.until, question.at, question.window);
+    counted.retain(|row| question.predicate.is_none_or(|p| row.predicates.get(p) == Some(&true)));
+    let value = |row: &Row| question.of.and_then(|of| row.values.get(of).cloned()).unwrap_or_default();
+    counted.retain(|row| question.of.is_none() || !value(row).is_null());
+    if counted.is_empty() {
+        return Ok(Outcome::Nothing);
+    }
+    let values = || counted.iter().map(|row| value(row));
+    Ok(Outcome::Value(match question.aggregate {
+        "count" => Value::Int(counted.len() as i64),
+        "sum" => match total(values())? {
+            Total::Int(total) => match i64::try_from(total) {
+                Ok(total) => Value::Int(total),
+                Err(_) => return Ok(Outcome::Overflow),
+            },
+            Total::Float(total) => Value::Float(total),
+        },
+        "avg" => Value::Float(match total(values())? {
+            Total::Int(total) => total as f64 / counted.len() as f64 + 0.0,
+            Total::Float(total) => total / counted.len() as f64 + 0.0,
+        }),
+        "min" => extreme(values(), Ordering::Less)?,
+        "max" => extreme(values(), Ordering::Greater)?,
+        "first" => values().next().unwrap_or_default(),
+        "last" => values().next_back().unwrap_or_default(),
+        other => return Err(Error::internal(format!("the oracle does not know the aggregate {other}"))),
+    }))
+}
+
+/// The value that is `wanted` than all others; any NaN gives NaN.
+fn extreme(values: impl Iterator<Item = Value>, wanted: Ordering) -> Result<Value> {
+    let mut best = Value::Null;
+    for value in values {
+        match (&best, &value) {
+            (Value::Float(f), _) if f.is_nan() => {}
+            (_, Value::Float(f)) if f.is_nan() => best = value,
+            (Value::Null, _) => best = value,
+            _ if compare(&value, &best)? == wanted => best = value,
+            _ => {}
+        }
+    }
+    Ok(best)
+}
+
+/// The order of two values of one type, neither of them NaN; strings by code point.
+fn compare(a: &Value, b: &Value) -> Result<Ordering> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) | (Value::Datetime(a), Value::Datetime(b)) => Ok(a.cmp(b)),
+        (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b).unwrap_or(Ordering::Equal)),
+        (Value::Str(a), Value::Str(b)) => Ok(a.chars().cmp(b.chars())),
+        (Value::Bool(a), Value::Bool(b)) => Ok(a.cmp(b)),
+        _ => Err(Error::internal(format!("{a} and {b} are not of one type"))),
+    }
+}
+
+enum Total {
+    Int(i128),
+    Float(f64),
+}
+
+fn total(values: impl Iterator<Item = Value>) -> Result<Total> {
+    let (mut ints, mut floats) = (0, Vec::new());
+    for value in values {
+        match value {
+            Value::Int(v) => ints += i128::from(v),
+            Value::Float(v) => floats.push(v),
+            other => return Err(Error::internal(format!("{other} cannot be summed"))),
+        }
+    }
+    Ok(if floats.is_empty() { Total::Int(ints) } else { Total::Float(exact_sum(&floats)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(time: i64, position: u32, value: Value) -> Row {
+        Row {
+            time: EventTime(time),
+            position: Position::new(1, position),
+            values: vec![value],
+            predicates: vec![],
+        }
+    }
+
+    fn ask(aggregate: &str, rows: &[Row], until: i64, window: i64) -> Outcome {
+        let question = Question {
+            aggregate,
+            of: Some(0),
+            predicate: None,
+            until: EventTime(until),
+            at: Position::MAX,
+            window: Some(Span(window)),
+        };
+        answer(rows, &question).unwrap()
+    }
+
+    #[test]
+    fn windows_are_open_on_the_left_and_closed_on_the_right() {
+        let rows = [row(10, 0, Value::Int(1)), row(20, 1, Value::Int(2)), row(30, 2, Value::Int(4))];
+        assert_eq!(ask("sum", &rows, 30, 20), Outcome::Value(Value::Int(6)));
+        assert_eq!(ask("sum", &rows, 29, 20), Outcome::Value(Value::Int(3)));
+        assert_eq!(ask("count", &rows, 9, 20), Outcome::Nothing);
+    }
+
+    #[test]
+    fn a_float_sum_is_the_exact_one_rounded_once() {
+        let sum = |values: &[f64]| {
+            let rows: Vec<Row> =
+                values.iter().enumerate().map(|(i, v)| row(0, i as u32, Value::Float(*v))).collect();
+            ask("sum", &rows, 0, 1)
+        };
+        assert_eq!(sum(&[0.1; 10]), Outcome::Value(Value::Float(1.0)));
+        assert_eq!(sum(&[1e300, 1.0, -1e300]), Outcome::Value(Value::Float(1.0)));
+        assert_eq!(sum(&[5e-324, 5e-324]), Outcome::Value(Value::Float(1e-323)));
+        assert_eq!(sum(&[f64::MAX, f64::MAX]), Outcome::Value(Value::Float(f64::INFINITY)));
+        assert_eq!(sum(&[1.5, -1.5]), Outcome::Value(Value::Float(0.0)));
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_later_position() {
+        let rows = [row(10, 7, Value::Int(7)), row(10, 3, Value::Int(3))];
+        assert_eq!(ask("last", &rows, 10, 1), Outcome::Value(Value::Int(7)));
+        assert_eq!(ask("first", &rows, 10, 1), Outcome::Value(Value::Int(3)));
+    }
+
+    #[test]
+    fn a_nan_is_the_extreme_wherever_it_stands() {
+        let nan = thyme_core::value::NAN;
+        for values in [[1.0, nan, 2.0], [nan, 1.0, 2.0], [1.0, 2.0, nan]] {
+            let rows = values.map(|v| row(0, 0, Value::Float(v)));
+            for aggregate in ["min", "max"] {
+                assert_eq!(ask(aggregate, &rows, 0, 1), Outcome::Value(Value::Float(nan)));
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Expressions, evaluated one row at a time (api, section 1).
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use thyme_core::expr::{Expr, LiteralValue, Operator, TEXT_BYTES_MAX};
+use thyme_core::time::parse_timestamp;
+use thyme_core::value::canonical;
+use thyme_core::{DataType, Error, Result, Value};
+
+use crate::number::{compare_int_float, divide, floor_divide, floor_divide_floats};
+
+/// A value, and the type that its expression has in every row; only the null literal has none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Typed {
+    /// The value.
+    pub value: Value,
+    /// The type.
+    pub data_type: Option<DataType>,
+}
+
+/// The columns of one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns(Vec<(Arc<str>, Typed)>);
+
+impl Columns {
+    /// The column called `name`.
+    pub fn get(&self, name: &str) -> Option<&Typed> {
+        self.0.iter().find(|(n, _)| &**n == name).map(|(_, typed)| typed)
+    }
+
+    /// Its value; null when there is no such column.
+    pub fn value(&self, name: &str) -> Value {
+        self.get(name).map(|typed| typed.value.clone()).unwrap_or_default()
+    }
+
+    /// Adds or replaces a column.
+    pub fn set(&mut self, name: impl Into<Arc<str>>, typed: Typed) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(n, _)| *n == name) {
+            Some(column) => column.1 = typed,
+            None => self.0.push((name, typed)),
+        }
+    }
+
+    /// Every column's name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, typed)| (&**name, &typed.value))
+    }
+}
+
+/// The value of `expr` on a row.
+///
+/// # Errors
+/// An expression that a commit would have refused.
+pub fn evaluate(expr: &Expr, row: &Columns) -> Result<Typed> {
+    match expr {
+        Expr::Column { col } => {
+            row.get(col).cloned().ok_or_else(|| Error::internal(format!("a row has no column {col}")))
+        }
+        Expr::Literal(literal) => {
+            let natural = match &literal.lit {
+                LiteralValue::Null => None,
+                LiteralValue::Bool(_) => Some(DataType::Bool),
+                LiteralValue::Int(_) => Some(DataType::Int),
+                LiteralValue::Float(_) => Some(DataType::Float),
+                LiteralValue::Str(_) => Some(DataType::Str),
+            };
+            let data_type = literal.data_type.or(natural);
+            let value = data_type.map_or(Ok(Value::Null), |declared| literal.lit.value(declared))?;
+            Ok(Typed { value, data_type })
+        }
+        Expr::Call { op, args } => match args.as_slice() {
+            [a] => unary(*op, evaluate(a, row)?),
+            [a, b] => binary(*op, evaluate(a, row)?, evaluate(b, row)?),
+            _ => Err(Error::internal(format!("an operator has {} arguments", args.len()))),
+        },
+    }
+}
+
+/// Whether a predicate holds; null is false.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn holds(predicate: &Expr, row: &Columns) -> Result<bool> {
+    Ok(evaluate(predicate, row)?.value == Value::Bool(true))
+}
+
+fn unary(op: Operator, a: Typed) -> Result<Typed> {
+    let data_type = match op {
+        Operator::IsNull | Operator::Not => Some(DataType::Bool),
+        _ => a.data_type,
+    };
+    let value = match (op, a.value) {
+        (Operator::IsNull, value) => Value::Bool(value.is_null()),
+        (_, Value::Null) => Value::Null,
+        (Operator::Not, Value::Bool(v)) => Value::Bool(!v),
+        (Operator::Neg, Value::Int(v)) => int(-i128::from(v)),
+        (Operator::Neg, Value::Float(v)) => Value::Float(canonical(-v)),
+        (_, value) => return Err(misfit(op, &value, &Value::Null)),
+    };
+    Ok(Typed { value, data_type })
+}
+
+fn binary(op: Operator, a: Typed, b: Typed) -> Result<Typed> {
+    let types = (a.data_type, b.data_type);
+    let bool = Some(DataType::Bool);
+    let (value, data_type) = match op {
+        Operator::And => (decided_by(false, &a.value, &b.value), bool),
+        Operator::Or => (decided_by(true, &a.value, &b.value), bool),
+        Operator::FillNull => {
+            let filled = if a.value.is_null() { b.value } else { a.value };
+            let data_type = common(types);
+            (data_type.map_or(Ok(Value::Null), |t| converted(filled, t))?, data_type)
+        }
+        Operator::Eq | Operator::Ne | Operator::Lt | Operator::Le | Operator::Gt | Operator::Ge => {
+            (compared(op, a.value, b.value)?, bool)
+        }
+        Operator::Div => (arithmetic(op, a.value, b.value)?, common(types).map(|_| DataType::Float)),
+        _ => (arithmetic(op, a.value, b.value)?, common(types)),
+    };
+    Ok(Typed { value, data_type })
+}
+
+/// The type that both types have a place in: an int may stand for a float, a text for a datetime.
+fn common(types: (Option<DataType>, Option<DataType>)) -> Option<DataType> {
+    use DataType::{Datetime, Float, Int, Str};
+    match types {
+        (None, other) | (other, None) => other,
+        (Some(Int), Some(Float)) | (Some(Float), Some(Int)) => Some(Float),
+        (Some(Str), Some(Datetime)) | (Some(Datetime), Some(Str)) => Some(Datetime),
+        (Some(a), Some(_)) => Some(a),
+    }
+}
+
+fn converted(value: Value, to: DataType) -> Result<Value> {
+    match (value, to) {
+        (Value::Int(v), DataType::Float) => Ok(Value::Float(v as f64)),
+        (Value::Str(text), DataType::Datetime) => Ok(Value::Datetime(parse_timestamp(&text)?.0)),
+        (value, _) => Ok(value),
+    }
+}
+
+/// AND and OR of three values: what one side decides does not depend on the other.
+fn decided_by(decisive: bool, a: &Value, b: &Value) -> Value {
+    match (a, b) {
+        (Value::Bool(v), _) | (_, Value::Bool(v)) if *v == decisive => Value::Bool(decisive),
+        (Value::Bool(_), Value::Bool(_)) => Value::Bool(!decisive),
+        _ => Value::Null,
+    }
+}
+
+fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {
+    let order = match (a, b) {
+        (Value::Null, _) | (_, Value::Null) => return Ok(Value::Null),
+        (Value::Int(a), Value::Int(b)) | (Value::Datetime(a), Value::Datetime(b)) => Some(a.cmp(&b)),
+        (Value::Float(a), Value::Float(b)) => a.partial_cmp(&b),
+        (Value::Int(a), Value::Float(b)) => compare_int_float(a, b),
+        (Value::Float(a), Value::Int(b)) => compare_int_float(b, a).map(Ordering::reverse),
+        (Value::Str(a), Value::Str(b)) => Some(a.chars().cmp(b.chars())),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
+        (Value::Datetime(a), Value::Str(b)) => Some(a.cmp(&parse_timestamp(&b)?.0)),
+        (Value::Str(a), Value::Datetime(b)) => Some(parse_timestamp(&a)?.0.cmp(&b)),
+        (a, b) => return Err(misfit(op, &a, &b)),
+    };
+    // NaN has no order: it differs from everything.
+    let Some(order) = order else { return Ok(Value::Bool(op == Operator::Ne)) };
+    Ok(Value::Bool(match op {
+        Operator::Eq => order == Ordering::Equal,
+        Operator::Ne => order != Ordering::Equal,
+        Operator::Lt => order == Ordering::Less,
+        Operator::Le => order != Ordering::Greater,
+        Operator::Gt => order == Ordering::Greater,
+        _ => order != Ordering::Less,
+    }))
+}
+
+/// What raises in Python (a zero divisor) and an int outside 64 bits is null.
+fn arithmetic(op: Operator, a: Value, b: Value) -> Result<Value> {
+    match (a, b) {
+        (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
+        (Value::Int(a), Value::Int(b)) => {
+            let (x, y) = (i128::from(a), i128::from(b));
+            Ok(match op {
+                Operator::Add => int(x + y),
+                Operator::Sub => int(x - y),
+                Operator::Mul => int(x * y),
+                Operator::FloorDiv => floor_divide(a, b).map_or(Value::Null, |(quotient, _)| int(quotient)),
+                Operator::Mod => floor_divide(a, b).map_or(Value::Null, |(_, remainder)| int(remainder)),
+                _ => divide(a, b).map_or(Value::Null, Value::Float),
+            })
+        }
+        (Value::Int(a), Value::Float(b)) => Ok(floats(op, a as f64, b)),
+        (Value::Float(a), Value::Int(b)) => Ok(floats(op, a, b as f64)),
+        (Value::Float(a), Value::Float(b)) => Ok(floats(op, a, b)),
+        (Value::Str(a), Value::Str(b)) if op == Operator::Add => Ok(if a.len() + b.len() > TEXT_BYTES_MAX {
+            Value::Null
+        } else {
+            Value::Str(format!("{a}{b}").into())
+        }),
+        (a, b) => Err(misfit(op, &a, &b)),
+    }
+}
+
+fn floats(op: Operator, a: f64, b: f64) -> Value {
+    let value = match op {
+        Operator::Add => Some(a + b),
+        Operator::Sub => Some(a - b),
+        Operator::Mul => Some(a * b),
+        Operator::FloorDiv => floor_divide_floats(a, b).map(|(quotient, _)| quotient),
+        Operator::Mod => floor_divide_floats(a, b).map(|(_, remainder)| remainder),
+        _ => (b != 0.0).then(|| a / b),
+    };
+    value.map_or(Value::Null, |v| Value::Float(canonical(v)))
+}
+
+/// An int of 64 bits, or null.
+fn int(v: i128) -> Value {
+    i64::try_from(v).map_or(Value::Null, Value::Int)
+}
+
+fn misfit(op: Operator, a: &Value, b: &Value) -> Error {
+    Error::internal(format!("{op:?} was evaluated on {a} and {b}"))
+}

@@ -1,0 +1,23 @@
+//! The contract, computed the slow way: one row at a time, over plain values.
+//!
+//! Every number that Thyme gives can be derived again by what is here, and a reader can hold each file
+//! against its section of the contract. It takes definitions and values from `thyme-core` and shares no
+//! logic with what it checks: no batches, no masks, no summaries, no order but the one the contract
+//! names, and no cleverness.
+//!
+//! An event goes through [`admission`] (is it late?), then through the operators of a [`pipeline`]
+//! ([`expression`], [`number`]) and becomes a [`Row`] of one entity; [`window`] picks the rows that count at
+//! `(T, S)`, and [`aggregate`] says what they come to.
+
+pub mod admission;
+pub mod aggregate;
+pub mod expression;
+pub mod number;
+pub mod pipeline;
+pub mod window;
+
+pub use admission::{Stream, Verdict};
+pub use aggregate::{Question, answer};
+pub use expression::{Columns, evaluate};
+pub use pipeline::{Fate, Output, Pipeline};
+pub use window::{Row, visible};

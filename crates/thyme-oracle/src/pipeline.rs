@@ -1,0 +1,182 @@
+//! What a dataset's operators make of one event, and what its outputs are.
+
+use thyme_core::aggregate::Outcome;
+use thyme_core::definition::{Dataset, OperatorDef};
+use thyme_core::expr::Expr;
+use thyme_core::schema::Role;
+use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value};
+
+use crate::aggregate::{Question, answer};
+use crate::expression::{Columns, evaluate, holds};
+use crate::window::{Row, visible, within};
+
+/// A derived dataset and how it is made, or a raw one of which the latest row is wanted.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The key fields.
+    pub keys: Vec<String>,
+    /// The operators before the aggregates.
+    pub operators: Vec<OperatorDef>,
+    /// The aggregates; none for a raw dataset.
+    pub outputs: Vec<Output>,
+    /// The fields of a raw dataset that are neither key nor event time; none for a derived one.
+    pub fields: Vec<String>,
+    /// How far back the input reaches.
+    pub retention: Option<Span>,
+}
+
+/// One aggregate of a derived dataset.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The field it makes.
+    pub name: String,
+    /// Its declared type.
+    pub data_type: DataType,
+    /// The aggregate.
+    pub function: String,
+    /// Its column.
+    pub of: Option<String>,
+    /// Its window; none means since the beginning.
+    pub window: Option<Span>,
+    /// Its own predicate.
+    pub predicate: Option<Expr>,
+    /// What it is over nothing.
+    pub over_nothing: Value,
+}
+
+/// What the operators did with an event.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It is a row of the entity that its key columns name.
+    Kept(Columns),
+    /// A filter was not true for it: the index of the operator.
+    Filtered(usize),
+    /// The key column is null.
+    NoKey(String),
+}
+
+impl Pipeline {
+    /// The pipeline that makes `dataset` of `input`; they are one for a raw dataset.
+    ///
+    /// # Errors
+    /// A definition that a commit would have refused.
+    pub fn of(dataset: &Dataset, input: &Dataset) -> Result<Pipeline> {
+        let mut pipeline = Pipeline {
+            keys: dataset.fields.keys().map(|f| f.name.clone()).collect(),
+            operators: Vec::new(),
+            outputs: Vec::new(),
+            fields: Vec::new(),
+            retention: input.retention,
+        };
+        let Some(definition) = dataset.pipelines.first() else {
+            let values = dataset.fields.fields.iter().filter(|f| f.role == Role::Value);
+            pipeline.fields = values.map(|f| f.name.clone()).collect();
+            return Ok(pipeline);
+        };
+        for operator in &definition.operators {
+            let OperatorDef::Aggregate { aggregates } = operator else {
+                pipeline.operators.push(operator.clone());
+                continue;
+            };
+            for aggregate in aggregates {
+                let field = dataset.fields.field(&aggregate.name).ok_or_else(|| {
+                    Error::internal(format!("{} has no field {}", dataset.name, aggregate.name))
+                })?;
+                let over_nothing = match (&aggregate.default, aggregate.function.as_str()) {
+                    (Some(default), _) => default.value(field.data_type)?,
+                    (None, "count" | "sum") => Value::Int(0).widen(field.data_type).unwrap_or_default(),
+                    (None, _) => Value::Null,
+                };
+                pipeline.outputs.push(Output {
+                    name: aggregate.name.clone(),
+                    data_type: field.data_type,
+                    function: aggregate.function.clone(),
+                    of: aggregate.of.clone(),
+                    window: aggregate.window,
+                    predicate: aggregate.predicate.clone(),
+                    over_nothing,
+                });
+            }
+        }
+        Ok(pipeline)
+    }
+
+    /// Runs the operators over one event's columns, in order.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn derive(&self, event: &Columns) -> Result<Fate> {
+        let mut row = event.clone();
+        for (index, operator) in self.operators.iter().enumerate() {
+            match operator {
+                OperatorDef::Filter { expr } if !holds(expr, &row)? => return Ok(Fate::Filtered(index)),
+                OperatorDef::Assign { columns } => {
+                    // All expressions see the columns as they were before.
+                    let before = row.clone();
+                    for assigned in columns {
+                        row.set(assigned.name.as_str(), evaluate(&assigned.expr, &before)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        match self.keys.iter().find(|key| row.value(key).is_null()) {
+            Some(key) => Ok(Fate::NoKey(key.clone())),
+            None => Ok(Fate::Kept(row)),
+        }
+    }
+
+    /// The entity that a derived row belongs to.
+    pub fn key(&self, row: &Columns) -> Vec<Value> {
+        self.keys.iter().map(|key| row.value(key)).collect()
+    }
+
+    /// The derived row as its outputs see it: a value and a verdict for each, or the fields of a raw row.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn row(&self, time: EventTime, position: Position, row: &Columns) -> Result<Row> {
+        let mut made = Row { time, position, values: Vec::new(), predicates: Vec::new() };
+        for output in &self.outputs {
+            made.values.push(output.of.as_ref().map(|of| row.value(of)).unwrap_or_default());
+            let predicate = output.predicate.as_ref().map(|p| holds(p, row)).transpose()?;
+            made.predicates.push(predicate.unwrap_or(true));
+        }
+        made.values.extend(self.fields.iter().map(|field| row.value(field)));
+        Ok(made)
+    }
+
+    /// The window of an output, as far as the input reaches.
+    pub fn window(&self, output: &Output) -> Option<Span> {
+        within(output.window, self.retention)
+    }
+
+    /// The value of an output at `(T, S)` over the rows of one entity.
+    ///
+    /// # Errors
+    /// As [`answer`].
+    pub fn value(&self, index: usize, rows: &[Row], until: EventTime, at: Position) -> Result<Value> {
+        let output = self
+            .outputs
+            .get(index)
+            .ok_or_else(|| Error::internal(format!("a pipeline has no output {index}")))?;
+        let question = Question {
+            aggregate: &output.function,
+            of: output.of.as_ref().map(|_| index),
+            predicate: Some(index),
+            until,
+            at,
+            window: self.window(output),
+        };
+        Ok(match answer(rows, &question)? {
+            Outcome::Value(value) => value.widen(output.data_type).unwrap_or_default(),
+            Outcome::Nothing => output.over_nothing.clone().widen(output.data_type).unwrap_or_default(),
+            Outcome::Overflow => Value::Null,
+        })
+    }
+
+    /// The latest row of a raw dataset at `(T, S)` over the rows of one entity.
+    pub fn latest<'r>(&self, rows: &'r [Row], until: EventTime, at: Position) -> Option<&'r Row> {
+        visible(rows, until, at, self.retention).pop()
+    }
+}
