@@ -19,7 +19,7 @@ use crate::events::Severity;
 use crate::idempotency::{self, Remembered};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
-use crate::shard::{Shards, Task};
+use crate::shard::{HandShards, Shards, Task};
 use crate::state::DatasetCounters;
 
 /// A durable record on its way into the state.
@@ -137,23 +137,45 @@ impl Applier {
     /// Runs until every sender is gone, then lets the shards finish.
     pub fn run(mut self, messages: &Receiver<Message>) {
         while let Ok(message) = messages.recv() {
-            match message {
-                Message::Progress(reply) => {
-                    // A checkpoint that gave up no longer listens.
-                    let _ = reply.send(self.progress());
-                }
-                Message::Record(record) => {
-                    let number = record.number;
-                    if let Err(error) = self.apply(*record) {
-                        let reason = format!("record {number} could not be applied: {error}");
-                        self.shared.events.record(Severity::Error, "apply_failed", "engine", reason.clone());
-                        self.shared.gate.stop(&reason);
-                        break;
-                    }
-                }
+            if !self.step(message) {
+                break;
             }
         }
+        self.end();
+    }
+
+    /// Lets the shards finish what they have.
+    pub fn end(self) {
         self.shards.join();
+    }
+
+    /// The shards, when they work by hand.
+    pub fn hand_shards(&self) -> Arc<HandShards> {
+        match &self.shards {
+            Shards::Hand(shards) => shards.clone(),
+            Shards::Threads { .. } => Arc::default(),
+        }
+    }
+
+    /// Takes one message; false once nothing more will be applied.
+    pub fn step(&mut self, message: Message) -> bool {
+        match message {
+            Message::Progress(reply) => {
+                // A checkpoint that gave up no longer listens.
+                let _ = reply.send(self.progress());
+                true
+            }
+            Message::Record(record) => {
+                let number = record.number;
+                let applied = self.apply(*record);
+                if let Err(error) = &applied {
+                    let reason = format!("record {number} could not be applied: {error}");
+                    self.shared.events.record(Severity::Error, "apply_failed", "engine", reason.clone());
+                    self.shared.gate.stop(&reason);
+                }
+                applied.is_ok()
+            }
+        }
     }
 
     fn progress(&self) -> Progress {

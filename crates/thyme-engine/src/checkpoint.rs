@@ -5,8 +5,6 @@
 //! brings them back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -16,10 +14,12 @@ use thyme_store::{CheckpointBatch, ChunkKey};
 use thyme_timeline::Timeline;
 
 use crate::applier::{Message, Progress};
+use crate::catalog::Catalog;
 use crate::engine::Shared;
 use crate::events::Severity;
 use crate::node::Node;
-use crate::state::{hash_key, stripe_of};
+use crate::queue::Outbox;
+use crate::state::{STRIPES, hash_key, stripe_of};
 
 const META_PROGRESS: &str = "progress";
 /// A checkpoint is made this often if anything changed, and sooner after [`LOG_BYTES_BETWEEN`].
@@ -27,24 +27,60 @@ const PERIOD: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
 const LOG_BYTES_BETWEEN: u64 = 64 << 20;
 
+/// How long a checkpoint waits for the shards.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
-    applier: SyncSender<Message>,
+    applier: Outbox<Message>,
+    state: Mutex<State>,
+}
+
+struct State {
     /// The record of the last checkpoint, and the log's size at it.
-    last: Mutex<(u64, u64)>,
+    last: (u64, u64),
     /// A failed write lost the marks of what had changed: the next one writes everything.
-    everything: AtomicBool,
+    everything: bool,
+    stage: Stage,
+}
+
+/// How far a checkpoint is. `bytes` is the log's size when it began.
+enum Stage {
+    Idle,
+    Asked { bytes: u64, answer: Receiver<Progress> },
+    Waiting { bytes: u64, progress: Box<Progress> },
+    Collecting { bytes: u64, collected: Box<Collected> },
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stepped {
+    /// The checkpoint is made, or there was nothing to write.
+    Done,
+    /// There is more to do.
+    More,
+    /// The applier has not answered yet.
+    AwaitsApplier,
+    /// The shards are not as far yet.
+    AwaitsShards,
+}
+
+/// What goes into the batch, stripe by stripe.
+struct Collected {
+    progress: Box<Progress>,
+    catalog: Arc<Catalog>,
+    everything: bool,
+    nodes: Vec<Arc<Node>>,
+    node: usize,
+    stripe: usize,
+    batch: CheckpointBatch,
 }
 
 impl Checkpointer {
-    pub fn new(shared: Arc<Shared>, applier: SyncSender<Message>, record: u64) -> Self {
-        let bytes = shared.log.bytes();
-        Checkpointer {
-            shared,
-            applier,
-            last: Mutex::new((record, bytes)),
-            everything: AtomicBool::new(false),
-        }
+    pub fn new(shared: Arc<Shared>, applier: Outbox<Message>, record: u64) -> Self {
+        let last = (record, shared.log.bytes());
+        let state = State { last, everything: false, stage: Stage::Idle };
+        Checkpointer { shared, applier, state: Mutex::new(state) }
     }
 
     /// Checkpoints in the background until `stop` is closed.
@@ -52,7 +88,7 @@ impl Checkpointer {
         let mut waited = Duration::ZERO;
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(POLL) {
             waited += POLL;
-            let grown = self.shared.log.bytes().saturating_sub(self.last.lock().1);
+            let grown = self.shared.log.bytes().saturating_sub(self.state.lock().last.1);
             if waited >= PERIOD || grown >= LOG_BYTES_BETWEEN {
                 waited = Duration::ZERO;
                 if let Err(error) = self.checkpoint() {
@@ -67,44 +103,103 @@ impl Checkpointer {
 
     /// Makes a checkpoint if anything was applied since the last.
     pub fn checkpoint(&self) -> Result<()> {
-        let mut last = self.last.lock();
-        let bytes = self.shared.log.bytes();
-        let (reply, answer) = bounded(1);
-        let gone = |_| Error::unavailable("the engine is stopping");
-        self.applier.send(Message::Progress(reply)).map_err(|_| gone(()))?;
-        let progress = answer.recv().map_err(|_| gone(()))?;
-        if progress.record == last.0 {
-            return Ok(());
+        let mut state = self.state.lock();
+        loop {
+            match self.advance(&mut state, PATIENCE)? {
+                Stepped::Done => return Ok(()),
+                Stepped::More | Stepped::AwaitsApplier => {}
+                Stepped::AwaitsShards => {
+                    state.stage = Stage::Idle;
+                    return Err(Error::unavailable("the shards are more than a minute behind"));
+                }
+            }
         }
-        match self.shared.gate.wait_applied(progress.record, Duration::from_secs(60)) {
-            Ok(true) => {}
-            Ok(false) => return Err(Error::unavailable("the shards are more than a minute behind")),
-            Err(reason) => return Err(Error::unavailable(reason)),
-        }
-        let everything = self.everything.swap(true, Ordering::AcqRel);
-        self.write(&progress, everything)?;
-        self.everything.store(false, Ordering::Release);
-        *last = (progress.record, bytes);
-        self.shared.note_checkpoint(progress.record);
-        Ok(())
     }
 
-    fn write(&self, progress: &Progress, everything: bool) -> Result<()> {
-        let catalog = self.shared.catalog();
-        let mut batch = CheckpointBatch::default();
-        for node in catalog.nodes() {
-            collect(node, everything, &mut batch);
+    /// One step of a checkpoint, the first if none is being made; `None` inside a step of the same.
+    pub fn step(&self) -> Option<Result<Stepped>> {
+        let mut state = self.state.try_lock()?;
+        Some(self.advance(&mut state, Duration::ZERO))
+    }
+
+    /// Does the next thing, waiting for others no longer than `patience`. After an error the next
+    /// checkpoint begins anew.
+    fn advance(&self, state: &mut State, patience: Duration) -> Result<Stepped> {
+        let gone = || Error::unavailable("the engine is stopping");
+        match std::mem::replace(&mut state.stage, Stage::Idle) {
+            Stage::Idle => {
+                let bytes = self.shared.log.bytes();
+                let (reply, answer) = bounded(1);
+                if !self.applier.send(Message::Progress(reply)) {
+                    return Err(gone());
+                }
+                state.stage = Stage::Asked { bytes, answer };
+            }
+            Stage::Asked { bytes, answer } => match answer.recv_timeout(patience) {
+                Ok(progress) if progress.record == state.last.0 => return Ok(Stepped::Done),
+                Ok(progress) => state.stage = Stage::Waiting { bytes, progress: Box::new(progress) },
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                Err(RecvTimeoutError::Timeout) => {
+                    state.stage = Stage::Asked { bytes, answer };
+                    return Ok(Stepped::AwaitsApplier);
+                }
+            },
+            Stage::Waiting { bytes, progress } => {
+                if !self.shared.gate.wait_applied(progress.record, patience).map_err(Error::unavailable)? {
+                    state.stage = Stage::Waiting { bytes, progress };
+                    return Ok(Stepped::AwaitsShards);
+                }
+                let everything = std::mem::replace(&mut state.everything, true);
+                let collected = Box::new(Collected::new(progress, self.shared.catalog(), everything));
+                state.stage = Stage::Collecting { bytes, collected };
+            }
+            Stage::Collecting { bytes, mut collected } => {
+                if collected.next_stripe() {
+                    state.stage = Stage::Collecting { bytes, collected };
+                    return Ok(Stepped::More);
+                }
+                let record = collected.progress.record;
+                self.write(*collected)?;
+                state.everything = false;
+                state.last = (record, bytes);
+                self.shared.note_checkpoint(record);
+                return Ok(Stepped::Done);
+            }
         }
-        let meta = serde_json::to_vec(progress).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
+        Ok(Stepped::More)
+    }
+
+    fn write(&self, collected: Collected) -> Result<()> {
+        let Collected { progress, catalog, mut batch, .. } = collected;
+        let meta = serde_json::to_vec(&progress).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
         batch.put_meta(META_PROGRESS, &meta);
         self.shared.store.checkpoint(batch)?;
         let live: Vec<u32> = catalog.nodes().map(|n| n.id.0).collect();
         for node in self.shared.store.nodes()? {
-            if !live.contains(&node) && !progress_knows_later(progress, node) {
+            if !live.contains(&node) && !progress_knows_later(&progress, node) {
                 self.shared.store.drop_node(node)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Collected {
+    fn new(progress: Box<Progress>, catalog: Arc<Catalog>, everything: bool) -> Self {
+        let nodes = catalog.nodes().cloned().collect();
+        let batch = CheckpointBatch::default();
+        Collected { progress, catalog, everything, nodes, node: 0, stripe: 0, batch }
+    }
+
+    /// Collects one stripe; false when there is none left.
+    fn next_stripe(&mut self) -> bool {
+        let Some(node) = self.nodes.get(self.node) else { return false };
+        collect(node, self.stripe, self.everything, &mut self.batch);
+        self.stripe += 1;
+        if self.stripe == STRIPES {
+            (self.node, self.stripe) = (self.node + 1, 0);
+        }
+        true
     }
 }
 
@@ -113,26 +208,25 @@ fn progress_knows_later(progress: &Progress, node: u32) -> bool {
     node as usize >= progress.ids.nodes.len()
 }
 
-fn collect(node: &Node, everything: bool, batch: &mut CheckpointBatch) {
-    for stripe in node.state.stripes() {
-        if !everything && !stripe.read().dirty {
-            continue;
+fn collect(node: &Node, stripe: usize, everything: bool, batch: &mut CheckpointBatch) {
+    let stripe = node.state.stripe(stripe);
+    if !everything && !stripe.read().dirty {
+        return;
+    }
+    let mut stripe = stripe.write();
+    stripe.dirty = false;
+    for entity in stripe.table.iter_mut() {
+        if everything {
+            entity.timeline.mark_dirty();
         }
-        let mut stripe = stripe.write();
-        stripe.dirty = false;
-        for entity in stripe.table.iter_mut() {
-            if everything {
-                entity.timeline.mark_dirty();
+        let key = &entity.key;
+        entity.timeline.dirty_chunks(&node.layout, &mut |chunk, bytes| {
+            let place = ChunkKey { node: node.id.0, key, chunk };
+            match bytes {
+                [] => batch.remove_chunk(place),
+                _ => batch.put_chunk(place, bytes),
             }
-            let key = &entity.key;
-            entity.timeline.dirty_chunks(&node.layout, &mut |chunk, bytes| {
-                let place = ChunkKey { node: node.id.0, key, chunk };
-                match bytes {
-                    [] => batch.remove_chunk(place),
-                    _ => batch.put_chunk(place, bytes),
-                }
-            });
-        }
+        });
     }
 }
 

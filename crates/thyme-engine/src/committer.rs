@@ -1,7 +1,7 @@
 //! Group commit: pushes that arrive while one fsync runs share the next.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -14,6 +14,7 @@ use crate::done::Done;
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
 use crate::push::{Push, Receipt};
+use crate::queue::Outbox;
 use crate::record::{CommitRecord, DeadLetter, EventsRecord, Payload};
 
 /// Rows a record is cut at: large enough to amortise, small enough to be visible soon.
@@ -68,23 +69,14 @@ struct Pending {
 pub(crate) struct Committer {
     pub log: Arc<dyn Log>,
     pub gate: Arc<Gate>,
-    pub applier: SyncSender<Message>,
+    pub applier: Outbox<Message>,
 }
 
 impl Committer {
     /// Runs until [`Job::Stop`] or until nobody can send any more.
     pub fn run(self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
-            let (mut rows, mut bytes) = (first.rows(), first.bytes());
-            let mut group = vec![first];
-            while rows < GROUP_ROWS_MAX
-                && bytes < GROUP_BYTES_MAX
-                && let Ok(job) = jobs.try_recv()
-            {
-                rows += job.rows();
-                bytes += job.bytes();
-                group.push(job);
-            }
+            let group = gather(first, || jobs.try_recv().ok());
             let stop = group.iter().any(|j| matches!(j, Job::Stop));
             self.commit(group);
             if stop {
@@ -93,7 +85,8 @@ impl Committer {
         }
     }
 
-    fn commit(&self, group: Vec<Job>) {
+    /// Makes one group durable and hands it on.
+    pub fn commit(&self, group: Vec<Job>) {
         if let Some(reason) = self.gate.failure() {
             // What nobody applies must not be promised.
             return refuse(group, &Error::unavailable(format!("{reason}; nothing was stored")));
@@ -131,7 +124,7 @@ impl Committer {
                 }
                 for record in records {
                     // The applier only goes away with the engine; what is durable is replayed then.
-                    let _ = self.applier.send(Message::Record(Box::new(record)));
+                    self.applier.send(Message::Record(Box::new(record)));
                 }
             }
             Err(error) => {
@@ -160,6 +153,21 @@ impl Committer {
         }
         Ok(())
     }
+}
+
+/// The jobs of one group commit: `first` and what `more` gives, up to what a group takes.
+pub(crate) fn gather(first: Job, mut more: impl FnMut() -> Option<Job>) -> Vec<Job> {
+    let (mut rows, mut bytes) = (first.rows(), first.bytes());
+    let mut group = vec![first];
+    while rows < GROUP_ROWS_MAX
+        && bytes < GROUP_BYTES_MAX
+        && let Some(job) = more()
+    {
+        rows += job.rows();
+        bytes += job.bytes();
+        group.push(job);
+    }
+    group
 }
 
 fn refuse(group: Vec<Job>, error: &Error) {

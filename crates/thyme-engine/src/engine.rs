@@ -8,11 +8,11 @@ mod writes;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Position, Result};
 use thyme_log::{Log, MemoryLog, SegmentLog};
@@ -26,8 +26,11 @@ use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
 use crate::options::{Clock, Options};
+use crate::push::Receipt;
+use crate::queue::Outbox;
 use crate::shard::Shards;
 use crate::state::DatasetCounters;
+use crate::stepper::Stepper;
 
 pub use commits::Planned;
 
@@ -71,15 +74,49 @@ impl Shared {
     }
 }
 
+/// An engine on its way to being driven.
+struct Opened {
+    shared: Arc<Shared>,
+    applier: Applier,
+    shards: usize,
+    checkpointed: u64,
+    durable: bool,
+}
+
+/// The log and the store that `options` name.
+fn open_parts(options: &Options, events: &EventLog) -> Result<(Arc<dyn Log>, Store)> {
+    let (opened, store) = match (&options.parts, &options.path) {
+        (None, None) => return Ok((Arc::new(MemoryLog::default()), Store::in_memory())),
+        (Some(parts), _) => {
+            let opened = SegmentLog::open_on(parts.log.clone(), parts.log_options)?;
+            (opened, Store::over(parts.store.clone())?)
+        }
+        (None, Some(path)) => {
+            (SegmentLog::open(&path.join("log"), Default::default())?, Store::open(&path.join("store"))?)
+        }
+    };
+    let (log, report) = opened;
+    if let Some(torn) = report.torn {
+        let message = format!(
+            "{} bytes of a write that was never acknowledged were cut from {} at {}",
+            torn.bytes, torn.file, torn.offset
+        );
+        events.record(Severity::Warning, "log_tail_cut", "log", message);
+    }
+    Ok((Arc::new(log), store))
+}
+
 /// One engine over one data directory, or in memory. Dropping it closes it.
 pub struct Engine {
     shared: Arc<Shared>,
-    jobs: SyncSender<Job>,
+    jobs: Outbox<Job>,
     shards: usize,
     commit_lock: Mutex<()>,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
     stop_checkpoints: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// `None` when threads do the work.
+    stepper: Option<Stepper>,
 }
 
 impl fmt::Debug for Engine {
@@ -99,21 +136,38 @@ impl Engine {
     /// # Errors
     /// A directory in use, damaged files, a newer format, or I/O.
     pub fn open(options: Options) -> Result<Engine> {
-        let events = Arc::new(EventLog::new(options.env.clone()));
-        let (log, store): (Arc<dyn Log>, Store) = match &options.path {
-            None => (Arc::new(MemoryLog::default()), Store::in_memory()),
-            Some(path) => {
-                let (log, report) = SegmentLog::open(&path.join("log"), Default::default())?;
-                if let Some(torn) = report.torn {
-                    let message = format!(
-                        "{} bytes of a write that was never acknowledged were cut from {} at {}",
-                        torn.bytes, torn.file, torn.offset
-                    );
-                    events.record(Severity::Warning, "log_tail_cut", "log", message);
-                }
-                (Arc::new(log), Store::open(&path.join("store"))?)
-            }
+        Self::opened(options, Shards::start).map(Self::start)
+    }
+
+    /// As [`Engine::open`], but without threads: nothing happens unless the [`Stepper`] is told so. What
+    /// waits in a threaded engine never waits in this one: a commit or a push that wants its answer first
+    /// steps everything, and a read that is not possible yet is refused at once.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_stepped(options: Options) -> Result<(Engine, Stepper)> {
+        let Opened { shared, applier, shards, checkpointed, durable } =
+            Self::opened(options, Shards::by_hand)?;
+        let (stepper, jobs, checkpointer) = Stepper::new(&shared, applier, checkpointed, durable);
+        let engine = Engine {
+            shared,
+            jobs: Outbox::Hand(jobs),
+            shards,
+            commit_lock: Mutex::new(()),
+            checkpointer: Mutex::new(checkpointer),
+            stop_checkpoints: Mutex::new(None),
+            threads: Mutex::default(),
+            stepper: Some(stepper.clone()),
         };
+        Ok((engine, stepper))
+    }
+
+    fn opened(
+        options: Options,
+        shards: fn(usize, u64, &Arc<Gate>, &Arc<EventLog>) -> Shards,
+    ) -> Result<Opened> {
+        let events = Arc::new(EventLog::new(options.env.clone()));
+        let (log, store) = open_parts(&options, &events)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if options.shards == 0 { cores } else { options.shards }.clamp(1, crate::state::STRIPES);
         let mut progress = checkpoint::load_progress(&store)?.unwrap_or_else(Progress::start);
@@ -152,24 +206,20 @@ impl Engine {
         });
         progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
         let record = progress.record;
-        let shards = Shards::start(count, record, &gate, &events);
-        let mut applier = Applier::new(shared.clone(), shards, progress);
+        let mut applier = Applier::new(shared.clone(), shards(count, record, &gate, &events), progress);
         applier.recover()?;
         *shared.work.lock() = None;
-        Ok(Self::start(shared, applier, count, record, options.path.is_some()))
+        let durable = options.path.is_some() || options.parts.is_some();
+        Ok(Opened { shared, applier, shards: count, checkpointed: record, durable })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
-    fn start(
-        shared: Arc<Shared>,
-        applier: Applier,
-        shards: usize,
-        checkpointed: u64,
-        durable: bool,
-    ) -> Engine {
+    fn start(opened: Opened) -> Engine {
+        let Opened { shared, applier, shards, checkpointed, durable } = opened;
         // These channels drop what nobody will receive any more, and those who wait for it learn that;
         // crossbeam's keep it.
         let (messages, inbox) = sync_channel(64);
+        let messages = Outbox::Thread(messages);
         let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
         let mut threads = vec![std::thread::spawn(move || applier.run(&inbox))];
         let committer =
@@ -186,13 +236,29 @@ impl Engine {
         }
         Engine {
             shared,
-            jobs,
+            jobs: Outbox::Thread(jobs),
             shards,
             commit_lock: Mutex::new(()),
             checkpointer,
             stop_checkpoints,
             threads: Mutex::new(threads),
+            stepper: None,
         }
+    }
+
+    /// The end of a wait for `receiver`. Without threads it is the caller who makes it come true.
+    fn answer(&self, receiver: &Receiver<Result<Receipt>>, stopping: &str) -> Result<Receipt> {
+        if let Some(stepper) = &self.stepper {
+            stepper.finish();
+            return receiver.try_recv().map_err(|_| Error::unavailable(stopping))?;
+        }
+        receiver.recv().map_err(|_| Error::unavailable(stopping))?
+    }
+
+    /// Waits until `record` is applied; false when that takes too long.
+    fn wait_applied(&self, record: u64) -> Result<bool> {
+        let limit = if self.stepper.is_some() { Duration::ZERO } else { WAIT };
+        self.shared.gate.wait_applied(record, limit).map_err(Error::unavailable)
     }
 
     /// What is committed now.
@@ -210,6 +276,9 @@ impl Engine {
     /// # Errors
     /// A store that cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
+        if let Some(stepper) = &self.stepper {
+            return stepper.checkpoint_now();
+        }
         let checkpointer = self.checkpointer.lock().clone();
         checkpointer.map_or(Ok(()), |c| c.checkpoint())
     }
@@ -217,15 +286,19 @@ impl Engine {
     /// Finishes what was submitted, makes a checkpoint, and stops. Later pushes are refused.
     pub fn close(&self) {
         drop(self.stop_checkpoints.lock().take());
-        let checkpointer = self.checkpointer.lock().take();
-        if let Some(checkpointer) = checkpointer {
-            let made = self.drain().and_then(|()| checkpointer.checkpoint());
+        if self.checkpointer.lock().is_some() {
+            let made = self.drain().and_then(|()| self.checkpoint());
+            *self.checkpointer.lock() = None;
             if let Err(error) = made {
                 self.shared.events.record(Severity::Warning, "checkpoint_failed", "store", error.to_string());
             }
         }
-        // Nobody is there to be told if the committer is gone already.
-        let _ = self.jobs.send(Job::Stop);
+        if let Some(stepper) = &self.stepper {
+            stepper.stop();
+        } else {
+            // Nobody is there to be told if the committer is gone already.
+            self.jobs.send(Job::Stop);
+        }
         for thread in self.threads.lock().drain(..) {
             // A panic was reported where it happened.
             let _ = thread.join();
@@ -234,8 +307,11 @@ impl Engine {
     }
 
     fn drain(&self) -> Result<()> {
+        if let Some(stepper) = &self.stepper {
+            stepper.finish();
+        }
         let last = self.shared.gate.last_record();
-        self.shared.gate.wait_applied(last, WAIT).map(|_| ()).map_err(Error::unavailable)
+        self.wait_applied(last).map(|_| ())
     }
 }
 

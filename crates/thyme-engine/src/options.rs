@@ -56,6 +56,8 @@ impl Clock {
 pub struct Options {
     /// The data directory; `None` keeps everything in memory.
     pub path: Option<PathBuf>,
+    /// Durable parts other than those of a data directory; then there is no `path`.
+    pub parts: Option<Parts>,
     /// How many shards; 0 means one a core.
     pub shards: usize,
     /// What "now" is.
@@ -64,8 +66,19 @@ pub struct Options {
     pub env: Arc<dyn Env>,
 }
 
+/// What a durable engine keeps its bytes in.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The directory of the log's segment files.
+    pub log: Arc<dyn thyme_log::Disk>,
+    /// How the log uses it.
+    pub log_options: thyme_log::Options,
+    /// What the timelines rest in.
+    pub store: Arc<dyn thyme_store::Backend>,
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Options { path: None, shards: 0, clock: Clock::Wall, env: Arc::new(SystemEnv) }
+        Options { path: None, parts: None, shards: 0, clock: Clock::Wall, env: Arc::new(SystemEnv) }
     }
 }

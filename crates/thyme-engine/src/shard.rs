@@ -7,10 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
+use parking_lot::Mutex;
 
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::node::{Node, NodeRows};
+use crate::queue::Hand;
 use crate::state::STRIPES;
 
 /// What a shard does for one record.
@@ -26,10 +28,10 @@ pub(crate) struct Task {
 /// Tasks a shard may be behind before the applier waits for it.
 const QUEUE_TASKS_MAX: usize = 64;
 
-/// The shard threads and what they have done.
-pub(crate) struct Shards {
-    senders: Vec<SyncSender<Task>>,
-    threads: Vec<JoinHandle<()>>,
+/// The shards, each with its queue: driven by threads of their own, or by whoever steps.
+pub(crate) enum Shards {
+    Threads { senders: Vec<SyncSender<Task>>, threads: Vec<JoinHandle<()>> },
+    Hand(Arc<HandShards>),
 }
 
 struct Progress {
@@ -48,86 +50,186 @@ impl Progress {
 }
 
 impl Shards {
-    pub fn start(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Self {
+    fn workers(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Vec<Worker> {
         let progress = Arc::new(Progress {
             applied: (0..count).map(|_| AtomicU64::new(from_record)).collect(),
             gate: gate.clone(),
         });
+        let worker = |shard| Worker { shard, count, progress: progress.clone(), events: events.clone() };
+        (0..count).map(worker).collect()
+    }
+
+    /// Shards on threads of their own.
+    pub fn start(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Self {
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
-        for shard in 0..count {
+        for worker in Self::workers(count, from_record, gate, events) {
             // A shard that fails drops what it has not done, with the barrier's sender in it.
             let (sender, receiver) = sync_channel(QUEUE_TASKS_MAX);
-            let (progress, events) = (progress.clone(), events.clone());
             #[expect(clippy::disallowed_methods, reason = "the shards are the engine's own threads")]
-            threads.push(std::thread::spawn(move || run(shard, count, &receiver, &progress, &events)));
+            threads.push(std::thread::spawn(move || worker.run(&receiver)));
             senders.push(sender);
         }
-        Shards { senders, threads }
+        Shards::Threads { senders, threads }
+    }
+
+    /// Shards that work when they are told to.
+    pub fn by_hand(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Self {
+        let workers = Self::workers(count, from_record, gate, events).into_iter();
+        let desks =
+            workers.map(|worker| Desk { worker: Mutex::new(worker), tasks: Hand::default() }).collect();
+        Shards::Hand(Arc::new(HandShards { desks }))
     }
 
     /// Hands a task to every shard; each does the rows of its own stripes.
     /// False when a shard is gone.
     pub fn dispatch(&self, task: &Task) -> bool {
-        self.senders.iter().all(|s| s.send(task.clone()).is_ok())
+        match self {
+            Shards::Threads { senders, .. } => senders.iter().all(|s| s.send(task.clone()).is_ok()),
+            Shards::Hand(shards) => shards.desks.iter().all(|desk| desk.take(task.clone())),
+        }
     }
 
     /// Waits until everything dispatched so far is done; false when a shard is gone.
     pub fn barrier(&self) -> bool {
-        let (reached, done) = bounded(self.senders.len());
-        let task = Task { record: None, work: Vec::new(), reached: Some(reached) };
-        self.dispatch(&task) && {
-            drop(task);
-            (0..self.senders.len()).all(|_| done.recv().is_ok())
+        match self {
+            Shards::Threads { senders, .. } => {
+                let (reached, done) = bounded(senders.len());
+                let task = Task { record: None, work: Vec::new(), reached: Some(reached) };
+                self.dispatch(&task) && {
+                    drop(task);
+                    (0..senders.len()).all(|_| done.recv().is_ok())
+                }
+            }
+            Shards::Hand(shards) => shards.desks.iter().all(Desk::finish),
         }
     }
 
     /// Lets the shards finish what they have and ends them.
     pub fn join(self) {
-        drop(self.senders);
-        for thread in self.threads {
-            // A panic was reported where it happened.
-            let _ = thread.join();
+        match self {
+            Shards::Threads { senders, threads } => {
+                drop(senders);
+                for thread in threads {
+                    // A panic was reported where it happened.
+                    let _ = thread.join();
+                }
+            }
+            Shards::Hand(shards) => {
+                // A panic was reported where it happened.
+                let _ = shards.desks.iter().all(Desk::finish);
+            }
         }
     }
 }
 
-fn run(shard: usize, count: usize, tasks: &Receiver<Task>, progress: &Progress, events: &EventLog) {
-    while let Ok(task) = tasks.recv() {
+/// Shards without threads.
+#[derive(Default)]
+pub(crate) struct HandShards {
+    desks: Vec<Desk>,
+}
+
+struct Desk {
+    worker: Mutex<Worker>,
+    tasks: Hand<Task>,
+}
+
+impl Desk {
+    /// Puts a task behind the others; one that has too many does its oldest first.
+    fn take(&self, task: Task) -> bool {
+        while self.tasks.len() >= QUEUE_TASKS_MAX && self.step() {}
+        self.tasks.push(task)
+    }
+
+    /// Does one task; false when there is none, or inside such a step.
+    fn step(&self) -> bool {
+        let Some(worker) = self.worker.try_lock() else { return false };
+        let Some(task) = self.tasks.pop() else { return false };
+        if !worker.step(&task) {
+            self.tasks.close();
+        }
+        true
+    }
+
+    /// Does everything; false when the shard is gone.
+    fn finish(&self) -> bool {
+        while self.step() {}
+        !self.tasks.is_closed()
+    }
+}
+
+impl HandShards {
+    pub fn count(&self) -> usize {
+        self.desks.len()
+    }
+
+    /// Tasks that wait for shard `index`.
+    pub fn waiting(&self, index: usize) -> usize {
+        self.desks.get(index).map_or(0, |desk| desk.tasks.len())
+    }
+
+    /// Lets shard `index` do one task; false when it has none.
+    pub fn step(&self, index: usize) -> bool {
+        self.desks.get(index).is_some_and(Desk::step)
+    }
+}
+
+/// One shard: does the rows of its own stripes.
+struct Worker {
+    shard: usize,
+    count: usize,
+    progress: Arc<Progress>,
+    events: Arc<EventLog>,
+}
+
+impl Worker {
+    fn run(self, tasks: &Receiver<Task>) {
+        while let Ok(task) = tasks.recv() {
+            if !self.step(&task) {
+                return;
+            }
+        }
+    }
+
+    /// Does one task; false when that failed: then the shard is at its end.
+    fn step(&self, task: &Task) -> bool {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             for (node, rows) in &task.work {
-                apply(shard, count, node, rows);
+                self.apply(node, rows);
             }
         }));
         if applied.is_err() {
             // What this shard holds can no longer be trusted: nothing after it is published.
+            let shard = self.shard;
             let reason =
                 format!("shard {shard} failed and stopped; restart the server to rebuild it from the log");
-            events.record(Severity::Error, "shard_poisoned", &format!("shard {shard}"), reason.clone());
-            progress.gate.poison(&reason);
-            return;
+            let subject = format!("shard {shard}");
+            self.events.record(Severity::Error, "shard_poisoned", &subject, reason.clone());
+            self.progress.gate.poison(&reason);
+            return false;
         }
         if let Some(record) = task.record {
-            progress.done(shard, record);
+            self.progress.done(self.shard, record);
         }
         if let Some(reached) = &task.reached {
             let _ = reached.send(());
         }
+        true
     }
-}
 
-fn apply(shard: usize, count: usize, node: &Node, rows: &NodeRows) {
-    for index in (shard..STRIPES).step_by(count) {
-        let order = rows.of_stripe(index);
-        if order.is_empty() {
-            continue;
-        }
-        let mut stripe = node.state.stripe(index).write();
-        stripe.dirty = true;
-        for &row in order {
-            let row = row as usize;
-            let timeline = stripe.timeline_mut(rows.hashes[row], rows.key(row));
-            timeline.insert(&node.layout, &rows.batch, row);
-            timeline.seal(&node.layout);
+    fn apply(&self, node: &Node, rows: &NodeRows) {
+        for index in (self.shard..STRIPES).step_by(self.count) {
+            let order = rows.of_stripe(index);
+            if order.is_empty() {
+                continue;
+            }
+            let mut stripe = node.state.stripe(index).write();
+            stripe.dirty = true;
+            for &row in order {
+                let row = row as usize;
+                let timeline = stripe.timeline_mut(rows.hashes[row], rows.key(row));
+                timeline.insert(&node.layout, &rows.batch, row);
+                timeline.seal(&node.layout);
+            }
         }
     }
 }

@@ -91,9 +91,13 @@ impl App {
     }
 
     fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, app: &App) -> Result<Ready> {
-        let env = app.env.clone();
-        let engine =
-            Engine::open(Options { path: options.path, shards: options.shards, clock: options.clock, env })?;
+        let engine = Engine::open(Options {
+            path: options.path,
+            shards: options.shards,
+            clock: options.clock,
+            env: app.env.clone(),
+            ..Options::default()
+        })?;
         engine.set_now(options.now_us);
         let engine = Arc::new(engine);
         let reader = Reader::new(engine.clone(), host);

@@ -2,7 +2,8 @@
 
 use thyme_core::error::{Error, ErrorKind, Result};
 
-use crate::encoding::{self, ENTITY_KEY_BYTES_MAX, META_NAME_BYTES_MAX, VALUE_BYTES_MAX, Write};
+use crate::backend::Write;
+use crate::encoding::{self, ENTITY_KEY_BYTES_MAX, META_NAME_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// The place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The store's keys and values, byte by byte (see `docs/formats.md`).
 
-use fjall::Slice;
 use thyme_core::error::{Error, Result};
 
 use crate::ChunkKey;
+use crate::backend::Bytes;
 
 /// First byte of the key of the format entry.
 const FORMAT: u8 = 0;
@@ -24,16 +24,6 @@ pub const ENTITY_KEY_BYTES_MAX: usize = 60_000;
 pub const META_NAME_BYTES_MAX: usize = 1_000;
 /// The most bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 1 << 30;
-
-/// Keys and values in the order of the keys.
-pub type Pairs = Box<dyn Iterator<Item = Result<(Slice, Slice)>> + Send>;
-
-/// A value to write under a key, or a key to remove.
-#[derive(Debug)]
-pub struct Write {
-    pub key: Slice,
-    pub value: Option<Slice>,
-}
 
 pub fn format_key() -> Vec<u8> {
     vec![FORMAT]
@@ -127,7 +117,7 @@ fn checksum(key: &[u8], value: &[u8]) -> u32 {
 }
 
 /// `value` with the checksum of it and its key before it.
-pub fn seal_value(key: &[u8], value: &[u8]) -> Slice {
+pub fn seal_value(key: &[u8], value: &[u8]) -> Bytes {
     let mut sealed = Vec::with_capacity(4 + value.len());
     sealed.extend_from_slice(&checksum(key, value).to_le_bytes());
     sealed.extend_from_slice(value);

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use fjall::Slice;
 use parking_lot::RwLock;
+use thyme_core::error::Result;
 
-use crate::encoding::{Pairs, Write, chunk_prefix};
+use crate::backend::{Backend, Bytes, Pairs, Write};
 
-/// Entries in the order of their keys. A slice is a shared reference, so a scan copies no values.
+/// Entries in the order of their keys. Bytes are shared references, so a scan copies no values.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    entries: RwLock<BTreeMap<Slice, Slice>>,
+    entries: RwLock<BTreeMap<Bytes, Bytes>>,
 }
 
-impl MemoryStore {
-    pub fn write(&self, writes: Vec<Write>) {
+impl Backend for MemoryStore {
+    fn write(&self, writes: Vec<Write>) -> Result<()> {
         let mut entries = self.entries.write();
         for Write { key, value } in writes {
             match value {
@@ -23,13 +23,14 @@ impl MemoryStore {
                 None => entries.remove(&key),
             };
         }
+        Ok(())
     }
 
-    pub fn get(&self, key: &[u8]) -> Option<Slice> {
-        self.entries.read().get(key).cloned()
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.entries.read().get(key).cloned())
     }
 
-    pub fn scan(&self, prefix: &[u8]) -> Pairs {
+    fn scan(&self, prefix: &[u8]) -> Pairs {
         let entries = self.entries.read();
         let found: Vec<_> = entries
             .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
@@ -39,17 +40,17 @@ impl MemoryStore {
         Box::new(found.into_iter())
     }
 
-    pub fn first_chunk_from(&self, start: &[u8]) -> Option<Slice> {
+    fn first(&self, start: &[u8]) -> Result<Option<Bytes>> {
         let entries = self.entries.read();
-        let (key, _) = entries.range::<[u8], _>((Bound::Included(start), Bound::Unbounded)).next()?;
-        key.starts_with(&chunk_prefix()).then(|| key.clone())
+        let from = (Bound::Included(start), Bound::Unbounded);
+        Ok(entries.range::<[u8], _>(from).next().map(|(key, _)| key.clone()))
     }
 
-    pub fn remove_prefix(&self, prefix: &[u8]) {
-        self.entries.write().retain(|key, _| !key.starts_with(prefix));
-    }
-
-    pub fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.entries.read().iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
     }
 }

@@ -61,6 +61,7 @@ fn desk() -> Desk {
     let (log, gate) =
         (Arc::new(FlakyLog::default()), Arc::new(Gate::new(Arc::new(Ticking(AtomicI64::new(100))))));
     let (applier, applied) = sync_channel(1024);
+    let applier = Outbox::Thread(applier);
     Desk { committer: Committer { log: log.clone(), gate: gate.clone(), applier }, log, gate, applied }
 }
 

@@ -7,7 +7,7 @@ use thyme_core::definition::{Document, validate};
 use thyme_core::error::Fault;
 use thyme_core::{Error, Position, Result};
 
-use super::{Engine, WAIT};
+use super::Engine;
 use crate::committer::Job;
 use crate::done::Done;
 use crate::record::CommitRecord;
@@ -53,16 +53,10 @@ impl Engine {
             // The receiver waits right below.
             let _ = sender.send(result);
         });
-        let stopping = || Error::unavailable("the server is stopping; nothing was committed");
-        self.jobs.send(Job::Commit { record, done }).map_err(|_| stopping())?;
-        let receipt = receiver.recv().map_err(|_| stopping())??;
-        loop {
-            match self.shared.gate.wait_applied(receipt.position.record(), WAIT) {
-                Ok(true) => return Ok((plan, id, receipt.position)),
-                Ok(false) => {}
-                Err(reason) => return Err(Error::unavailable(reason)),
-            }
-        }
+        self.jobs.send(Job::Commit { record, done });
+        let receipt = self.answer(&receiver, "the server is stopping; nothing was committed")?;
+        while !self.wait_applied(receipt.position.record())? {}
+        Ok((plan, id, receipt.position))
     }
 }
 

@@ -15,16 +15,12 @@ impl Engine {
     /// Unavailable when a position asked for is not applied in time.
     pub fn snapshot(&self, at: ReadAt) -> Result<Snapshot> {
         for position in [at.min_position, at.position].into_iter().flatten() {
-            match self.shared.gate.wait_applied(position.record(), WAIT) {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Err(Error::unavailable(format!(
-                        "position {position} is not applied after {} s; the newest is e{}",
-                        WAIT.as_secs(),
-                        self.shared.gate.applied()
-                    )));
-                }
-                Err(reason) => return Err(Error::unavailable(reason)),
+            if !self.wait_applied(position.record())? {
+                return Err(Error::unavailable(format!(
+                    "position {position} is not applied after {} s; the newest is e{}",
+                    WAIT.as_secs(),
+                    self.shared.gate.applied()
+                )));
             }
         }
         if let Some(reason) = self.shared.gate.damage() {

@@ -115,7 +115,7 @@ impl Engine {
             return done.answer(Ok(Receipt { position, accepted: 0, skipped: 0 }));
         }
         // What is not taken any more is dropped, which answers it.
-        drop(self.jobs.send(Job::Events { push: Box::new(push), done }));
+        self.jobs.send(Job::Events { push: Box::new(push), done });
     }
 
     /// The answer that a push with this key had within the last 24 h.
@@ -136,6 +136,6 @@ impl Engine {
             // The receiver waits right below.
             let _ = sender.send(result);
         });
-        receiver.recv().map_err(|_| Error::unavailable("the server is stopping"))?
+        self.answer(&receiver, "the server is stopping")
     }
 }

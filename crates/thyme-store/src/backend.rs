@@ -1,0 +1,47 @@
+//! What a store needs of whatever keeps its bytes.
+
+use std::fmt::Debug;
+
+use thyme_core::error::Result;
+
+/// A byte string that is cheap to clone.
+pub type Bytes = fjall::Slice;
+
+/// Keys and values in the order of the keys.
+pub type Pairs = Box<dyn Iterator<Item = Result<(Bytes, Bytes)>> + Send>;
+
+/// A value to write under a key, or a key to remove.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The place.
+    pub key: Bytes,
+    /// What it holds from now on; `None` removes it.
+    pub value: Option<Bytes>,
+}
+
+/// Ordered keys and values, written in atomic batches.
+///
+/// It knows nothing of what they mean: the store's format, its checksums and the numbers that show a lost
+/// batch are made above it, in [`Store`](crate::Store), for every backend alike.
+pub trait Backend: Send + Sync + Debug {
+    /// Writes all of `writes`, which are at different keys, or nothing of it; durable when this returns.
+    ///
+    /// # Errors
+    /// `StorageFull` and `Unavailable`: nothing of it will be seen before a restart.
+    fn write(&self, writes: Vec<Write>) -> Result<()>;
+
+    /// The value under `key`.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// What stands under the keys that begin with `prefix`, as of the time of the call.
+    fn scan(&self, prefix: &[u8]) -> Pairs;
+
+    /// The first key at or after `start`.
+    fn first(&self, start: &[u8]) -> Result<Option<Bytes>>;
+
+    /// The bytes it takes, on disk or in memory.
+    fn bytes(&self) -> u64;
+
+    /// Where it is, for messages.
+    fn place(&self) -> String;
+}

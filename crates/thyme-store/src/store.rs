@@ -1,0 +1,189 @@
+//! The store over any backend: its format, its checksums, and the numbers that show a lost batch.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use thyme_core::error::{Error, ErrorKind, Result};
+
+use crate::StoredChunk;
+use crate::backend::{Backend, Write};
+use crate::batch::CheckpointBatch;
+use crate::disk::DiskStore;
+use crate::encoding::{self, FORMAT_VERSION, REBUILD};
+use crate::memory::MemoryStore;
+
+/// How many serial numbers of checkpoints are kept, to notice one missing between two others.
+const SERIALS_KEPT: u64 = 16_384;
+/// Removals written at once when a node is dropped.
+const REMOVALS_PER_BATCH: usize = 20_000;
+
+/// Chunks and facts, written in atomic batches.
+#[derive(Debug)]
+pub struct Store {
+    backend: Arc<dyn Backend>,
+    /// The serial number of the last batch; held while one is written.
+    serial: Mutex<u64>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, creating it if there is none.
+    ///
+    /// # Errors
+    /// `Unavailable` when another process uses it, `Unsupported` when a later Thyme wrote it, `Corrupt`
+    /// when its files are damaged. The store can always be rebuilt from the log: without its directory.
+    pub fn open(dir: &Path) -> Result<Store> {
+        Self::over(Arc::new(DiskStore::open(dir)?))
+    }
+
+    /// A store in memory, lost with the process.
+    pub fn in_memory() -> Store {
+        Store { backend: Arc::new(MemoryStore::default()), serial: Mutex::new(0) }
+    }
+
+    /// The store over `backend`: [`Store::open`] with another place for its bytes.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn over(backend: Arc<dyn Backend>) -> Result<Store> {
+        let mut store = Store { backend, serial: Mutex::new(0) };
+        store.check_format()?;
+        store.serial = Mutex::new(store.last_serial()?);
+        Ok(store)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        let key = encoding::format_key();
+        let Some(sealed) = self.backend.get(&key)? else {
+            return if self.backend.first(&[])?.is_none() {
+                let value = encoding::seal_value(&key, &encoding::format_value());
+                self.backend.write(vec![Write { key: key.into(), value: Some(value) }])
+            } else {
+                Err(Error::corrupt(format!(
+                    "the store in {} has lost its format entry; {REBUILD}",
+                    self.backend.place()
+                )))
+            };
+        };
+        match encoding::parse_format(&encoding::open_value(&key, &sealed)?) {
+            Some(FORMAT_VERSION) => Ok(()),
+            found => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the store in {} has format {}, this Thyme reads format {FORMAT_VERSION}; start it with the Thyme \
+                     that wrote it, or {REBUILD}",
+                    self.backend.place(),
+                    found.map_or("unknown".to_owned(), |version| version.to_string()),
+                ),
+            )),
+        }
+    }
+
+    /// The serial number of the last batch, once it is sure that none before it is missing.
+    fn last_serial(&self) -> Result<u64> {
+        let mut last = None;
+        for pair in self.backend.scan(&encoding::serial_prefix()) {
+            let (key, _) = pair?;
+            let serial = encoding::parse_serial_key(&key);
+            if serial.is_none() || last.is_some_and(|last: u64| serial != last.checked_add(1)) {
+                return Err(Error::corrupt(format!(
+                    "the store in {} has lost a checkpoint after number {}; {REBUILD}",
+                    self.backend.place(),
+                    last.unwrap_or_default(),
+                )));
+            }
+            last = serial;
+        }
+        Ok(last.unwrap_or_default())
+    }
+
+    fn write(&self, mut writes: Vec<Write>) -> Result<()> {
+        let mut serial = self.serial.lock();
+        let next = *serial + 1;
+        let key = encoding::serial_key(next);
+        let value = encoding::seal_value(&key, &[]);
+        writes.push(Write { key: key.into(), value: Some(value) });
+        if let Some(old) = next.checked_sub(SERIALS_KEPT) {
+            writes.push(Write { key: encoding::serial_key(old).into(), value: None });
+        }
+        self.backend.write(writes)?;
+        *serial = next;
+        Ok(())
+    }
+
+    /// Writes the whole of `batch`, or nothing of it; it is on durable storage when this returns.
+    ///
+    /// # Errors
+    /// `TooLarge` when a key or value in it cannot be stored: nothing was written. `StorageFull` and
+    /// `Unavailable`: nothing of this batch will be seen, and the store takes no more until a restart.
+    pub fn checkpoint(&self, batch: CheckpointBatch) -> Result<()> {
+        let writes = batch.into_writes()?;
+        if writes.is_empty() { Ok(()) } else { self.write(writes) }
+    }
+
+    /// The fact named `name`.
+    pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let key = encoding::meta_key(name);
+        self.backend.get(&key)?.map(|value| encoding::open_value(&key, &value)).transpose()
+    }
+
+    /// All chunks of `node`, one entity after the other, the chunks of an entity by ascending id.
+    ///
+    /// Entities come by (length of the key, key). It sees the store as it is at the time of the call.
+    pub fn chunks(&self, node: u32) -> impl Iterator<Item = Result<StoredChunk>> + Send + use<> {
+        self.scan(&encoding::node_prefix(node))
+    }
+
+    /// The chunks of one entity of `node`, by ascending id, as of the time of the call.
+    pub fn chunks_of(
+        &self,
+        node: u32,
+        key: &[u8],
+    ) -> impl Iterator<Item = Result<StoredChunk>> + Send + use<> {
+        self.scan(&encoding::entity_prefix(node, key))
+    }
+
+    fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<StoredChunk>> + Send + use<> {
+        self.backend.scan(prefix).map(|pair| {
+            let (key, value) = pair?;
+            let (_, entity, chunk) = encoding::parse_chunk_key(&key)?;
+            let entity = entity.into();
+            Ok((entity, chunk, encoding::open_value(&key, &value)?))
+        })
+    }
+
+    /// The nodes that have chunks, ascending.
+    pub fn nodes(&self) -> Result<Vec<u32>> {
+        let mut nodes = Vec::new();
+        let mut from = Some(0);
+        while let Some(node) = from {
+            let first = self.backend.first(&encoding::node_prefix(node))?;
+            let Some(key) = first.filter(|key| key.starts_with(&encoding::chunk_prefix())) else { break };
+            let (found, _, _) = encoding::parse_chunk_key(&key)?;
+            nodes.push(found);
+            from = found.checked_add(1);
+        }
+        Ok(nodes)
+    }
+
+    /// Removes all chunks of `node`.
+    ///
+    /// Not one atomic write: after a crash some may be left and [`Store::nodes`] still lists the node;
+    /// dropping it again finishes the work. So say first, in a checkpoint, that the node is gone.
+    pub fn drop_node(&self, node: u32) -> Result<()> {
+        let mut writes = Vec::new();
+        for pair in self.backend.scan(&encoding::node_prefix(node)) {
+            let (key, _) = pair?;
+            writes.push(Write { key, value: None });
+            if writes.len() == REMOVALS_PER_BATCH {
+                self.write(std::mem::take(&mut writes))?;
+            }
+        }
+        if writes.is_empty() { Ok(()) } else { self.write(writes) }
+    }
+
+    /// The bytes that the store takes, on disk or in memory.
+    pub fn bytes(&self) -> u64 {
+        self.backend.bytes()
+    }
+}
