@@ -116,10 +116,10 @@ class Host:
         loaded = self._loaded[handle]
         token = _lookup.current.set(context)
         try:
-            results = [
-                _run(loaded, time_us, row)
-                for time_us, row in zip(times_us, _rows(times_us, inputs), strict=True)
-            ]
+            results = []
+            for number, (time_us, row) in enumerate(zip(times_us, _rows(times_us, inputs), strict=True)):
+                context.at_row(number)
+                results.append(_run(loaded, time_us, row))
         finally:
             _lookup.current.reset(token)
         try:

@@ -62,9 +62,9 @@ class OfflineQuery:
         as_of = result.metadata.get("as_of") or {}
         if self._first is None:
             self._first = result
-            # What is pushed while later slices are computed must not show in them. (As served, each row has
-            # a position of its own, which is settled by its time.)
-            if as_of.get("position") and "as_served" not in self._params:
+            # What is pushed while later slices are computed must not show in them; as served, not in rows
+            # whose time is yet to come.
+            if as_of.get("position"):
                 self._params.pop("min_position", None)
                 self._params["position"] = as_of["position"]
         elif as_of.get("commit") != (self._first.metadata.get("as_of") or {}).get("commit"):

@@ -28,6 +28,7 @@ _LOOKUP_PARAMS = {
     "ts",
     "position",
     "min_position",
+    "wait_ms",
     "missing",
 }
 
@@ -170,12 +171,19 @@ class Session:
         """Notes the position of a write."""
         self.written = answer.get("position") or self.written
 
-    def when(self, at: Time | None, min_position: str | None, position: str | None) -> dict[str, Any]:
+    def when(
+        self, at: Time | None, min_position: str | None, position: str | None, wait_ms: int | None = None
+    ) -> dict[str, Any]:
         """The fields of a read that say at which time and position."""
         if min_position is None and position is None and self.reads_own_writes:
             min_position = self.written
         moment = None if at is None else request_time(at)
-        given = {"timestamp": moment, "min_position": min_position, "position": position}
+        given = {
+            "timestamp": moment,
+            "min_position": min_position,
+            "position": position,
+            "wait_ms": wait_ms,
+        }
         return {name: value for name, value in given.items() if value is not None}
 
     def refresh(self) -> Catalog:

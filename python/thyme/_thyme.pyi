@@ -28,6 +28,9 @@ def parse_duration(text: str) -> int:
 class LookupContext:
     """What lookups of one run of extractors read: the query's own snapshot."""
 
+    def at_row(self, row: int) -> None:
+        """Lookups are from now on for this row of the call: as served, each row has a position of its own."""
+
     def lookup(self, dataset: str, time_us: int, key: dict[str, object]) -> dict[str, object]:
         """The row of `dataset` as of `time_us`: every field by name, datetimes aware and in UTC.
 

@@ -63,6 +63,7 @@ class ThymeClient:
         *,
         min_position: str | None = None,
         position: str | None = None,
+        wait_ms: int | None = None,
     ) -> ThymeResult:
         """The features of one entity, now or at a time.
 
@@ -73,6 +74,7 @@ class ThymeClient:
             at: The time as of which; None means now.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
 
         Returns:
             One row: `result["rides_1h"]`, `dict(result)`.
@@ -85,7 +87,7 @@ class ThymeClient:
         body = {"featureset": name, "entity_id": self._session.entity(name, entity_id)}
         if inputs:
             body["inputs"] = dict(inputs)
-        body.update(self._session.when(at, min_position, position))
+        body.update(self._session.when(at, min_position, position, wait_ms))
         return self._session.query(name, body)
 
     def query_batch(
@@ -97,6 +99,7 @@ class ThymeClient:
         *,
         min_position: str | None = None,
         position: str | None = None,
+        wait_ms: int | None = None,
     ) -> ThymeResult:
         """The features of many entities, one row each in the order given.
 
@@ -107,6 +110,7 @@ class ThymeClient:
             at: The time as of which; None means now.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
 
         Returns:
             The column `entity_id` (a JSON text for a composite key), then the features.
@@ -116,7 +120,7 @@ class ThymeClient:
         body: dict[str, Any] = {"featureset": name, "entity_ids": keys}
         if inputs:
             body["inputs"] = dict(inputs) if isinstance(inputs, Mapping) else [dict(each) for each in inputs]
-        body.update(self._session.when(at, min_position, position))
+        body.update(self._session.when(at, min_position, position, wait_ms))
         return self._session.table("POST", "/features/batch", body=to_json(body))
 
     def query_offline(
@@ -130,6 +134,7 @@ class ThymeClient:
         output: str | Path | None = None,
         min_position: str | None = None,
         position: str | None = None,
+        wait_ms: int | None = None,
         progress: Progress | None = None,
     ) -> ThymeResult:
         """A training set: the features of each row's entity at each row's time.
@@ -143,11 +148,13 @@ class ThymeClient:
             entity_column: The column with the entity's key, or the columns of a composite key in its
                 order; None means the columns named like the key.
             timestamp_column: The column with the times.
-            as_served: Uses what an online read at each row's time saw, leaving out what came later.
+            as_served: Uses what an online read at each row's time saw, leaving out what came later. Refused
+                (422) by a server whose clock is not the wall clock.
             output: Writes the rows to this Parquet, CSV, JSONL or Arrow file as they come; the result then
                 reads the file when it is first used.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
             progress: Called with the number of rows of each slice that is done.
 
         Returns:
@@ -166,7 +173,7 @@ class ThymeClient:
             params["entity_column"] = columns
         if as_served:
             params["as_served"] = "1"
-        params.update(self._session.when(None, min_position, position))
+        params.update(self._session.when(None, min_position, position, wait_ms))
         if isinstance(entities, (str, Path)):
             from thyme._files import read_slices
 
@@ -186,6 +193,7 @@ class ThymeClient:
         missing: str | None = None,
         min_position: str | None = None,
         position: str | None = None,
+        wait_ms: int | None = None,
     ) -> dict[str, Any] | None:
         """The row of a dataset for one entity, without extractors.
 
@@ -196,13 +204,14 @@ class ThymeClient:
             missing: `"values"` gives an entity without events its values over nothing (counts of 0, ...).
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
 
         Returns:
             The row, or None if there is none.
         """
         name = name_of(dataset)
         params = {"entity_type": name, **self._session.entity_params(name, entity_id), "missing": missing}
-        params.update(self._session.when(timestamp, min_position, position))
+        params.update(self._session.when(timestamp, min_position, position, wait_ms))
         answer = self._session.fetch("/features", params)
         warn(answer)
         if answer.get("features") is None:
@@ -217,6 +226,7 @@ class ThymeClient:
         *,
         min_position: str | None = None,
         position: str | None = None,
+        wait_ms: int | None = None,
     ) -> pl.DataFrame:
         """All entities of a derived dataset, one row each: the key, then the outputs at that time.
 
@@ -225,8 +235,9 @@ class ThymeClient:
             at: The time as of which; None means now.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
         """
-        params = {"dataset": name_of(dataset), **self._session.when(at, min_position, position)}
+        params = {"dataset": name_of(dataset), **self._session.when(at, min_position, position, wait_ms)}
         return self._session.table("GET", "/features/scan", params).to_polars()
 
     # Writes

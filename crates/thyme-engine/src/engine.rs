@@ -3,6 +3,7 @@
 mod commits;
 mod facts;
 mod reads;
+mod served;
 mod writes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -127,7 +128,7 @@ impl fmt::Debug for Engine {
 
 /// Pushes that may wait for the disk before a producer is told to wait.
 const JOBS_WAITING_MAX: usize = 4096;
-/// How long a read waits for `min_position`.
+/// How long `close` waits for what was submitted, and `commit` between two looks.
 const WAIT: Duration = Duration::from_secs(10);
 
 impl Engine {
@@ -256,8 +257,8 @@ impl Engine {
     }
 
     /// Waits until `record` is applied; false when that takes too long.
-    fn wait_applied(&self, record: u64) -> Result<bool> {
-        let limit = if self.stepper.is_some() { Duration::ZERO } else { WAIT };
+    fn wait_applied(&self, record: u64, limit: Duration) -> Result<bool> {
+        let limit = if self.stepper.is_some() { Duration::ZERO } else { limit };
         self.shared.gate.wait_applied(record, limit).map_err(Error::unavailable)
     }
 
@@ -311,7 +312,7 @@ impl Engine {
             stepper.finish();
         }
         let last = self.shared.gate.last_record();
-        self.wait_applied(last).map(|_| ())
+        self.wait_applied(last, WAIT).map(|_| ())
     }
 }
 

@@ -172,6 +172,11 @@ impl Gate {
         self.inner.lock().fixed_now = now;
     }
 
+    /// Whether "now" is fixed.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.inner.lock().fixed_now.is_some()
+    }
+
     /// The `(T, S)` of an online read.
     pub(crate) fn online(&self, now: NowSource) -> (EventTime, Position) {
         let mut inner = self.inner.lock();

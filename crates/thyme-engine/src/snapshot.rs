@@ -1,6 +1,7 @@
 //! Snapshots: `value(k, T, S)` under one commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
 use thyme_core::{EventTime, Position, Span, Value};
@@ -19,6 +20,15 @@ pub struct ReadAt {
     pub position: Option<Position>,
     /// Wait until this position is applied.
     pub min_position: Option<Position>,
+    /// How long to wait for positions, instead of [`ReadAt::WAIT`].
+    pub wait: Option<Duration>,
+}
+
+impl ReadAt {
+    /// How long a read waits for its positions to be applied.
+    pub const WAIT: Duration = Duration::from_secs(10);
+    /// How long it may be told to wait.
+    pub const WAIT_MAX: Duration = Duration::from_secs(60);
 }
 
 /// A view that does not change: one commit, one time, one position.
@@ -48,21 +58,45 @@ fn window_start(time: EventTime, span: Option<Span>, retention: Option<Span>) ->
 }
 
 impl Snapshot {
+    /// The same view as it was known at an earlier position.
+    pub fn as_known_at(&self, position: Position) -> Snapshot {
+        Snapshot { position: position.min(self.position), ..self.clone() }
+    }
+
     /// The values of `wanted` outputs of a pipeline's node for one entity.
     pub fn outputs(&self, node: &Node, key: &[u8], time: EventTime, wanted: &[usize]) -> Vec<Value> {
-        node.state
-            .with(key, |timeline| {
-                wanted
-                    .iter()
-                    .map(|&index| {
-                        let output = &node.outputs[index];
-                        let after = window_start(time, output.window, node.retention);
-                        let outcome = timeline.fold(&node.layout, output.slot, after, time, self.position);
-                        self.value(node, index, outcome)
-                    })
-                    .collect()
-            })
-            .unwrap_or_else(|| wanted.iter().map(|&index| node.outputs[index].over_nothing.clone()).collect())
+        let mut values = Vec::with_capacity(wanted.len());
+        self.outputs_at(node, key, &[(time, self.position)], wanted, &mut |_, _, value| values.push(value));
+        values
+    }
+
+    /// The values of `wanted` outputs of one entity, each time as known at a position of its own. `sink`
+    /// gets the index in `at`, the index in `wanted`, and the value.
+    pub fn outputs_at(
+        &self,
+        node: &Node,
+        key: &[u8],
+        at: &[(EventTime, Position)],
+        wanted: &[usize],
+        sink: &mut dyn FnMut(usize, usize, Value),
+    ) {
+        let folded = node.state.with(key, |timeline| {
+            for (row, &(time, position)) in at.iter().enumerate() {
+                for (place, &index) in wanted.iter().enumerate() {
+                    let output = &node.outputs[index];
+                    let after = window_start(time, output.window, node.retention);
+                    let outcome = timeline.fold(&node.layout, output.slot, after, time, position);
+                    sink(row, place, self.value(node, index, outcome));
+                }
+            }
+        });
+        if folded.is_none() {
+            for row in 0..at.len() {
+                for (place, &index) in wanted.iter().enumerate() {
+                    sink(row, place, node.outputs[index].over_nothing.clone());
+                }
+            }
+        }
     }
 
     /// The latest row of an index's node for one entity: its event time and its columns.

@@ -101,8 +101,6 @@ pub struct View<'a> {
     pub header: RecordHeader,
     /// Its payload.
     pub payload: &'a [u8],
-    /// Where in the file it begins.
-    pub offset: u64,
 }
 
 /// What a cursor finds next.
@@ -176,7 +174,7 @@ impl Cursor {
         self.stamp = header.stamp;
         let start = (offset - self.window_offset) as usize + RECORD_HEADER_BYTES;
         let payload = self.window.get(start..start + header.length as usize).unwrap_or_default();
-        Ok(Step::Record(View { header, payload, offset }))
+        Ok(Step::Record(View { header, payload }))
     }
 
     /// The next record of durable data: a flaw is corruption.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Position, Result, Value};
 use thyme_engine::Snapshot;
 
 use crate::column::ColumnBuffer;
@@ -17,6 +17,8 @@ pub struct Frame {
     pub entity: Vec<ColumnBuffer>,
     /// The as-of time of each row.
     pub times: Vec<EventTime>,
+    /// As known at which position, for each row; `None`: all at the snapshot's.
+    pub positions: Option<Vec<Position>>,
     /// Request features by name; nulls stand for "not given".
     pub inputs: Vec<(String, ColumnBuffer)>,
 }
@@ -49,7 +51,7 @@ pub fn evaluate(
             fill_default(plan, slot, &mut slots);
         }
     }
-    let context = LookupContext::new(snapshot.clone());
+    let context = LookupContext::new(snapshot.clone(), frame.positions.clone());
     for call in &plan.calls {
         run_call(call, host, frame, &context, &mut slots)?;
         for &(slot, _) in &call.outputs {
@@ -191,7 +193,11 @@ impl Work<'_> {
         }
         if node.is_index() {
             for (i, &row) in rows.iter().enumerate() {
-                let Some((at, values)) = snapshot.latest_row(node, key, time(row)) else { continue };
+                let found = match &self.frame.positions {
+                    None => snapshot.latest_row(node, key, time(row)),
+                    Some(each) => snapshot.as_known_at(each[row as usize]).latest_row(node, key, time(row)),
+                };
+                let Some((at, values)) = found else { continue };
                 for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
                     match *source {
                         Source::Timestamp => column.set(offset + i, Value::Datetime(at.0)),
@@ -209,16 +215,18 @@ impl Work<'_> {
                 _ => None,
             })
             .unzip();
+        let mut sink = |row: usize, output: usize, value| columns[places[output]].set(offset + row, value);
+        if let Some(each) = &self.frame.positions {
+            // What is visible changes from row to row, which summaries take account of and a sweep does not.
+            let at: Vec<(EventTime, Position)> =
+                rows.iter().map(|&row| (time(row), each[row as usize].min(snapshot.position))).collect();
+            return snapshot.outputs_at(node, key, &at, &wanted, &mut sink);
+        }
         if let [row] = rows {
-            for (value, &place) in snapshot.outputs(node, key, time(*row), &wanted).into_iter().zip(&places) {
-                columns[place].set(offset, value);
-            }
-            return;
+            return snapshot.outputs_at(node, key, &[(time(*row), snapshot.position)], &wanted, &mut sink);
         }
         let times: Vec<EventTime> = rows.iter().map(|&row| time(row)).collect();
-        snapshot.sweep(node, key, &times, &wanted, &mut |label, output, value| {
-            columns[places[output]].set(offset + label, value);
-        });
+        snapshot.sweep(node, key, &times, &wanted, &mut sink);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use thyme_core::definition::{Dataset, Extractor};
-use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Result, Value};
+use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
 use thyme_engine::{LiveDataset, Snapshot};
 
 use crate::column::ColumnBuffer;
@@ -57,28 +57,34 @@ impl ExtractorHost for NoExtractors {
 #[derive(Clone, Debug)]
 pub struct LookupContext {
     snapshot: Snapshot,
+    positions: Option<Vec<Position>>,
 }
 
 impl LookupContext {
-    /// Lookups at `snapshot`.
-    pub fn new(snapshot: Snapshot) -> Self {
-        LookupContext { snapshot }
+    /// Lookups at `snapshot`, as known at a position of each row's own if there are `positions`.
+    pub fn new(snapshot: Snapshot, positions: Option<Vec<Position>>) -> Self {
+        LookupContext { snapshot, positions }
     }
 
     /// The row of `dataset` as of `time`: every field by name. An entity without events has the values of
-    /// an empty window; a raw dataset's has nulls.
+    /// an empty window; a raw dataset's has nulls. `for_row` is the row of the call that looks it up.
     ///
     /// # Errors
     /// NotFound for the dataset; InvalidData for a key that does not fit or a dataset without index.
     pub fn lookup(
         &self,
+        for_row: usize,
         dataset: &str,
         time: EventTime,
         key: &[(String, Value)],
     ) -> Result<Vec<(String, Value)>> {
         let live = self.snapshot.catalog.dataset(dataset)?;
         let values = key_values(live, key)?;
-        Ok(row(&self.snapshot, live, &values, time)?.0)
+        let found = match self.positions.as_ref().and_then(|each| each.get(for_row)) {
+            Some(&position) => row(&self.snapshot.as_known_at(position), live, &values, time),
+            None => row(&self.snapshot, live, &values, time),
+        };
+        Ok(found?.0)
     }
 }
 

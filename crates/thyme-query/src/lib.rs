@@ -14,6 +14,6 @@ pub mod reader;
 pub use column::ColumnBuffer;
 pub use evaluate::Frame;
 pub use extractor::{ExtractorHost, LookupContext, NoExtractors};
-pub use offline::Offline;
+pub use offline::{Known, Offline};
 pub use plan::Plan;
 pub use reader::{Answer, Reader};

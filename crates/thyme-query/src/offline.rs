@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Field as ArrowField, FieldRef, Schema as ArrowSchema, TimestampMicrosecondType};
 use thyme_core::error::nearest;
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, EventTime, Field, Result};
+use thyme_core::{DataType, Error, EventTime, Field, Position, Result};
 use thyme_engine::decode::columns::conform_column;
 use thyme_engine::{ReadAt, Snapshot};
 
@@ -14,6 +14,16 @@ use crate::column::ColumnBuffer;
 use crate::evaluate::Frame;
 use crate::plan::Plan;
 use crate::reader::Reader;
+
+/// Which events each row of a training set counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Known {
+    /// All there are, late-arriving ones too: the best that is known of the past.
+    #[default]
+    Now,
+    /// What an online read at the row's time saw.
+    AsServed,
+}
 
 /// A training set.
 #[derive(Debug)]
@@ -40,12 +50,14 @@ impl Reader {
         labels: &RecordBatch,
         entity_columns: &[String],
         timestamp_column: &str,
+        known: Known,
     ) -> Result<Offline> {
         let snapshot = self.engine().snapshot(at)?;
         let plan = self.plan(&snapshot.catalog, featureset)?;
         let columns = entity_columns_of(&plan, labels, entity_columns)?;
         refuse_clashes(&plan, labels, &columns, timestamp_column)?;
-        let frame = frame(&plan, labels, &columns, timestamp_column)?;
+        let mut frame = frame(&plan, labels, &columns, timestamp_column)?;
+        frame.positions = self.positions(&snapshot, &frame.times, known)?;
         let answer = self.evaluate(snapshot, &plan, &frame)?;
         let mut fields: Vec<FieldRef> = labels.schema_ref().fields().iter().cloned().collect();
         let mut arrays = labels.columns().to_vec();
@@ -61,6 +73,22 @@ impl Reader {
             latest: frame.times.iter().max().copied().unwrap_or(answer.snapshot.time),
             snapshot: answer.snapshot,
         })
+    }
+
+    /// The position of each row of a training set, if they have their own.
+    ///
+    /// # Errors
+    /// As [`thyme_engine::Engine::served_positions`].
+    pub fn positions(
+        &self,
+        snapshot: &Snapshot,
+        times: &[EventTime],
+        known: Known,
+    ) -> Result<Option<Vec<Position>>> {
+        match known {
+            Known::Now => Ok(None),
+            Known::AsServed => self.engine().served_positions(snapshot, times).map(Some),
+        }
     }
 }
 
@@ -144,7 +172,8 @@ fn frame(
         }
     }
     debug_assert_eq!(times.null_count(), 0);
-    Ok(Frame { entity, times: times.values().iter().map(|t| EventTime(*t)).collect(), inputs })
+    let times = times.values().iter().map(|t| EventTime(*t)).collect();
+    Ok(Frame { entity, times, positions: None, inputs })
 }
 
 fn field(name: &str, data_type: DataType, optional: bool) -> Field {

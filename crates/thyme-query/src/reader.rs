@@ -120,7 +120,7 @@ impl Reader {
                 column.set(row, value.clone());
             }
         }
-        let frame = Frame { entity, times: vec![snapshot.time; rows], inputs };
+        let frame = Frame { entity, times: vec![snapshot.time; rows], positions: None, inputs };
         let stale = self.stale(&snapshot, plan, &frame);
         let mut answer = self.evaluate(snapshot, plan, &frame)?;
         answer.warnings.extend(stale);

@@ -4,9 +4,10 @@ use arrow::array::{ArrayRef, RecordBatch};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
 use thyme_engine::{ReadAt, Snapshot};
-use thyme_query::{Answer, ColumnBuffer, Frame, Plan};
+use thyme_query::{Answer, ColumnBuffer, Frame, Known, Plan};
 
 use crate::app::Ready;
 use crate::arrow_io;
@@ -19,7 +20,7 @@ const ROWS_MAX: usize = 1_000_000;
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_id and optionally inputs, timestamp, min_position, position"
+    expecting = "a JSON object with featureset, entity_id and optionally inputs, timestamp, min_position, position, wait_ms"
 )]
 struct FeaturesBody {
     featureset: String,
@@ -29,12 +30,13 @@ struct FeaturesBody {
     timestamp: Option<Json>,
     min_position: Option<String>,
     position: Option<String>,
+    wait_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_ids and optionally inputs, timestamp, min_position, position"
+    expecting = "a JSON object with featureset, entity_ids and optionally inputs, timestamp, min_position, position, wait_ms"
 )]
 struct BatchBody {
     featureset: String,
@@ -44,6 +46,7 @@ struct BatchBody {
     timestamp: Option<Json>,
     min_position: Option<String>,
     position: Option<String>,
+    wait_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +58,7 @@ struct OfflineBody {
     as_served: bool,
     min_position: Option<String>,
     position: Option<String>,
+    wait_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -75,24 +79,43 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T> {
         .map_err(|e| Error::invalid_data(format!("{}: the body is not what is expected: {e}", request.path)))
 }
 
+/// The `(T, S)` that a request asks for, and how long it waits for it.
 fn read_at(
     timestamp: Option<EventTime>,
     min_position: Option<&str>,
     position: Option<&str>,
+    wait_ms: Option<u64>,
 ) -> Result<ReadAt> {
+    let wait = wait_ms.map(Duration::from_millis);
+    if wait.is_some_and(|wait| wait > ReadAt::WAIT_MAX) {
+        return Err(Error::invalid_data(format!(
+            "wait_ms: expected at most {}, got {}; ask again instead of waiting longer",
+            ReadAt::WAIT_MAX.as_millis(),
+            wait_ms.unwrap_or_default()
+        )));
+    }
     Ok(ReadAt {
         time: timestamp,
         position: position.map(str::parse::<Position>).transpose()?,
         min_position: min_position.map(str::parse::<Position>).transpose()?,
+        wait,
     })
 }
 
 /// What every reading GET takes.
-const READ_PARAMS: [&str; 4] = ["timestamp", "ts", "min_position", "position"];
+const READ_PARAMS: [&str; 5] = ["timestamp", "ts", "min_position", "position", "wait_ms"];
+
+/// What an offline request with a frame as its body takes.
+const OFFLINE_PARAMS: [&str; 7] =
+    ["featureset", "timestamp_column", "entity_column", "as_served", "min_position", "position", "wait_ms"];
+
+/// Refuses parameters that no read takes, nor is among `known`.
+fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
+    refuse_all_but(request, &READ_PARAMS.iter().chain(known).copied().collect::<Vec<_>>())
+}
 
 /// Refuses parameters that nothing reads: a misspelt `timestamp` must not be answered as of now.
-fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
-    let known: Vec<&str> = READ_PARAMS.iter().chain(known).copied().collect();
+fn refuse_all_but(request: &Request, known: &[&str]) -> Result<()> {
     match request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some((name, _)) => {
@@ -112,7 +135,16 @@ fn query_read_at(request: &Request) -> Result<ReadAt> {
         (one, other) => one.or(other),
     };
     let time = text.map(|t| json::text_time("timestamp", t)).transpose()?;
-    read_at(time, request.param("min_position"), request.param("position"))
+    param_read_at(request, time)
+}
+
+fn param_read_at(request: &Request, time: Option<EventTime>) -> Result<ReadAt> {
+    let wait_ms = request.param("wait_ms").map(|text| {
+        text.parse::<u64>().map_err(|_| {
+            Error::invalid_data(format!("wait_ms: expected a number of milliseconds, got \"{text}\""))
+        })
+    });
+    read_at(time, request.param("min_position"), request.param("position"), wait_ms.transpose()?)
 }
 
 /// Whether a `/features` request needs neither Python nor a wait.
@@ -177,7 +209,7 @@ fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<
 pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let body: FeaturesBody = parse(request)?;
     let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
-    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref())?;
+    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
     let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
     let entity = json::entity(&plan.entity, &body.entity_id)?;
@@ -307,7 +339,7 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
 pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     let body: BatchBody = parse(request)?;
     let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
-    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref())?;
+    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
     let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
     let rows = checked_rows(body.entity_ids.len())?;
@@ -415,11 +447,19 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     if content_type != ARROW_STREAM && content_type != PARQUET {
         return offline_json(ready, request);
     }
-    as_served_is_not_there_yet(request.flag("as_served"))?;
-    let at = ReadAt {
-        time: None,
-        position: request.position("position")?,
-        min_position: request.position("min_position")?,
+    let at = param_read_at(request, None)?;
+    refuse_all_but(request, &OFFLINE_PARAMS)?;
+    let known = match request.param("as_served") {
+        None => Known::Now,
+        Some(text) => known(match text.to_ascii_lowercase().as_str() {
+            "" | "1" | "true" => true,
+            "0" | "false" => false,
+            _ => {
+                return Err(Error::invalid_data(format!(
+                    "as_served: expected true or false, got \"{text}\""
+                )));
+            }
+        }),
     };
     let batches = match content_type == PARQUET {
         true => arrow_io::read_parquet(request.body.clone())?,
@@ -429,27 +469,31 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     drop(batches);
     let featureset = request.required("featureset")?;
     let timestamp_column = request.required("timestamp_column")?;
-    let set =
-        ready.reader.offline(at, featureset, &labels, &request.list("entity_column"), timestamp_column)?;
-    let as_of = json::as_of_until(&set.snapshot, set.latest);
+    let columns = request.list("entity_column");
+    let set = ready.reader.offline(at, featureset, &labels, &columns, timestamp_column, known)?;
+    let mut as_of = json::as_of_until(&set.snapshot, set.latest);
+    tell(known, &mut as_of);
     let metadata = [("as_of", as_of), ("mode", "point_in_time".into())];
     Ok(Reply::arrow(arrow_io::write_stream(&set.batch, &metadata)?))
 }
 
-fn as_served_is_not_there_yet(asked: bool) -> Result<()> {
-    match asked {
-        false => Ok(()),
-        true => Err(Error::new(
-            thyme_core::ErrorKind::Unsupported,
-            "as_served training sets are not available in this version; leave as_served out to get the values with late events included",
-        )),
+fn known(as_served: bool) -> Known {
+    if as_served { Known::AsServed } else { Known::Now }
+}
+
+fn tell(known: Known, as_of: &mut Json) {
+    if known == Known::AsServed {
+        as_of["as_served"] = true.into();
     }
 }
 
 fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
+    if let Some((name, _)) = request.query.first() {
+        let detail = format!("the body is JSON and says everything; give {name} in it, not as a parameter");
+        return Err(Error::invalid_data(detail));
+    }
     let body: OfflineBody = parse(request)?;
-    as_served_is_not_there_yet(body.as_served)?;
-    let at = read_at(None, body.min_position.as_deref(), body.position.as_deref())?;
+    let at = read_at(None, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
     let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
     let rows = checked_rows(body.queries.len())?;
@@ -463,18 +507,26 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     let inputs = input_columns(&plan, rows, |row| &body.queries[row].inputs)?;
     let latest = times.iter().max().copied().unwrap_or(snapshot.time);
-    let answer = ready.reader.evaluate(snapshot, &plan, &Frame { entity, times, inputs })?;
+    let known = known(body.as_served);
+    let positions = ready.reader.positions(&snapshot, &times, known)?;
+    let frame = Frame { entity, times, positions, inputs };
+    let answer = ready.reader.evaluate(snapshot, &plan, &frame)?;
     let results: Vec<Json> = (0..rows)
         .map(|row| {
             let (features, non_finite) = features_json(&answer, row);
             let mut result = json!({"features": features});
+            if let Some(positions) = &frame.positions {
+                result["position"] = positions[row].to_string().into();
+            }
             if !non_finite.is_empty() {
                 result["non_finite"] = non_finite.into();
             }
             result
         })
         .collect();
-    Ok(Reply::json(200, &json!({"results": results, "as_of": json::as_of_until(&answer.snapshot, latest)})))
+    let mut as_of = json::as_of_until(&answer.snapshot, latest);
+    tell(known, &mut as_of);
+    Ok(Reply::json(200, &json!({"results": results, "as_of": as_of})))
 }
 
 /// `GET /features/scan`.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value as Json, json};
 use thyme_core::error::Fault;
-use thyme_core::{Error, ErrorKind, Position, Result};
+use thyme_core::{Error, ErrorKind, Result};
 
 /// A request.
 #[derive(Debug, Default)]
@@ -91,14 +91,6 @@ impl Request {
         self.param(name).filter(|v| !v.is_empty()).ok_or_else(|| {
             Error::invalid_data(format!("the parameter {name} is missing: {} needs ?{name}=", self.path))
         })
-    }
-
-    /// A position parameter.
-    ///
-    /// # Errors
-    /// InvalidData for a text that is not a position.
-    pub fn position(&self, name: &str) -> Result<Option<Position>> {
-        self.param(name).map(str::parse).transpose()
     }
 
     /// A flag such as `?dry_run=1`.

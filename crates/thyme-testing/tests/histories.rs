@@ -325,7 +325,12 @@ impl History {
             asked.iter().enumerate().for_each(|(row, (key, _))| column.set(row, key[part].clone()));
             entity.push(column);
         }
-        let frame = Frame { entity, times: asked.iter().map(|(_, t)| *t).collect(), inputs: Vec::new() };
+        let frame = Frame {
+            entity,
+            times: asked.iter().map(|(_, t)| *t).collect(),
+            positions: None,
+            inputs: Vec::new(),
+        };
         self.reader().evaluate(snapshot, &plan, &frame).unwrap().columns
     }
 }

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use thyme_core::definition::{Dataset, Extractor};
 use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
 use thyme_query::{ColumnBuffer, ExtractorHost, LookupContext};
@@ -31,10 +32,17 @@ impl PythonHost {
 #[pyclass(name = "LookupContext", module = "thyme._thyme", frozen)]
 pub struct NativeLookup {
     context: LookupContext,
+    /// The row whose extractor runs: what was known may differ from row to row.
+    row: AtomicUsize,
 }
 
 #[pymethods]
 impl NativeLookup {
+    /// Lookups are from now on for this row of the call.
+    fn at_row(&self, row: usize) {
+        self.row.store(row, Ordering::Relaxed);
+    }
+
     /// The row of `dataset` as of `time_us`: every field by name.
     fn lookup<'py>(
         &self,
@@ -53,7 +61,7 @@ impl NativeLookup {
         }
         let row = self
             .context
-            .lookup(dataset, EventTime(time_us), &named)
+            .lookup(self.row.load(Ordering::Relaxed), dataset, EventTime(time_us), &named)
             .map_err(|e| PyValueError::new_err(e.detail().to_owned()))?;
         let out = PyDict::new(py);
         for (name, value) in &row {
@@ -126,7 +134,7 @@ impl PythonHost {
             }
             columns.append(column)?;
         }
-        let lookup = Py::new(py, NativeLookup { context: context.clone() })?;
+        let lookup = Py::new(py, NativeLookup { context: context.clone(), row: AtomicUsize::new(0) })?;
         let outputs = self.host.bind(py).call_method1("call", (handle, times_us, columns, lookup))?;
         outputs.cast_into::<PyList>()?.iter().map(|c| c.cast_into::<PyList>().map_err(PyErr::from)).collect()
     }

@@ -59,14 +59,14 @@ def test_slices_keep_the_order_and_are_computed_at_one_position(
     assert [r.params.get("position") for r in fake.to("/features/offline")] == [None, ["e17"], ["e17"]]
 
 
-def test_as_served_rows_have_positions_of_their_own(
+def test_as_served_is_asked_for_in_every_slice(
     fake: FakeServer, client: ThymeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "OFFLINE_SLICE_ROWS", 2)
     fake.replies["/features/offline"] = answer_offline
     client.query_offline("DriverFeatures", LABELS, timestamp_column="at", as_served=True)
-    assert [r.params.get("position") for r in fake.to("/features/offline")] == [None, None, None]
-    assert fake.to("/features/offline")[0].params["as_served"] == ["1"]
+    assert [r.params["as_served"] for r in fake.to("/features/offline")] == [["1"]] * 3
+    assert [r.params.get("position") for r in fake.to("/features/offline")] == [None, ["e17"], ["e17"]]
 
 
 def test_a_commit_in_between_is_a_conflict(

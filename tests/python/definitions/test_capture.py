@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def run(cls: type, *values: Any) -> list[Any]:
 
     host = Host()
     handle = host.load(cls.__name__, json.dumps(extractor_of(cls)), "[]")
-    (column,) = host.call(handle, [0] * len(values), [list(values)], None)
+    (column,) = host.call(handle, [0] * len(values), [list(values)], SimpleNamespace(at_row=lambda row: None))
     return column
 
 

@@ -25,6 +25,10 @@ class Lookups:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, dict[str, object]]] = []
+        self.rows: list[int] = []
+
+    def at_row(self, row: int) -> None:
+        self.rows.append(row)
 
     def lookup(self, dataset: str, time_us: int, key: dict[str, object]) -> dict[str, object]:
         if key.get("driver") == "wrong":

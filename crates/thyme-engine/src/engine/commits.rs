@@ -7,7 +7,7 @@ use thyme_core::definition::{Document, validate};
 use thyme_core::error::Fault;
 use thyme_core::{Error, Position, Result};
 
-use super::Engine;
+use super::{Engine, WAIT};
 use crate::committer::Job;
 use crate::done::Done;
 use crate::record::CommitRecord;
@@ -55,7 +55,7 @@ impl Engine {
         });
         self.jobs.send(Job::Commit { record, done });
         let receipt = self.answer(&receiver, "the server is stopping; nothing was committed")?;
-        while !self.wait_applied(receipt.position.record())? {}
+        while !self.wait_applied(receipt.position.record(), WAIT)? {}
         Ok((plan, id, receipt.position))
     }
 }

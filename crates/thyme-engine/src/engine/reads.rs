@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thyme_core::{Error, EventTime, Position, Result};
 
-use super::{Engine, WAIT};
+use super::Engine;
 use crate::catalog::Catalog;
 use crate::snapshot::{ReadAt, Snapshot};
 
@@ -14,11 +14,12 @@ impl Engine {
     /// # Errors
     /// Unavailable when a position asked for is not applied in time.
     pub fn snapshot(&self, at: ReadAt) -> Result<Snapshot> {
-        for position in [at.min_position, at.position].into_iter().flatten() {
-            if !self.wait_applied(position.record())? {
+        if let Some(position) = at.min_position.max(at.position) {
+            let wait = at.wait.unwrap_or(ReadAt::WAIT).min(ReadAt::WAIT_MAX);
+            if !self.wait_applied(position.record(), wait)? {
                 return Err(Error::unavailable(format!(
                     "position {position} is not applied after {} s; the newest is e{}",
-                    WAIT.as_secs(),
+                    wait.as_secs_f64(),
                     self.shared.gate.applied()
                 )));
             }

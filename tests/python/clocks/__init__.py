@@ -1,0 +1,1 @@
+"""The two clocks: when it was true, and when it was known."""
