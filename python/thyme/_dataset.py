@@ -105,7 +105,7 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
         "pipelines": [pipeline.body for pipeline in pipelines],
         "at": reader.at.document(),
     }
-    references = tuple(dict.fromkeys(source for pipeline in pipelines for source in pipeline.inputs))
+    references = tuple(dict.fromkeys(source for pipeline in pipelines for source in pipeline.reads))
     definition = Definition("dataset", cls, body, references, reader.places, reader.at)
     definition.check()
     attributes: dict[str, Any] = {member.name: Field(cls, member.name) for member in members}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any, NoReturn, TypeVar, Unpack, overload
@@ -12,6 +12,7 @@ from thyme import _checks
 from thyme._aggregates import Aggregate
 from thyme._definition import ClassReader, is_kind
 from thyme._expr import Expr, as_expr
+from thyme._join import join_document
 from thyme._literal import described
 from thyme._meta import CatalogKeywords, meta
 from thyme._place import Place, refuse
@@ -76,10 +77,13 @@ class Stream:
     Operators are applied as they are written; rows that one drops are not seen by the next.
     """
 
-    def __init__(self, columns: str, operators: tuple[dict[str, Any], ...] = ()) -> None:
+    def __init__(
+        self, columns: str, operators: tuple[dict[str, Any], ...] = (), joined: tuple[type, ...] = ()
+    ) -> None:
         """Made by Thyme for each of a pipeline's inputs."""
         self._input = columns
         self._operators = operators
+        self._joined = joined
 
     def filter(self, expr: Expr) -> Stream:
         """Keeps the rows where `expr` is true; null is false.
@@ -150,15 +154,42 @@ class Stream:
         """
         refuse(".transform() is not supported yet; use .assign() and .filter() with expressions of col(...)")
 
-    def join(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported yet.
+    def join(
+        self,
+        right: type,
+        *unnamed: Any,
+        fields: Sequence[str] | Mapping[str, str] = (),
+        on: str | Sequence[str] | None = None,
+        left_on: str | Sequence[str] | None = None,
+        right_on: str | Sequence[str] | None = None,
+        how: str = "left",
+        within: str | None = None,
+    ) -> Stream:
+        """Gives each row columns of the row of `right` that is latest at the row's own time.
+
+        Of the rows of `right` with the same key it is the one with the greatest event time that is not later than
+        the row's own; of two at one time the one that arrived later. One that arrives late counts all the same.
+
+        Args:
+            right: A raw dataset.
+            *unnamed: Refused: arguments are given by name.
+            fields: The fields of `right` to take, such as `["city"]`; or new names for them, such as
+                `{"driver_city": "city"}`.
+            on: The key field of `right`, or all of them, where the row has columns of the same names.
+            left_on: The columns of the row that stand for `right_on`, where they have other names.
+            right_on: The key field of `right`, or all of them.
+            how: `"left"` keeps rows that find none, with nulls; `"inner"` drops them.
+            within: How old a row of `right` may be at the row's time; None: any age.
 
         Raises:
-            DefinitionTypeError: Always.
+            DefinitionTypeError: An argument has the wrong type, or is missing.
+            DefinitionValueError: `how` or `within` is none.
         """
-        refuse(
-            ".join() is not supported yet; derive from one input, and bring the two together in a featureset"
-        )
+        if not is_kind(right, "dataset"):
+            refuse(f".join() takes a dataset, a class decorated with @dataset, got {described(right)}")
+        if unnamed:
+            refuse(f'.join() takes the rest by name, such as .join({right.__name__}, on="driver", fields=["city"])')
+        return self._then(join_document(right, fields, on, left_on, right_on, how, within), right)
 
     def _grouped_last(self) -> Stream:
         """The same with the groupby moved to the end, where documents have it."""
@@ -174,10 +205,10 @@ class Stream:
                 f".assign() replaces {replaced[0]} after .groupby() has grouped by it; assign before grouping"
             )
             refuse(message, kind="value")
-        return Stream(self._input, (*self._operators[:at], *after, groupby))
+        return Stream(self._input, (*self._operators[:at], *after, groupby), self._joined)
 
-    def _then(self, operator: dict[str, Any]) -> Stream:
-        return Stream(self._input, (*self._operators, operator))
+    def _then(self, operator: dict[str, Any], *joined: type) -> Stream:
+        return Stream(self._input, (*self._operators, operator), (*self._joined, *joined))
 
 
 @dataclass(frozen=True)
@@ -185,7 +216,7 @@ class PipelineDefinition:
     """A pipeline that was run once."""
 
     name: str
-    inputs: tuple[type, ...]
+    reads: tuple[type, ...]
     body: dict[str, Any]
 
 
@@ -248,7 +279,7 @@ def _definition(
         "meta": marks["meta"],
         "at": at.document(),
     }
-    return PipelineDefinition(name, datasets, body)
+    return PipelineDefinition(name, (*datasets, *stream._joined), body)
 
 
 def _function(what: str, method: Any) -> Any:

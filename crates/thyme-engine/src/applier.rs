@@ -16,6 +16,7 @@ use crate::catalog::{self, Catalog, Ids};
 use crate::decode::columns::event_times;
 use crate::engine::Shared;
 use crate::events::Severity;
+use crate::feed::{Incoming, feed};
 use crate::idempotency::{self, Remembered};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
@@ -219,12 +220,8 @@ impl Applier {
             self.shared.gate.note_newest(number, newest);
             self.progress.event_now = self.progress.event_now.max(Some(newest));
         }
-        let mut work = Vec::new();
-        for node in catalog.fed_by(record.dataset) {
-            if let Some(rows) = node.process(&record.batch, number, &admitted)? {
-                work.push((node.clone(), Arc::new(rows)));
-            }
-        }
+        let (dataset, batch) = (record.dataset, &record.batch);
+        let work = feed(&catalog, None, Incoming { dataset, number, batch, admitted: &admitted })?;
         self.count(number, record, &admitted);
         self.remember(number, stamp, record);
         Ok(Task { record: Some(number), work, reached: None })
@@ -269,20 +266,27 @@ impl Applier {
             self.shared.store.drop_node(node.id.0)?;
         }
         if !fresh.is_empty() {
-            self.backfill(&fresh, number)?;
+            // Joins may read an index that the shards are still filling.
+            self.barrier()?;
+            self.backfill(&catalog, &fresh, number)?;
         }
-        if !self.shards.barrier() {
-            return Err(Error::internal("a shard failed during a backfill"));
-        }
+        self.barrier()?;
         self.progress.commit = record.id;
         self.progress.document = record.document;
         self.shared.set_catalog(catalog);
         Ok(())
     }
 
+    fn barrier(&self) -> Result<()> {
+        match self.shards.barrier() {
+            true => Ok(()),
+            false => Err(Error::internal("a shard failed before or during a backfill")),
+        }
+    }
+
     /// Fills new nodes from the records before `until`. The verdicts are given again from the log alone,
     /// under the limits that were committed at each position, so they are the ones of the first time.
-    fn backfill(&self, nodes: &[Arc<Node>], until: u64) -> Result<()> {
+    fn backfill(&self, catalog: &Catalog, nodes: &[Arc<Node>], until: u64) -> Result<()> {
         let ids = &self.progress.ids;
         let mut limits: HashMap<u32, Dataset> = HashMap::new();
         let mut admission = Admission::default();
@@ -292,7 +296,7 @@ impl Applier {
                 break;
             }
             self.shared.note_backfill(record.number, until);
-            if peek_dataset(&record.payload).is_some_and(|id| nodes.iter().all(|n| n.input != id)) {
+            if peek_dataset(&record.payload).is_some_and(|id| nodes.iter().all(|n| !n.takes(id))) {
                 continue;
             }
             match Payload::decode(&record.payload, &|id| ids.schema(id))? {
@@ -310,12 +314,9 @@ impl Applier {
                         Error::corrupt(format!("record {} comes before its dataset's commit", record.number))
                     })?;
                     let admitted = admission.admit(&events, definition, record.stamp)?;
-                    let mut work = Vec::new();
-                    for node in nodes.iter().filter(|n| n.input == events.dataset) {
-                        if let Some(rows) = node.process(&events.batch, record.number, &admitted)? {
-                            work.push((node.clone(), Arc::new(rows)));
-                        }
-                    }
+                    let (dataset, number, batch) = (events.dataset, record.number, &events.batch);
+                    let incoming = Incoming { dataset, number, batch, admitted: &admitted };
+                    let work = feed(catalog, Some(nodes), incoming)?;
                     if !self.shards.dispatch(&Task { record: None, work, reached: None }) {
                         return Err(Error::internal("a shard failed during a backfill"));
                     }

@@ -1,14 +1,15 @@
 //! The catalog: the committed definitions and the nodes they made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
-use thyme_core::definition::{Dataset, Document, Featureset, Source};
+use thyme_core::definition::{Dataset, Document, Featureset, Pipeline, Source};
 use thyme_core::{Error, Result};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
+use crate::join::Parts;
 use crate::node::{Node, NodeId};
 
 /// The stream of all pushes.
@@ -25,12 +26,20 @@ pub struct LiveDataset {
     pub schema: SchemaRef,
     /// Its timelines: a derived dataset's aggregates, an indexed raw dataset's rows.
     pub node: Option<Arc<Node>>,
+    /// The index of its rows, if joins read it. It may be `node`.
+    pub(crate) joined: Option<Arc<Node>>,
 }
 
 impl LiveDataset {
     /// Whether pipelines make it.
     pub fn is_derived(&self) -> bool {
         !self.definition.pipelines.is_empty()
+    }
+
+    /// All its nodes.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let hidden = self.joined.iter().filter(|_| !self.definition.index);
+        self.node.iter().chain(self.node.iter().flat_map(|node| node.parts())).chain(hidden)
     }
 
     /// The node to look rows up in.
@@ -102,13 +111,19 @@ impl Catalog {
         self.datasets.values().find(|d| d.id == id)
     }
 
-    /// The nodes that take rows of dataset `id`.
+    /// The readable nodes that take rows of dataset `id`.
     pub(crate) fn fed_by(&self, id: u32) -> impl Iterator<Item = &Arc<Node>> {
-        self.datasets.values().filter_map(|d| d.node.as_ref()).filter(move |n| n.input == id)
+        self.datasets.values().filter_map(|d| d.node.as_ref()).filter(move |n| n.takes(id))
     }
 
+    /// The index of dataset `id`, if joins read it: the applier writes it itself.
+    pub(crate) fn joined(&self, id: u32) -> Option<&Arc<Node>> {
+        self.by_id(id)?.joined.as_ref()
+    }
+
+    /// All nodes, those inside others included.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.datasets.values().filter_map(|d| d.node.as_ref())
+        self.datasets.values().flat_map(|d| d.nodes())
     }
 }
 
@@ -175,37 +190,16 @@ pub(crate) fn derive(
     for definition in &document.datasets {
         ids.dataset(definition);
     }
-    let known: BTreeMap<NodeId, Arc<Node>> = current.nodes().map(|n| (n.id, n.clone())).collect();
+    let known = current.nodes().map(|n| (n.id, n.clone())).collect();
+    let mut deriving =
+        Deriving { known, document: &document, ids, indexes: BTreeMap::new(), fresh: Vec::new() };
+    deriving.indexes()?;
     let mut datasets = BTreeMap::new();
-    let mut fresh = Vec::new();
     for definition in &document.datasets {
-        let id = ids.dataset(definition);
-        let input = match definition.pipelines.first().and_then(|p| p.inputs.first()) {
-            Some(name) => document.datasets.iter().find(|d| d.name == *name).ok_or_else(|| {
-                Error::not_found("dataset", name, document.datasets.iter().map(|d| d.name.as_str()))
-            })?,
-            None => definition,
-        };
-        let node = match Node::signature(definition, input) {
-            None => None,
-            Some(signature) => {
-                let node_id = ids.node(signature);
-                Some(match known.get(&node_id) {
-                    Some(node) => node.clone(),
-                    None => {
-                        let node = Arc::new(Node::compile(node_id, definition, input, ids.dataset(input))?);
-                        fresh.push(node.clone());
-                        node
-                    }
-                })
-            }
-        };
-        let schema = definition.fields.arrow();
-        datasets.insert(
-            definition.name.clone(),
-            Arc::new(LiveDataset { id, definition: definition.clone(), schema, node }),
-        );
+        let live = deriving.live(definition)?;
+        datasets.insert(definition.name.clone(), Arc::new(live));
     }
+    let fresh = deriving.fresh;
     let catalog = Catalog { commit, document, datasets };
     for (id, signature) in ids.nodes.iter_mut().enumerate() {
         if catalog.nodes().all(|node| node.id.0 as usize != id) {
@@ -213,4 +207,91 @@ pub(crate) fn derive(
         }
     }
     Ok((catalog, fresh))
+}
+
+/// A catalog in the making.
+struct Deriving<'a> {
+    known: BTreeMap<NodeId, Arc<Node>>,
+    document: &'a Document,
+    ids: &'a mut Ids,
+    /// The indexes of raw datasets, by name.
+    indexes: BTreeMap<&'a str, Arc<Node>>,
+    fresh: Vec<Arc<Node>>,
+}
+
+impl<'a> Deriving<'a> {
+    fn dataset(&self, name: &str) -> Result<&'a Dataset> {
+        let known = || self.document.datasets.iter().map(|d| d.name.as_str());
+        self.document.dataset(name).ok_or_else(|| Error::not_found("dataset", name, known()))
+    }
+
+    /// The names of the datasets that pipelines join.
+    fn joined(&self) -> BTreeSet<&'a str> {
+        let pipelines = self.document.datasets.iter().flat_map(|d| &d.pipelines);
+        pipelines.flat_map(|p| p.joins()).map(|join| join.dataset.as_str()).collect()
+    }
+
+    /// Indexes the raw datasets that are read or joined.
+    fn indexes(&mut self) -> Result<()> {
+        let joined = self.joined();
+        for definition in self.document.datasets.iter().filter(|d| d.pipelines.is_empty()) {
+            if !definition.index && !joined.contains(definition.name.as_str()) {
+                continue;
+            }
+            let (id, dataset) =
+                (self.ids.node(Node::index_signature(definition)), self.ids.dataset(definition));
+            let node = match self.known.get(&id) {
+                Some(node) => node.clone(),
+                None => {
+                    let node = Arc::new(Node::index(id, definition, dataset));
+                    self.fresh.push(node.clone());
+                    node
+                }
+            };
+            self.indexes.insert(&definition.name, node);
+        }
+        Ok(())
+    }
+
+    fn live(&mut self, definition: &'a Dataset) -> Result<LiveDataset> {
+        let index = self.indexes.get(definition.name.as_str()).cloned();
+        let is_joined = self.joined().contains(definition.name.as_str());
+        let node = match definition.pipelines.first() {
+            None => index.clone().filter(|_| definition.index),
+            Some(pipeline) => Some(self.pipeline(definition, pipeline)?),
+        };
+        Ok(LiveDataset {
+            id: self.ids.dataset(definition),
+            definition: definition.clone(),
+            schema: definition.fields.arrow(),
+            node,
+            joined: index.filter(|_| is_joined),
+        })
+    }
+
+    fn pipeline(&mut self, definition: &'a Dataset, pipeline: &'a Pipeline) -> Result<Arc<Node>> {
+        let input = match pipeline.inputs.first() {
+            Some(name) => self.dataset(name)?,
+            None => definition,
+        };
+        let rights = pipeline.joins().map(|join| self.dataset(&join.dataset)).collect::<Result<Vec<_>>>()?;
+        let signature = Node::signature(definition, input, &rights)
+            .ok_or_else(|| Error::internal("a pipeline cannot be written as JSON"))?;
+        let id = self.ids.node(signature.clone());
+        if let Some(node) = self.known.get(&id) {
+            // Its parts keep their numbers.
+            return Ok(node.clone());
+        }
+        let mut parts = Vec::with_capacity(rights.len());
+        for (number, dataset) in rights.into_iter().enumerate() {
+            let left = self.ids.node(format!("left of join {number} of {signature}"));
+            let right = self.indexes.get(dataset.name.as_str()).cloned();
+            let right = right.ok_or_else(|| Error::internal("a joined dataset has no index"))?;
+            parts.push(Parts { left, right, dataset });
+        }
+        let node = Arc::new(Node::compile(id, definition, input, self.ids.dataset(input), parts)?);
+        self.fresh.extend(node.parts().cloned());
+        self.fresh.push(node.clone());
+        Ok(node)
+    }
 }

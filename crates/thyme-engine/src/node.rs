@@ -1,22 +1,26 @@
 //! Nodes: a pipeline (or an index) compiled, with its timelines.
 
-use std::fmt;
-
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::buffer::BooleanBuffer;
-use arrow::compute::{and, filter, filter_record_batch};
-use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use arrow::buffer::BooleanBuffer;
 use thyme_core::aggregate;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, Field, Position, Result, Span, Value};
+use thyme_core::{DataType, Error, Field, Result, Span, Value};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot};
 
-use crate::decode::columns::event_times;
-use crate::keys::{Keys, encode_keys};
-use crate::state::{NodeState, STRIPES, stripe_of};
+use crate::feed::Incoming;
+use crate::flow::{Flow, Places, column};
+use crate::join::{Join, Parts, columns_read};
+use crate::keys::encode_keys;
+pub(crate) use crate::rows::NodeRows;
+use crate::shard;
+use crate::state::NodeState;
+
+/// The input of a node that takes no rows of records.
+const NO_DATASET: u32 = u32::MAX;
 
 /// A node's number; its chunks are stored under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +46,7 @@ pub struct Output {
 enum Step {
     Filter(Compiled),
     Assign(Vec<(String, Compiled)>),
+    Join(Box<Join>),
 }
 
 /// A compiled pipeline or index and its state.
@@ -78,52 +83,28 @@ pub(crate) struct Admitted {
     pub newest: Option<i64>,
 }
 
-/// The rows of one record for one node, grouped by stripe.
-pub(crate) struct NodeRows {
-    pub batch: Batch,
-    pub hashes: Vec<u64>,
-    keys: Keys,
-    order: Vec<u32>,
-    starts: [u32; STRIPES + 1],
-}
-
-impl fmt::Debug for NodeRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeRows").field("rows", &self.order.len()).finish()
-    }
-}
-
-impl NodeRows {
-    /// The rows of a stripe, in log order.
-    pub fn of_stripe(&self, stripe: usize) -> &[u32] {
-        &self.order[self.starts[stripe] as usize..self.starts[stripe + 1] as usize]
-    }
-
-    /// The encoded key of a row.
-    pub fn key(&self, row: usize) -> &[u8] {
-        self.keys.get(row)
-    }
-}
-
 impl Node {
-    /// What makes two nodes the same; `None` if the dataset has no timelines.
-    pub(crate) fn signature(definition: &Dataset, input: &Dataset) -> Option<String> {
+    /// What makes two nodes the same; `None` if the dataset has no timelines. `joined` are the datasets that its
+    /// pipeline joins.
+    pub(crate) fn signature(definition: &Dataset, input: &Dataset, joined: &[&Dataset]) -> Option<String> {
         let meaning = match definition.pipelines.first() {
             None if !definition.index => return None,
-            None => String::new(),
+            None => return Some(Node::index_signature(definition)),
             Some(pipeline) => serde_json::to_string(&without_places(pipeline)).ok()?,
         };
-        let fields = |d: &Dataset| serde_json::to_string(&d.fields).unwrap_or_default();
-        let (own, of) = (fields(definition), fields(input));
-        Some(format!(
-            "{}@{} over {}@{} retention {:?}: {own} {of} {meaning}",
-            definition.name, definition.version, input.name, input.version, input.retention
-        ))
+        let joined: String =
+            joined.iter().map(|d| format!(" joining {}", Node::index_signature(d))).collect();
+        Some(format!("{}{meaning}{joined}", made_of(definition, input)))
     }
 
-    pub(crate) fn compile(id: NodeId, definition: &Dataset, input: &Dataset, input_id: u32) -> Result<Node> {
+    /// The signature of the index of a raw dataset.
+    pub(crate) fn index_signature(definition: &Dataset) -> String {
+        made_of(definition, definition)
+    }
+
+    fn empty(id: NodeId, definition: &Dataset, input: &Dataset, input_id: u32) -> Node {
         let timestamp = |d: &Dataset| d.fields.timestamp().map(|f| f.name.clone()).unwrap_or_default();
-        let mut node = Node {
+        Node {
             id,
             dataset: definition.name.clone(),
             keys: definition.fields.keys().cloned().collect(),
@@ -138,24 +119,78 @@ impl Node {
             steps: Vec::new(),
             stored: Vec::new(),
             predicates: Vec::new(),
+        }
+    }
+
+    /// The index of a raw dataset.
+    pub(crate) fn index(id: NodeId, definition: &Dataset, dataset: u32) -> Node {
+        let columns = definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect();
+        Node::empty(id, definition, definition, dataset).with_columns(columns)
+    }
+
+    /// A node that keeps some columns by some key for a join of another node; no record feeds it.
+    pub(crate) fn keeping(id: NodeId, what: String, keys: Vec<Field>, columns: Vec<Field>) -> Node {
+        let node = Node {
+            id,
+            dataset: what,
+            keys,
+            timestamp: String::new(),
+            outputs: Vec::new(),
+            columns: Vec::new(),
+            retention: None,
+            input: NO_DATASET,
+            layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
+            state: NodeState::new(),
+            input_timestamp: String::new(),
+            steps: Vec::new(),
+            stored: Vec::new(),
+            predicates: Vec::new(),
         };
-        match definition.pipelines.first() {
-            None => {
-                node.columns =
-                    definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect();
-                node.stored = node.columns.iter().map(|f| f.name.clone()).collect();
-                node.layout.columns = node.columns.iter().map(|f| f.data_type).collect();
-            }
-            Some(pipeline) => node.compile_pipeline(pipeline, definition, input)?,
+        node.with_columns(columns)
+    }
+
+    fn with_columns(mut self, columns: Vec<Field>) -> Node {
+        self.stored = columns.iter().map(|f| f.name.clone()).collect();
+        self.layout.columns = columns.iter().map(|f| f.data_type).collect();
+        self.columns = columns;
+        self
+    }
+
+    /// A pipeline; `joined` has the parts of each of its joins, in order.
+    pub(crate) fn compile(
+        id: NodeId,
+        definition: &Dataset,
+        input: &Dataset,
+        input_id: u32,
+        joined: Vec<Parts<'_>>,
+    ) -> Result<Node> {
+        let mut node = Node::empty(id, definition, input, input_id);
+        if let Some(pipeline) = definition.pipelines.first() {
+            node.compile_pipeline(pipeline, definition, input, joined)?;
         }
         Ok(node)
     }
 
-    fn compile_pipeline(&mut self, pipeline: &Pipeline, definition: &Dataset, input: &Dataset) -> Result<()> {
+    fn compile_pipeline(
+        &mut self,
+        pipeline: &Pipeline,
+        definition: &Dataset,
+        input: &Dataset,
+        joined: Vec<Parts<'_>>,
+    ) -> Result<()> {
+        let mut joined = joined.into_iter();
         let mut columns: Vec<(String, DataType)> =
             input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
-        for operator in &pipeline.operators {
+        for (index, operator) in pipeline.operators.iter().enumerate() {
             match operator {
+                OperatorDef::Join(def) => {
+                    let parts = joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
+                    let mut read = columns_read(&pipeline.operators[index + 1..]);
+                    read.extend(self.keys.iter().map(|key| key.name.clone()));
+                    let join = Join::compile(def, parts, &columns, &read)?;
+                    columns.extend(join.columns());
+                    self.steps.push(Step::Join(Box::new(join)));
+                }
                 OperatorDef::Filter { expr } => self.steps.push(Step::Filter(Compiled::new(expr, &columns)?)),
                 OperatorDef::Assign { columns: assigned } => {
                     let mut compiled = Vec::new();
@@ -244,128 +279,88 @@ impl Node {
         Ok(())
     }
 
-    /// Runs the stateless operators over a record's admitted rows; `None` when nothing is left.
-    pub(crate) fn process(
-        &self,
-        batch: &RecordBatch,
-        record: u64,
-        admitted: &Admitted,
-    ) -> Result<Option<NodeRows>> {
-        let mut batch = batch.clone();
-        // Row numbers in the record, once rows have been dropped.
-        let mut rows: Option<UInt32Array> = None;
-        if let Some(kept) = &admitted.kept {
-            keep(&BooleanArray::new(kept.clone(), None), &mut batch, &mut rows)?;
-        }
-        for step in &self.steps {
-            match step {
-                Step::Filter(expr) => {
-                    keep(&BooleanArray::new(expr.evaluate_mask(&batch)?, None), &mut batch, &mut rows)?
-                }
-                Step::Assign(columns) => batch = assign(&batch, columns)?,
-            }
-        }
-        let mut has_key: Option<BooleanArray> = None;
-        for key in &self.keys {
-            let column = column(&batch, &key.name)?;
-            if column.null_count() > 0 {
-                let present = arrow::compute::is_not_null(column)?;
-                has_key = Some(match has_key {
-                    Some(others) => and(&others, &present)?,
-                    None => present,
-                });
-            }
-        }
-        if let Some(present) = has_key {
-            keep(&present, &mut batch, &mut rows)?;
-        }
-        if batch.num_rows() == 0 {
-            return Ok(None);
-        }
-        self.rows(&batch, record, rows.as_ref()).map(Some)
+    /// Whether rows of dataset `id` change its timelines.
+    pub(crate) fn takes(&self, id: u32) -> bool {
+        self.input == id || self.joins().any(|join| join.right.input == id)
     }
 
-    fn rows(&self, batch: &RecordBatch, record: u64, rows: Option<&UInt32Array>) -> Result<NodeRows> {
-        let count = batch.num_rows();
-        let times = event_times(batch, &self.input_timestamp)?.values().to_vec();
-        let positions = match rows {
-            None => (0..count as u32).map(|row| Position::new(record, row).to_bits()).collect(),
-            Some(rows) => rows.values().iter().map(|&row| Position::new(record, row).to_bits()).collect(),
-        };
-        let mut columns = Vec::with_capacity(self.stored.len());
-        for (name, data_type) in self.stored.iter().zip(&self.layout.columns) {
-            columns.push(BatchColumn::new(*data_type, column(batch, name)?)?);
-        }
-        let predicates =
-            self.predicates.iter().map(|p| p.evaluate_mask(batch)).collect::<Result<Vec<_>>>()?;
-        let keys = encode_keys(&self.keys, batch)?;
-        let hashes: Vec<u64> = (0..count).map(|row| crate::state::hash_key(keys.get(row))).collect();
-        let (order, starts) = by_stripe(&hashes);
-        Ok(NodeRows {
-            batch: Batch { times, positions, columns, predicates, changes: None },
-            hashes,
-            keys,
-            order,
-            starts,
+    fn joins(&self) -> impl Iterator<Item = &Join> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Join(join) => Some(join.as_ref()),
+            _ => None,
         })
     }
-}
 
-fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef> {
-    batch.column_by_name(name).ok_or_else(|| Error::internal(format!("a batch has no column {name}")))
-}
-
-/// Drops the rows where `mask` is not true.
-fn keep(mask: &BooleanArray, batch: &mut RecordBatch, rows: &mut Option<UInt32Array>) -> Result<()> {
-    if mask.true_count() == batch.num_rows() {
-        return Ok(());
+    /// The nodes in which its joins keep the left rows.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.joins().map(|join| &join.left)
     }
-    let numbers = match rows.take() {
-        Some(numbers) => numbers,
-        None => UInt32Array::from_iter_values(0..batch.num_rows() as u32),
-    };
-    *rows = Some(filter(&numbers, mask)?.as_primitive().clone());
-    *batch = filter_record_batch(batch, mask)?;
-    Ok(())
-}
 
-fn assign(batch: &RecordBatch, assigned: &[(String, Compiled)]) -> Result<RecordBatch> {
-    let values = assigned.iter().map(|(_, expr)| expr.evaluate(batch)).collect::<Result<Vec<_>>>()?;
-    let mut fields: Vec<Arc<ArrowField>> = batch.schema_ref().fields().iter().cloned().collect();
-    let mut columns = batch.columns().to_vec();
-    for ((name, _), value) in assigned.iter().zip(values) {
-        let field = Arc::new(ArrowField::new(name, value.data_type().clone(), true));
-        match fields.iter().position(|f| f.name() == name) {
-            Some(index) => {
-                fields[index] = field;
-                columns[index] = value;
+    /// Runs the operators over a record's admitted rows; `None` when nothing is left. `rights` are those rows as
+    /// the dataset's index has them, if joins read it.
+    pub(crate) fn process(
+        &self,
+        incoming: Incoming<'_>,
+        rights: Option<&NodeRows>,
+    ) -> Result<Option<NodeRows>> {
+        let mut flow = None;
+        if incoming.dataset == self.input {
+            let mut rows = Flow::of_record(incoming.batch.clone(), incoming.number, &self.input_timestamp);
+            if let Some(kept) = &incoming.admitted.kept {
+                rows.keep(&BooleanArray::new(kept.clone(), None))?;
             }
-            None => {
-                fields.push(field);
-                columns.push(value);
+            flow = Some(rows);
+        }
+        for step in &self.steps {
+            match (step, &mut flow) {
+                (Step::Join(join), _) => {
+                    let rights = rights.filter(|_| join.right.input == incoming.dataset);
+                    flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rights)?;
+                }
+                (Step::Filter(expr), Some(flow)) => {
+                    flow.keep(&BooleanArray::new(expr.evaluate_mask(&flow.batch)?, None))?;
+                }
+                (Step::Assign(columns), Some(flow)) => flow.assign(columns)?,
+                (_, None) => {}
             }
         }
+        let Some(mut flow) = flow else { return Ok(None) };
+        if let Some(keyed) = flow.with_values(&self.keys)? {
+            flow.keep(&keyed)?;
+        }
+        if flow.len() == 0 {
+            return Ok(None);
+        }
+        self.rows(&flow).map(Some)
     }
-    Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)?)
+
+    /// The rows of a flow with the columns that the node stores.
+    pub(crate) fn rows(&self, flow: &Flow) -> Result<NodeRows> {
+        let Places { times, positions, changes } = flow.places()?;
+        let mut columns = Vec::with_capacity(self.stored.len());
+        for (name, data_type) in self.stored.iter().zip(&self.layout.columns) {
+            columns.push(BatchColumn::new(*data_type, column(&flow.batch, name)?)?);
+        }
+        let predicates =
+            self.predicates.iter().map(|p| p.evaluate_mask(&flow.batch)).collect::<Result<Vec<_>>>()?;
+        let keys = encode_keys(&self.keys, &flow.batch)?;
+        Ok(NodeRows::new(Batch { times, positions, columns, predicates, changes }, keys))
+    }
+
+    /// Puts rows into the timelines at once. For nodes that the applier alone writes.
+    pub(crate) fn write(&self, rows: &NodeRows) {
+        shard::apply(0, 1, self, rows);
+    }
 }
 
-/// Row numbers grouped by stripe, in row order inside a stripe, and where each stripe starts.
-fn by_stripe(hashes: &[u64]) -> (Vec<u32>, [u32; STRIPES + 1]) {
-    let mut starts = [0u32; STRIPES + 1];
-    for &hash in hashes {
-        starts[stripe_of(hash) + 1] += 1;
-    }
-    for stripe in 0..STRIPES {
-        starts[stripe + 1] += starts[stripe];
-    }
-    let mut next = starts;
-    let mut order = vec![0u32; hashes.len()];
-    for (row, &hash) in hashes.iter().enumerate() {
-        let slot = &mut next[stripe_of(hash)];
-        order[*slot as usize] = row as u32;
-        *slot += 1;
-    }
-    (order, starts)
+/// Which definitions a node is made of.
+fn made_of(definition: &Dataset, input: &Dataset) -> String {
+    let fields = |d: &Dataset| serde_json::to_string(&d.fields).unwrap_or_default();
+    let (own, of) = (fields(definition), fields(input));
+    format!(
+        "{}@{} over {}@{} retention {:?}: {own} {of} ",
+        definition.name, definition.version, input.name, input.version, input.retention
+    )
 }
 
 fn without_places(pipeline: &Pipeline) -> Pipeline {
@@ -373,8 +368,12 @@ fn without_places(pipeline: &Pipeline) -> Pipeline {
     pipeline.at = Place::default();
     pipeline.meta = Default::default();
     for operator in &mut pipeline.operators {
-        if let OperatorDef::Aggregate { aggregates } = operator {
-            aggregates.iter_mut().for_each(|a| a.at = Place::default());
+        match operator {
+            OperatorDef::Aggregate { aggregates } => {
+                aggregates.iter_mut().for_each(|a| a.at = Place::default());
+            }
+            OperatorDef::Join(join) => join.at = Place::default(),
+            _ => {}
         }
     }
     pipeline

@@ -194,7 +194,7 @@ impl Worker {
     fn step(&self, task: &Task) -> bool {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             for (node, rows) in &task.work {
-                self.apply(node, rows);
+                apply(self.shard, self.count, node, rows);
             }
         }));
         if applied.is_err() {
@@ -215,21 +215,22 @@ impl Worker {
         }
         true
     }
+}
 
-    fn apply(&self, node: &Node, rows: &NodeRows) {
-        for index in (self.shard..STRIPES).step_by(self.count) {
-            let order = rows.of_stripe(index);
-            if order.is_empty() {
-                continue;
-            }
-            let mut stripe = node.state.stripe(index).write();
-            stripe.dirty = true;
-            for &row in order {
-                let row = row as usize;
-                let timeline = stripe.timeline_mut(rows.hashes[row], rows.key(row));
-                timeline.insert(&node.layout, &rows.batch, row);
-                timeline.seal(&node.layout);
-            }
+/// Puts the rows of the stripes `shard`, `shard + count`, ... into their timelines.
+pub(crate) fn apply(shard: usize, count: usize, node: &Node, rows: &NodeRows) {
+    for index in (shard..STRIPES).step_by(count) {
+        let order = rows.of_stripe(index);
+        if order.is_empty() {
+            continue;
+        }
+        let mut stripe = node.state.stripe(index).write();
+        stripe.dirty = true;
+        for &row in order {
+            let row = row as usize;
+            let timeline = stripe.timeline_mut(rows.hashes[row], rows.key(row));
+            timeline.insert(&node.layout, &rows.batch, row);
+            timeline.seal(&node.layout);
         }
     }
 }

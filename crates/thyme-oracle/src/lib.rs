@@ -6,12 +6,13 @@
 //! names, and no cleverness.
 //!
 //! An event goes through [`admission`] (is it late?), then through the operators of a [`pipeline`]
-//! ([`expression`], [`number`]) and becomes a [`Row`] of one entity; [`window`] picks the rows that count at
+//! ([`expression`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows that count at
 //! `(T, S)`, and [`aggregate`] says what they come to.
 
 pub mod admission;
 pub mod aggregate;
 pub mod expression;
+pub mod join;
 pub mod number;
 pub mod pipeline;
 pub mod window;

@@ -1,7 +1,7 @@
 //! What a dataset's operators make of one event, and what its outputs are.
 
 use thyme_core::aggregate::Outcome;
-use thyme_core::definition::{Dataset, OperatorDef};
+use thyme_core::definition::{Dataset, How, JoinDef, OperatorDef};
 use thyme_core::expr::Expr;
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value};
@@ -49,7 +49,7 @@ pub struct Output {
 pub enum Fate {
     /// It is a row of the entity that its key columns name.
     Kept(Columns),
-    /// A filter was not true for it: the index of the operator.
+    /// A filter was not true for it, or an inner join found no row: the index of the operator.
     Filtered(usize),
     /// The key column is null.
     NoKey(String),
@@ -101,15 +101,33 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// Runs the operators over one event's columns, in order.
+    /// Runs the operators of a pipeline without joins over one event's columns, in order.
     ///
     /// # Errors
-    /// As [`evaluate`].
+    /// As [`evaluate`]; a join.
     pub fn derive(&self, event: &Columns) -> Result<Fate> {
+        let no_rows =
+            |join: &JoinDef| format!("the rows of {}, which is joined, were not given", join.dataset);
+        self.derive_joined(event, &mut |join, _| Err(Error::internal(no_rows(join))))
+    }
+
+    /// Runs the operators over one event's columns, in order. `join` adds the columns of a join and says whether
+    /// it found a row (see [`crate::join`]); that depends on the position as of which the event is derived.
+    ///
+    /// # Errors
+    /// As [`evaluate`], and what `join` says.
+    pub fn derive_joined(
+        &self,
+        event: &Columns,
+        join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
+    ) -> Result<Fate> {
         let mut row = event.clone();
         for (index, operator) in self.operators.iter().enumerate() {
             match operator {
                 OperatorDef::Filter { expr } if !holds(expr, &row)? => return Ok(Fate::Filtered(index)),
+                OperatorDef::Join(def) if !join(def, &mut row)? && def.how == How::Inner => {
+                    return Ok(Fate::Filtered(index));
+                }
                 OperatorDef::Assign { columns } => {
                     // All expressions see the columns as they were before.
                     let before = row.clone();

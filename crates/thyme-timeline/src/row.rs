@@ -26,6 +26,11 @@ impl RowView<'_> {
         Position::from_bits(self.chunk.positions().get(self.row).copied().unwrap_or_default())
     }
 
+    /// The position at which it was added: its own, unless it is a later version.
+    pub fn added(&self) -> Position {
+        Position::from_bits(self.chunk.key(self.row).map_or(0, |(_, _, added)| added))
+    }
+
     /// Its value in a column of the layout.
     pub fn value(&self, column: usize) -> Value {
         match (self.layout.columns.get(column), self.chunk.column(column).get(self.row)) {

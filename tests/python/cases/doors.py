@@ -115,7 +115,10 @@ def shuffled(case: Case) -> Iterator[Push]:
     rows = [(push.dataset, row) for push in case.pushes for row in push.rows]
     random = Random(case.name)
     random.shuffle(rows)
-    size = 1 if len(rows) <= SMALL_CASE_ROWS else PUSH_ROWS_SHUFFLED
+    if len(rows) <= SMALL_CASE_ROWS:
+        yield from (Push(name, [row]) for name, row in rows)
+        return
+    size = PUSH_ROWS_SHUFFLED
     for dataset in dict.fromkeys(name for name, _ in rows):
         mine = [row for name, row in rows if name == dataset]
         for start in range(0, len(mine), size):

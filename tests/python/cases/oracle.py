@@ -241,7 +241,22 @@ def aggregated(aggregate: Document, rows: list[Row], kind: str) -> Any:
 # Reads ----------------------------------------------------------------------------------------------
 
 
-def operated(pipeline: Document, events: list[Event]) -> tuple[list[Event], list[str], list[Document]]:
+def joined(log: Log, step: Document, event: Event) -> Row | None:
+    """What the right row that is latest at the event's own time gives, or None if there is none."""
+    names = zip(step["left_on"], step["right_on"], strict=True)
+    key = {theirs: event.row[ours] for ours, theirs in names}
+    oldest = event.t - span(step.get("within"))
+    rights = [
+        right
+        for right in log.known(step["dataset"], event.t)
+        if right.t > oldest and all(right.row[name] == value for name, value in key.items())
+    ]
+    return {f["name"]: rights[-1].row[f["field"]] for f in step["fields"]} if rights else None
+
+
+def operated(
+    log: Log, pipeline: Document, events: list[Event]
+) -> tuple[list[Event], list[str], list[Document]]:
     """The rows that reach the aggregation, its keys and its aggregates."""
     keys: list[str] = []
     for step in pipeline["operators"]:
@@ -252,6 +267,11 @@ def operated(pipeline: Document, events: list[Event]) -> tuple[list[Event], list
                 e._replace(row=e.row | {c["name"]: evaluate(c["expr"], e.row) for c in step["columns"]})
                 for e in events
             ]
+        elif step["op"] == "join":
+            found = [(e, joined(log, step, e)) for e in events]
+            nulls = {f["name"]: None for f in step["fields"]}
+            kept = [(e, row) for e, row in found if row is not None or step.get("how") != "inner"]
+            events = [e._replace(row=e.row | (row or nulls)) for e, row in kept]
         elif step["op"] == "groupby":
             keys = step["keys"]
         elif step["op"] == "aggregate":
@@ -281,7 +301,7 @@ def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
         if all(e.row[k] == v for k, v in wanted.items()):
             row = e.row
     for pipeline in dataset.get("pipelines", ()):
-        events, keys, aggregates = operated(pipeline, log.known(pipeline["inputs"][0], now))
+        events, keys, aggregates = operated(log, pipeline, log.known(pipeline["inputs"][0], now))
         mine = [e for e in events if all(e.row[k] == wanted[k] for k in keys)]
         row = dict(wanted)
         for a in aggregates:

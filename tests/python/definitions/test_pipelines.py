@@ -101,6 +101,42 @@ def test_pipelines_either_way_round_and_with_keywords(document_of: Document) -> 
     assert (written["version"], written["meta"]) == (4, {"owner": "me"})
 
 
+JOINED = """
+@dataset
+class Driver:
+    bank: int = field(key=True)
+    driver: str = field(key=True)
+    city: str
+    at: datetime = field(timestamp=True)
+
+
+"""
+
+
+def test_a_join_names_its_columns_and_brings_its_dataset(document_of: Document) -> None:
+    text = """return (
+            rides.join(
+                Driver, left_on=["driver", "no"], right_on=["driver", "bank"], fields={"home": "city"}, within="1d"
+            )
+            .groupby("driver").aggregate(n=Count())
+        )"""
+    body = stats(text.replace("rides.join", "rides.assign(no=1).join"))
+    document = document_of(body.replace("\n@dataset", JOINED + "@dataset", 1))
+    assert [dataset["name"] for dataset in document["datasets"]] == ["Ride", "Driver", "Stats"]
+    pipeline = document["datasets"][-1]["pipelines"][0]
+    assert pipeline["inputs"] == ["Ride"]
+    join = pipeline["operators"][1]
+    assert join.pop("at")["line"] > 0
+    assert join == {
+        "op": "join",
+        "dataset": "Driver",
+        "left_on": ["driver", "no"],
+        "right_on": ["driver", "bank"],
+        "fields": [{"name": "home", "field": "city"}],
+        "within": "1d",
+    }
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -117,7 +153,16 @@ def test_pipelines_either_way_round_and_with_keywords(document_of: Document) -> 
         ("return rides.assign(x=[1])", "an object of type list cannot stand in an expression"),
         ("return rides.assign(x=len)", ".assign() with a function is not supported yet"),
         ("return rides.transform(len)", ".transform() is not supported yet"),
-        ("return rides.join(Ride, on='driver', fields=['tip'])", ".join() is not supported yet"),
+        ("return rides.join('Tip', on='driver', fields=['tip'])", ".join() takes a dataset, a class"),
+        ("return rides.join(Ride, 'driver', ['tip'])", ".join() takes the rest by name"),
+        ("return rides.join(Ride, fields=['tip'])", '.join(Ride) needs the column to join on, such as on='),
+        ("return rides.join(Ride, left_on='driver', fields=['tip'])", "needs the column to join on"),
+        ("return rides.join(Ride, on='driver', left_on='driver', fields=['tip'])", "not both"),
+        ("return rides.join(Ride, on=Ride.driver, fields=['tip'])", 'write its name as a text: "driver"'),
+        ("return rides.join(Ride, on='driver', fields='tip')", ".join(fields=) takes a list of names"),
+        ("return rides.join(Ride, on='driver', fields=[Ride.tip])", 'write its name as a text: "tip"'),
+        ("return rides.join(Ride, on='driver', fields=['tip'], how='outer')", '"left" or "inner"'),
+        ("return rides.join(Ride, on='driver', fields=['tip'], within=3)", ".join(within=) takes a duration"),
         ("return rides.groupby(['driver'])", ".groupby() takes names as texts"),
         ("return rides.groupby(Ride.driver)", 'write its name as a text: "driver"'),
         ("return rides.aggregate([Count()])", ".aggregate() takes its outputs by name"),

@@ -182,6 +182,8 @@ pub enum OperatorDef {
         /// The columns.
         columns: Vec<Assignment>,
     },
+    /// Joins each row with the row of another dataset that is latest at its own time.
+    Join(JoinDef),
     /// The entity key of what follows.
     Groupby {
         /// Column names.
@@ -201,6 +203,54 @@ pub struct Assignment {
     pub name: String,
     /// Its value.
     pub expr: Expr,
+}
+
+/// A join: each left row gets columns of the right row with the same key that is latest at its own time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinDef {
+    /// The right dataset.
+    pub dataset: String,
+    /// The left columns that are joined on, in the order of `right_on`.
+    pub left_on: Vec<String>,
+    /// The key fields of the right dataset.
+    pub right_on: Vec<String>,
+    /// The right fields that are taken.
+    pub fields: Vec<JoinedField>,
+    /// What becomes of left rows that find none.
+    #[serde(default, skip_serializing_if = "How::is_left")]
+    pub how: How,
+    /// How old a right row may be at the left row's time; none means any age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
+    /// Where it is defined.
+    #[serde(default)]
+    pub at: Place,
+}
+
+/// A field that a join takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedField {
+    /// The column that it becomes.
+    pub name: String,
+    /// The field of the right dataset.
+    pub field: String,
+}
+
+/// What becomes of left rows that find no right row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// They stay; the joined columns are null.
+    #[default]
+    Left,
+    /// They are dropped.
+    Inner,
+}
+
+impl How {
+    fn is_left(&self) -> bool {
+        *self == How::Left
+    }
 }
 
 /// One aggregate of a pipeline.
@@ -344,6 +394,21 @@ impl Document {
     /// The featureset called `name`.
     pub fn featureset(&self, name: &str) -> Option<&Featureset> {
         self.featuresets.iter().find(|f| f.name == name)
+    }
+}
+
+impl Pipeline {
+    /// The joins, in order.
+    pub fn joins(&self) -> impl Iterator<Item = &JoinDef> {
+        self.operators.iter().filter_map(|operator| match operator {
+            OperatorDef::Join(join) => Some(join),
+            _ => None,
+        })
+    }
+
+    /// The names of all datasets it reads: the inputs and what they are joined with.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().chain(self.joins().map(|join| &join.dataset)).map(String::as_str)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod dataset;
 mod featureset;
+mod join;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,7 @@ pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
         let merged = dataset::merge(current.datasets.get(index), dataset, &mut plan);
         put(&mut next.datasets, index, merged);
     }
+    join::check(current, &next, &mut plan);
     let mut at: HashMap<&str, usize> = positions(current.featuresets.iter().map(|f| f.name.as_str()));
     for featureset in &proposed.featuresets {
         let index = *at.entry(&featureset.name).or_insert(next.featuresets.len());

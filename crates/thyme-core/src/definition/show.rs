@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::document::{AggregateDef, OperatorDef, Pipeline};
+use super::document::{AggregateDef, How, JoinDef, OperatorDef, Pipeline};
 use crate::schema::{Field, Role};
 
 /// The most items a message lists.
@@ -40,6 +40,7 @@ impl OperatorDef {
         match self {
             OperatorDef::Filter { .. } => "filter",
             OperatorDef::Assign { .. } => "assign",
+            OperatorDef::Join(_) => "join",
             OperatorDef::Groupby { .. } => "groupby",
             OperatorDef::Aggregate { .. } => "aggregate",
         }
@@ -53,12 +54,37 @@ impl fmt::Display for OperatorDef {
             OperatorDef::Assign { columns } => {
                 write!(f, "assign({})", list(columns.iter().map(|c| format!("{}={}", c.name, c.expr))))
             }
+            OperatorDef::Join(join) => write!(f, "{join}"),
             OperatorDef::Groupby { keys } => {
                 write!(f, "groupby({})", list(keys.iter().map(|k| format!("{k:?}"))))
             }
             OperatorDef::Aggregate { aggregates } => {
                 write!(f, "aggregate({})", list(aggregates.iter().map(|a| format!("{}={a}", a.name))))
             }
+        }
+    }
+}
+
+impl fmt::Display for JoinDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |names: &[String]| list(names.iter().map(|name| format!("{name:?}")));
+        write!(f, "join({}, ", self.dataset)?;
+        if self.left_on == self.right_on {
+            write!(f, "on=[{}]", quoted(&self.left_on))?;
+        } else {
+            write!(f, "left_on=[{}], right_on=[{}]", quoted(&self.left_on), quoted(&self.right_on))?;
+        }
+        let fields = self.fields.iter().map(|joined| match joined.name == joined.field {
+            true => format!("{:?}", joined.field),
+            false => format!("{:?} as {:?}", joined.field, joined.name),
+        });
+        write!(f, ", fields=[{}]", list(fields))?;
+        if self.how == How::Inner {
+            write!(f, ", how=\"inner\"")?;
+        }
+        match &self.within {
+            Some(within) => write!(f, ", within=\"{within}\")"),
+            None => write!(f, ")"),
         }
     }
 }

@@ -123,6 +123,7 @@ fn operator_items(operator: &OperatorDef) -> usize {
         OperatorDef::Assign { columns } => {
             1 + columns.iter().map(|c| 1 + expression_items(&c.expr)).sum::<usize>()
         }
+        OperatorDef::Join(join) => 1 + join.left_on.len() + join.right_on.len() + join.fields.len(),
         OperatorDef::Groupby { keys } => 1 + keys.len(),
         OperatorDef::Aggregate { aggregates } => {
             1 + aggregates.iter().map(|a| 1 + a.predicate.as_ref().map_or(0, expression_items)).sum::<usize>()

@@ -1,7 +1,7 @@
 //! Datasets and their pipelines.
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
-use crate::definition::document::{AggregateDef, Dataset, OperatorDef, Pipeline, Place, Source};
+use crate::definition::document::{AggregateDef, Dataset, JoinDef, OperatorDef, Pipeline, Place, Source};
 use crate::definition::show;
 
 /// What the dataset will be.
@@ -285,6 +285,7 @@ fn operators(was: &Pipeline, is: &Pipeline) -> Vec<String> {
             (OperatorDef::Aggregate { aggregates: was }, OperatorDef::Aggregate { aggregates: is }) => {
                 found.extend(aggregates(was, is));
             }
+            (OperatorDef::Join(was), OperatorDef::Join(is)) if bare_join(was) == bare_join(is) => {}
             (was, is) if was != is => found.push(changed_text(&was.to_string(), &is.to_string())),
             _ => {}
         }
@@ -316,6 +317,10 @@ fn aggregates(was: &[AggregateDef], is: &[AggregateDef]) -> Vec<String> {
     let added = is.iter().filter(|a| named(was, &a.name).is_none());
     found.extend(added.map(|a| format!("aggregate {}={a} is added", a.name)));
     found
+}
+
+fn bare_join(join: &JoinDef) -> JoinDef {
+    JoinDef { at: Place::default(), ..join.clone() }
 }
 
 fn bare(aggregate: &AggregateDef) -> AggregateDef {

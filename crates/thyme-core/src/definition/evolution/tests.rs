@@ -1,6 +1,7 @@
 //! Commits as tables: what is changed in the proposal, and what comes of it.
 
 mod features;
+mod joins;
 mod versions;
 
 use serde_json::{Value as Json, json};

@@ -1,5 +1,7 @@
 //! Pipelines: operators on columns, aggregates, and whether they give the dataset's fields.
 
+mod join;
+
 use super::outputs::{Output, Outputs, show_declared};
 use super::scope::{Columns, Scope, is_well_formed};
 use super::{Faults, names, place};
@@ -40,6 +42,7 @@ pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, f
                 check.group_keys_stay(assigned, &outputs, faults);
                 check.assign(assigned, &mut columns, faults)
             }
+            OperatorDef::Join(join) => check.join(join, &mut columns, scope, faults),
             OperatorDef::Groupby { keys } => {
                 outputs.keys = check.groupby(keys, &columns, faults);
                 true
@@ -298,16 +301,22 @@ impl Check<'_> {
         faults.add(self.place, &self.subject, declared, given, message);
     }
 
-    /// Whether filters and assigns are followed by one groupby and one aggregate.
+    /// Whether filters, assigns and joins are followed by one groupby and one aggregate.
     fn is_well_formed(&self, faults: &mut Faults) -> bool {
         let well_formed = is_well_formed(&self.pipeline.operators);
         if !well_formed {
             let given = show::operator_names(self.pipeline);
             let message = format!(
-                "the operators of {} are {given}: expected filter, assign and one groupby in any order, then one aggregate",
+                "the operators of {} are {given}: expected filter, assign, join and one groupby in any order, then one aggregate",
                 self.subject
             );
-            faults.add(self.place, &self.subject, "filter, assign, groupby ..., aggregate", given, message);
+            faults.add(
+                self.place,
+                &self.subject,
+                "filter, assign, join, groupby ..., aggregate",
+                given,
+                message,
+            );
         }
         well_formed
     }

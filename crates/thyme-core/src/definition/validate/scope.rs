@@ -99,7 +99,7 @@ impl<'a> Scope<'a> {
     /// The committed datasets that stay and read one that the document replaces.
     pub(super) fn affected_datasets(&self) -> impl Iterator<Item = &'a Dataset> {
         self.known.datasets.iter().filter(|d| {
-            let mut inputs = d.pipelines.iter().flat_map(|p| &p.inputs);
+            let mut inputs = d.pipelines.iter().flat_map(|p| p.reads());
             !self.is_replaced(&d.name) && inputs.any(|i| self.is_replaced(i))
         })
     }
@@ -163,7 +163,7 @@ impl Columns {
     }
 }
 
-/// Whether the operators are filters and assigns, then one groupby, then one aggregate.
+/// Whether the operators are filters, assigns and joins, then one groupby, then one aggregate.
 pub(super) fn is_well_formed(operators: &[OperatorDef]) -> bool {
     let [first @ .., OperatorDef::Aggregate { .. }] = operators else { return false };
     let groups = first.iter().filter(|o| matches!(o, OperatorDef::Groupby { .. })).count();

@@ -1,0 +1,41 @@
+//! What a record gives to which nodes.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use thyme_core::Result;
+
+use crate::catalog::Catalog;
+use crate::node::{Admitted, Node, NodeRows};
+
+/// A record's rows with the verdicts on them.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub dataset: u32,
+    pub number: u64,
+    pub batch: &'a RecordBatch,
+    pub admitted: &'a Admitted,
+}
+
+/// Runs the operators of all nodes of `catalog` that take the record's rows, or of those of `only`, and gives
+/// what the shards have to do. What joins keep for themselves is written here and now.
+pub(crate) fn feed(
+    catalog: &Catalog,
+    only: Option<&[Arc<Node>]>,
+    incoming: Incoming<'_>,
+) -> Result<Vec<(Arc<Node>, Arc<NodeRows>)>> {
+    let is_meant = |node: &Arc<Node>| only.is_none_or(|only| only.iter().any(|n| n.id == node.id));
+    let index = catalog.joined(incoming.dataset);
+    let rights = index.map(|index| index.process(incoming, None)).transpose()?.flatten();
+    if let (Some(index), Some(rights)) = (index.filter(|index| is_meant(index)), &rights) {
+        index.write(rights);
+    }
+    let mut work = Vec::new();
+    let is_written = |node: &Arc<Node>| index.is_some_and(|index| index.id == node.id);
+    for node in catalog.fed_by(incoming.dataset).filter(|node| is_meant(node) && !is_written(node)) {
+        if let Some(rows) = node.process(incoming, rights.as_ref())? {
+            work.push((node.clone(), Arc::new(rows)));
+        }
+    }
+    Ok(work)
+}

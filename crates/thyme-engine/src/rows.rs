@@ -1,0 +1,64 @@
+//! The rows of one record for one node.
+
+use std::fmt;
+
+use thyme_timeline::Batch;
+
+use crate::keys::Keys;
+use crate::state::{STRIPES, hash_key, stripe_of};
+
+/// The rows of one record for one node, grouped by stripe.
+pub(crate) struct NodeRows {
+    pub batch: Batch,
+    pub hashes: Vec<u64>,
+    keys: Keys,
+    order: Vec<u32>,
+    starts: [u32; STRIPES + 1],
+}
+
+impl fmt::Debug for NodeRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeRows").field("rows", &self.order.len()).finish()
+    }
+}
+
+impl NodeRows {
+    pub fn new(batch: Batch, keys: Keys) -> NodeRows {
+        let hashes: Vec<u64> = (0..batch.len()).map(|row| hash_key(keys.get(row))).collect();
+        let (order, starts) = by_stripe(&hashes);
+        NodeRows { batch, hashes, keys, order, starts }
+    }
+
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The rows of a stripe, in log order.
+    pub fn of_stripe(&self, stripe: usize) -> &[u32] {
+        &self.order[self.starts[stripe] as usize..self.starts[stripe + 1] as usize]
+    }
+
+    /// The encoded key of a row.
+    pub fn key(&self, row: usize) -> &[u8] {
+        self.keys.get(row)
+    }
+}
+
+/// Row numbers grouped by stripe, in row order inside a stripe, and where each stripe starts.
+fn by_stripe(hashes: &[u64]) -> (Vec<u32>, [u32; STRIPES + 1]) {
+    let mut starts = [0u32; STRIPES + 1];
+    for &hash in hashes {
+        starts[stripe_of(hash) + 1] += 1;
+    }
+    for stripe in 0..STRIPES {
+        starts[stripe + 1] += starts[stripe];
+    }
+    let mut next = starts;
+    let mut order = vec![0u32; hashes.len()];
+    for (row, &hash) in hashes.iter().enumerate() {
+        let slot = &mut next[stripe_of(hash)];
+        order[*slot as usize] = row as u32;
+        *slot += 1;
+    }
+    (order, starts)
+}
