@@ -55,7 +55,9 @@ def _names(what: str, given: Any) -> list[str]:
 
 def _fields(given: Any) -> list[dict[str, str]]:
     if isinstance(given, Mapping):
-        pairs = [(_checks.name(".join(fields=)", name, "driver_city"), field) for name, field in given.items()]
+        pairs = [
+            (_checks.name(".join(fields=)", name, "driver_city"), field) for name, field in given.items()
+        ]
     elif isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
         pairs = [(field, field) for field in given]
     else:

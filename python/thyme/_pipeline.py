@@ -167,8 +167,8 @@ class Stream:
     ) -> Stream:
         """Gives each row columns of the row of `right` that is latest at the row's own time.
 
-        Of the rows of `right` with the same key it is the one with the greatest event time that is not later than
-        the row's own; of two at one time the one that arrived later. One that arrives late counts all the same.
+        Of the rows of `right` with the same key it is the one with the greatest event time that is not later
+        than the row's own; of two at one time the one that arrived later. One that arrives late counts too.
 
         Args:
             right: A raw dataset.
@@ -188,7 +188,8 @@ class Stream:
         if not is_kind(right, "dataset"):
             refuse(f".join() takes a dataset, a class decorated with @dataset, got {described(right)}")
         if unnamed:
-            refuse(f'.join() takes the rest by name, such as .join({right.__name__}, on="driver", fields=["city"])')
+            example = f'.join({right.__name__}, on="driver", fields=["city"])'
+            refuse(f".join() takes the rest by name, such as {example}")
         return self._then(join_document(right, fields, on, left_on, right_on, how, within), right)
 
     def _grouped_last(self) -> Stream:

