@@ -57,3 +57,24 @@ class Engine:
 
 def serve(options: str, host: object) -> None:
     """Runs the server until it is told to stop."""
+
+def backup(data: str, directory: str, watch: object | None = None) -> str:
+    """Backs up a data directory that no process uses; JSON.
+
+    Args:
+        data: The data directory.
+        directory: Where the backup goes.
+        watch: Called with the bytes done and in all.
+
+    Raises:
+        RuntimeError: It cannot be made; the sentence says why.
+    """
+
+def restore(directory: str, data: str, watch: object | None = None) -> str:
+    """Makes a new data directory of a backup; JSON. Arguments and errors as `backup`."""
+
+def doctor(data: str, deep: bool, watch: object | None = None) -> str:
+    """What is intact and what is not in a data directory or a backup; JSON. Errors as `backup`."""
+
+def set_store_aside(data: str) -> str:
+    """Gives a damaged store another name and returns it. Errors as `backup`."""

@@ -363,6 +363,24 @@ class ThymeClient:
             raise NotFoundError(f'no featureset or dataset named "{name}"{hint}')
         return found
 
+    def backup(self, directory: str) -> dict[str, Any]:
+        """Backs the server up into a directory of its own machine, while it serves.
+
+        Args:
+            directory: An absolute path there: empty, or with an earlier backup of the same server, of which
+                only what changed is written.
+
+        Returns:
+            `position`, `files`, `bytes`, `bytes_written` and `checkpoint` of the backup.
+
+        Raises:
+            ConflictError: The directory holds something else, or a backup is being made already.
+        """
+        answer = self._session.request(
+            "POST", "/api/v1/backup", body=to_json({"directory": directory}), unhurried=True
+        )
+        return decode(answer)
+
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         """What happened, newest first.
 

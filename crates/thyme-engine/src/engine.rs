@@ -1,5 +1,6 @@
 //! The engine as its users see it: open, push, commit, read.
 
+mod backups;
 mod commits;
 mod facts;
 mod reads;
@@ -23,6 +24,7 @@ use crate::applier::{Applier, Progress};
 use crate::catalog::{self, Catalog};
 use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Job};
+use crate::directory::DataDirectory;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     /// The record of the last checkpoint, and when it was made (or the engine opened).
     checkpointed: Mutex<(u64, i64)>,
     work: Mutex<Option<String>>,
+    /// Held for as long as the engine lives; `None` when it is not over a directory.
+    pub directory: Option<DataDirectory>,
 }
 
 impl Shared {
@@ -167,6 +171,8 @@ impl Engine {
         options: Options,
         shards: fn(usize, u64, &Arc<Gate>, &Arc<EventLog>) -> Shards,
     ) -> Result<Opened> {
+        let path = options.path.as_deref().filter(|_| options.parts.is_none());
+        let directory = path.map(DataDirectory::open).transpose()?;
         let events = Arc::new(EventLog::new(options.env.clone()));
         let (log, store) = open_parts(&options, &events)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -204,6 +210,7 @@ impl Engine {
             checkpointed: Mutex::new((progress.record, options.env.now_us())),
             env: options.env,
             work: Mutex::new(None),
+            directory,
         });
         progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
         let record = progress.record;

@@ -82,6 +82,11 @@ impl EventLog {
         });
     }
 
+    /// The clock that events are recorded by.
+    pub(crate) fn now_us(&self) -> i64 {
+        self.env.now_us()
+    }
+
     /// Those that match, newest first.
     pub fn list(&self, limit: usize, keep: impl Fn(&Event) -> bool) -> Vec<Event> {
         self.inner.lock().events.iter().rev().filter(|e| keep(e)).take(limit).cloned().collect()

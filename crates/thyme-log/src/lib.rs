@@ -8,6 +8,7 @@
 mod disk;
 mod memory;
 mod open;
+mod overlay;
 mod reader;
 mod record;
 mod segment;
@@ -23,6 +24,7 @@ use thyme_core::error::{Error, ErrorKind, Result};
 pub use disk::{DirDisk, Disk, DiskFile};
 pub use memory::MemoryLog;
 pub use open::{OpenReport, TornTail};
+pub use overlay::UntouchedDir;
 pub use segment_log::{Options, SegmentLog};
 
 /// The most bytes one record's payload may have.
@@ -46,6 +48,26 @@ pub struct Record {
     pub stamp: i64,
     /// Its payload.
     pub payload: Vec<u8>,
+}
+
+/// The files of a log at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    /// Its files, in the order of their records.
+    pub files: Vec<LogFile>,
+    /// Number and stamp of the last record in them.
+    pub last: Option<(u64, i64)>,
+}
+
+/// One file of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Its name in the log's directory.
+    pub name: String,
+    /// The number of its first record.
+    pub first: u64,
+    /// How many bytes of it are durable records.
+    pub bytes: u64,
 }
 
 /// The records that [`Log::read`] gives, in order.
@@ -83,6 +105,15 @@ pub trait Log: Send + Sync + Debug {
 
     /// The bytes that the log takes.
     fn bytes(&self) -> u64;
+
+    /// Runs `run` on the log's files and what of them is durable. No file is replaced or removed meanwhile;
+    /// appends may go on, behind what `run` is told of. A log without files has none to tell of.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    fn with_files(&self, run: &mut dyn FnMut(&LogFiles) -> Result<()>) -> Result<()> {
+        run(&LogFiles { files: Vec::new(), last: self.last() })
+    }
 }
 
 /// Refuses what no log may take: nothing, too large a payload, or a stamp that does not increase.

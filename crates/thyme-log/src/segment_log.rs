@@ -12,7 +12,7 @@ use crate::reader::Reader;
 use crate::segment::Segment;
 use crate::stamps::Stamps;
 use crate::writer::Writer;
-use crate::{Log, NewRecord, Records};
+use crate::{Log, LogFile, LogFiles, NewRecord, Records};
 
 /// How a segment log keeps its files.
 #[derive(Clone, Copy, Debug)]
@@ -100,5 +100,20 @@ impl Log for SegmentLog {
 
     fn bytes(&self) -> u64 {
         self.durable.read().bytes
+    }
+
+    fn with_files(&self, run: &mut dyn FnMut(&LogFiles) -> Result<()>) -> Result<()> {
+        // An append makes its bytes durable before it moves the ends: both are taken where none is between.
+        let files = {
+            let _writer = self.writer.lock();
+            let durable = self.durable.read();
+            let of = |segment: &Arc<Segment>| LogFile {
+                name: segment.name.clone(),
+                first: segment.header.first,
+                bytes: segment.end(),
+            };
+            LogFiles { files: durable.segments.iter().map(of).collect(), last: durable.last }
+        };
+        run(&files)
     }
 }

@@ -6,6 +6,7 @@
 mod app;
 mod arrow_frames;
 mod arrow_io;
+mod backups;
 mod exposition;
 mod http;
 mod json;

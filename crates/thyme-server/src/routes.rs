@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{metrics, reads, state, writes};
+use crate::{backups, metrics, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -35,6 +35,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/features/scan", reads::scan),
     route("POST", "/api/v1/commit", writes::commit),
     route("POST", "/api/v1/log", writes::log),
+    route("POST", "/api/v1/backup", backups::backup),
     route("GET", "/api/v1/status", state::status),
     route("GET", "/api/v1/events", state::events),
     route("GET", "/api/v1/dead-letters", state::dead_letters),

@@ -83,6 +83,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "datasets": datasets,
             "featuresets": featuresets,
             "sources": sources,
+            "backup": engine.backup_under_way().map(|(done, total)| json!({"done": done, "total": total})),
             "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
         }),
     ))

@@ -7,13 +7,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 use thyme_core::error::Result;
 
 use crate::backend::{Backend, Bytes, Pairs, Write};
-use crate::failure::{failed, in_use, io_failed};
+use crate::failure::{damaged, failed, in_use, io_failed};
+use crate::scratch::Scratch;
+use crate::tree_files::{self, Depth};
 
 /// Name of the one keyspace.
 const KEYSPACE: &str = "thyme";
@@ -25,6 +28,8 @@ pub struct DiskStore {
     keyspace: Keyspace,
     database: Database,
     _lock: File,
+    /// Goes last: the tree still writes while it closes.
+    _scratch: Option<Scratch>,
 }
 
 impl std::fmt::Debug for DiskStore {
@@ -35,11 +40,36 @@ impl std::fmt::Debug for DiskStore {
 
 impl DiskStore {
     pub fn open(dir: &Path) -> Result<Self> {
-        let lock = prepare(dir)?;
+        Self::open_in(dir, dir, None)
+    }
+
+    /// Opens it in a folder that stands for it.
+    pub fn open_untouched(dir: &Path) -> Result<Self> {
+        let shown = dir.display().to_string();
+        let scratch = Scratch::of(dir).map_err(|io| io_failed(&shown, "copying the small files of", &io))?;
+        let folder = scratch.path().to_owned();
+        Self::open_in(&folder, dir, Some(scratch))
+    }
+
+    /// Opens what is in `folder`, and speaks of it as `dir`.
+    fn open_in(folder: &Path, dir: &Path, scratch: Option<Scratch>) -> Result<Self> {
+        let lock = take_lock(folder)?;
+        refuse_damage(dir)?;
+        clear_unmade(folder).map_err(|io| io_failed(&dir.display().to_string(), "opening", &io))?;
+        // What it cannot make sense of, the tree may say with a panic.
+        let open = || Database::builder(folder).cache_size(CACHE_BYTES).open();
+        let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged(dir, "it cannot be opened"))?;
         let opening = |fault| failed(dir, "opening", fault);
-        let database = Database::builder(dir).cache_size(CACHE_BYTES).open().map_err(opening)?;
+        let database = opened.map_err(opening)?;
         let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(opening)?;
-        Ok(DiskStore { dir: dir.to_owned(), keyspace, database, _lock: lock })
+        Ok(DiskStore { dir: dir.to_owned(), keyspace, database, _lock: lock, _scratch: scratch })
+    }
+
+    /// Moves what is written from the journal into tables, whose files carry checksums.
+    pub fn settle(&self) -> Result<()> {
+        self.keyspace
+            .rotate_memtable_and_wait()
+            .map_err(|fault| failed(&self.dir, "writing tables of", fault))
     }
 }
 
@@ -84,8 +114,18 @@ impl Backend for DiskStore {
     }
 }
 
-/// Makes the directory, takes its lock, and clears what a crash in the middle of creating a store left.
-fn prepare(dir: &Path) -> Result<File> {
+/// Refuses a store whose files are not what was written, naming the first of them.
+fn refuse_damage(dir: &Path) -> Result<()> {
+    let shown = dir.display().to_string();
+    let faults = tree_files::survey(dir, Depth::Lists).map_err(|io| io_failed(&shown, "opening", &io))?;
+    match faults.first() {
+        None => Ok(()),
+        Some(fault) => Err(damaged(dir, &format!("{} {}", fault.path.display(), fault.flaw))),
+    }
+}
+
+/// Makes the directory and takes its lock.
+fn take_lock(dir: &Path) -> Result<File> {
     let shown = dir.display().to_string();
     let failed = |io: io::Error| io_failed(&shown, "opening", &io);
     fs::create_dir_all(dir).map_err(failed)?;
@@ -96,20 +136,23 @@ fn prepare(dir: &Path) -> Result<File> {
         .open(dir.join("store.lock"))
         .map_err(failed)?;
     match lock.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(in_use(&shown)),
-        Err(fs::TryLockError::Error(io)) => return Err(failed(io)),
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(in_use(&shown)),
+        Err(fs::TryLockError::Error(io)) => Err(failed(io)),
     }
-    // The tree writes its version marker last. Before that there is nothing in it, and it would stumble
-    // over its own first journal.
-    let unmade = fs::metadata(dir.join("version")).map_or(true, |marker| marker.len() == 0);
-    if unmade {
-        for file in ["version", "0.jnl"] {
-            match fs::remove_file(dir.join(file)) {
-                Err(io) if io.kind() != io::ErrorKind::NotFound => return Err(failed(io)),
-                _ => {}
-            }
+}
+
+/// Clears what a crash in the middle of creating a store left. The tree writes its version marker before
+/// anything of ours; without it there is nothing in the tree, and it would stumble over its own first journal.
+fn clear_unmade(dir: &Path) -> io::Result<()> {
+    if fs::metadata(dir.join("version")).is_ok_and(|marker| marker.len() > 0) {
+        return Ok(());
+    }
+    for file in ["version", "0.jnl"] {
+        match fs::remove_file(dir.join(file)) {
+            Err(io) if io.kind() != io::ErrorKind::NotFound => return Err(io),
+            _ => {}
         }
     }
-    Ok(lock)
+    Ok(())
 }

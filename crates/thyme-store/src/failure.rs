@@ -35,6 +35,11 @@ pub fn failed(dir: &Path, what: &str, fault: fjall::Error) -> Error {
     }
 }
 
+/// The error for damage that is known by what it is.
+pub fn damaged(dir: &Path, what: &str) -> Error {
+    Error::corrupt(format!("the store in {} is damaged: {what}; {REBUILD}", dir.display()))
+}
+
 /// The error when another process holds the store.
 pub fn in_use(dir: &str) -> Error {
     Error::unavailable(format!("the store in {dir} is used by another thyme process; stop that one first"))

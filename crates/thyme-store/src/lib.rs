@@ -8,15 +8,19 @@
 mod backend;
 mod batch;
 mod disk;
+mod dump;
 mod encoding;
 mod failure;
 mod memory;
+mod scratch;
 mod store;
+mod tree_files;
 
 pub use backend::{Backend, Bytes, Pairs, Write};
 pub use batch::{CheckpointBatch, ChunkKey};
 pub use memory::MemoryStore;
 pub use store::Store;
+pub use tree_files::{Depth, FileFault};
 
 /// A chunk as [`Store::chunks`] gives it: entity key, chunk id, bytes.
 pub type StoredChunk = (Box<[u8]>, u32, Vec<u8>);

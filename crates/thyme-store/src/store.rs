@@ -1,5 +1,6 @@
 //! The store over any backend: its format, its checksums, and the numbers that show a lost batch.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +11,11 @@ use crate::StoredChunk;
 use crate::backend::{Backend, Write};
 use crate::batch::CheckpointBatch;
 use crate::disk::DiskStore;
+use crate::dump;
 use crate::encoding::{self, FORMAT_VERSION, REBUILD};
+use crate::failure::io_failed;
 use crate::memory::MemoryStore;
+use crate::tree_files::{self, Depth, FileFault};
 
 /// How many serial numbers of checkpoints are kept, to notice one missing between two others.
 const SERIALS_KEPT: u64 = 16_384;
@@ -34,6 +38,44 @@ impl Store {
     /// when its files are damaged. The store can always be rebuilt from the log: without its directory.
     pub fn open(dir: &Path) -> Result<Store> {
         Self::over(Arc::new(DiskStore::open(dir)?))
+    }
+
+    /// Opens the store in `dir` as it is and changes nothing there: what opening it writes goes to a folder for
+    /// temporary files, with links to what is large. Takes no lock: the caller sees to it that nobody writes.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_untouched(dir: &Path) -> Result<Store> {
+        Self::over(Arc::new(DiskStore::open_untouched(dir)?))
+    }
+
+    /// What is wrong with the files of the store in `dir`. Changes nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` when they cannot be read.
+    pub fn survey(dir: &Path, depth: Depth) -> Result<Vec<FileFault>> {
+        tree_files::survey(dir, depth).map_err(|io| io_failed(&dir.display().to_string(), "reading", &io))
+    }
+
+    /// Writes all that is in the store, as of the time of the call, as one stream; gives how many entries.
+    ///
+    /// # Errors
+    /// `Corrupt` when stored bytes are not what was written, `Unavailable` when `out` fails.
+    pub fn export(&self, out: &mut dyn io::Write) -> Result<u64> {
+        dump::write(self.backend.scan(&[]), out)
+    }
+
+    /// Makes a store in `dir` of what [`Store::export`] wrote; gives how many entries.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is not what was written, `Unsupported` when a later Thyme wrote it.
+    pub fn import(dir: &Path, input: &mut dyn io::Read) -> Result<u64> {
+        let backend = DiskStore::open(dir)?;
+        let count = dump::read(input, &mut |batch| backend.write(batch))?;
+        backend.settle()?;
+        drop(backend);
+        // As any open: its format is known, and no checkpoint is missing.
+        Store::open(dir).map(|_| count)
     }
 
     /// A store in memory, lost with the process.

@@ -6,6 +6,7 @@
 mod definitions;
 mod engine;
 mod host;
+mod maintenance;
 mod serve;
 mod values;
 
@@ -20,6 +21,8 @@ mod _thyme {
     use crate::engine::NativeEngine;
     #[pymodule_export]
     use crate::host::NativeLookup;
+    #[pymodule_export]
+    use crate::maintenance::{backup, doctor, restore, set_store_aside};
     #[pymodule_export]
     use crate::serve::serve;
 }

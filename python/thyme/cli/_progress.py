@@ -11,12 +11,13 @@ _PATIENCE_S = 1.0
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int | None = None, unit: str = "rows") -> Iterator[Callable[[int], None]]:
     """Shows a bar once a second has passed, if stderr is a terminal.
 
     Args:
         label: What is going on.
         total: How many rows there are, if it is known.
+        unit: What is counted.
 
     Yields:
         A function to call with the number of rows that were done.
@@ -30,7 +31,7 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], N
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:,} rows"),
+        TextColumn(f"{{task.completed:,}} {unit}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -46,6 +46,7 @@ impl Engine {
         if !catalog.commit.is_empty() && plan.next == catalog.document {
             return Ok((plan, catalog.commit.clone(), Position::end_of(self.shared.gate.applied())));
         }
+        self.verify_log()?;
         let id = commit_id(&catalog.commit, &plan.next)?;
         let record = Box::new(CommitRecord { id: id.clone(), document: plan.next.clone() });
         let (sender, receiver) = bounded(1);
@@ -57,6 +58,15 @@ impl Engine {
         let receipt = self.answer(&receiver, "the server is stopping; nothing was committed")?;
         while !self.wait_applied(receipt.position.record(), WAIT)? {}
         Ok((plan, id, receipt.position))
+    }
+}
+
+impl Engine {
+    /// Reads the whole log before a commit that may have to be filled from it is written: once it is, every
+    /// start has to fill it again.
+    fn verify_log(&self) -> Result<()> {
+        let log = &self.shared.log;
+        log.read(1)?.try_for_each(|record| record.map(|_| ()))
     }
 }
 

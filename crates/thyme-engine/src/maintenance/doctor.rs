@@ -1,0 +1,513 @@
+//! The doctor: reads a data directory, or a backup, byte by byte, says what is wrong and what to do.
+//!
+//! It changes nothing. What a start would cut or rebuild is only told.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use thyme_core::error::ErrorKind;
+use thyme_core::time::format_rfc3339;
+use thyme_core::{Error, Position, Result};
+use thyme_log::{Log, SegmentLog, UntouchedDir};
+use thyme_store::{Depth, Store};
+use thyme_timeline::{Layout, Timeline};
+
+use super::Watch;
+use super::copying::{Meter, below, files_below, pour};
+use super::manifest;
+use super::restore::{check_sum, check_there, manifest_of};
+use crate::applier::Progress;
+use crate::catalog::{self, Catalog};
+use crate::checkpoint;
+use crate::directory::{self, BACKUP_LOCK_FILE, DataDirectory, LOG_FOLDER, STORE_FOLDER};
+use crate::node::Node;
+use crate::record::Payload;
+
+/// Damaged chunks that are told one by one.
+const CHUNKS_TOLD_MAX: usize = 20;
+/// Less free space than this, or than a twentieth of the disk, is worth a word.
+const FREE_BYTES_LOW: u64 = 1 << 30;
+/// A stamp this far ahead of the clock is worth a word.
+const CLOCK_BEHIND_US: i64 = 5_000_000;
+const SET_ASIDE: &str = "store.damaged";
+
+/// How things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it was written.
+    Intact,
+    /// Nothing is lost; somebody should look.
+    Attention,
+    /// Something is not what was written.
+    Damaged,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub health: Health,
+    /// `directory`, `log`, `store`, `disk`, `clock` or `backup`.
+    pub part: &'static str,
+    /// What is so.
+    pub what: String,
+    /// What to do; empty when there is nothing to do.
+    pub action: String,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Examination {
+    /// In the order in which they were found.
+    pub findings: Vec<Finding>,
+}
+
+impl Examination {
+    /// The worst of it.
+    pub fn health(&self) -> Health {
+        self.findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Intact)
+    }
+
+    fn intact(&mut self, part: &'static str, what: impl Into<String>) {
+        self.add(Health::Intact, part, what, "");
+    }
+
+    fn attention(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
+        self.add(Health::Attention, part, what, action);
+    }
+
+    fn damaged(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
+        self.add(Health::Damaged, part, what, action);
+    }
+
+    fn add(
+        &mut self,
+        health: Health,
+        part: &'static str,
+        what: impl Into<String>,
+        action: impl Into<String>,
+    ) {
+        self.findings.push(Finding { health, part, what: what.into(), action: action.into() });
+    }
+
+    /// Damage, by the error that told of it: its sentence ends with what to do.
+    fn error(&mut self, part: &'static str, error: &Error) {
+        let (what, action) = error.detail().split_once("; ").unwrap_or((error.detail(), ""));
+        self.damaged(part, what, action);
+    }
+}
+
+/// Examines the data directory `data`, or the backup in it. `deep` also decodes every record and every chunk.
+///
+/// # Errors
+/// `NotFound` when there is neither, `Unavailable` when a process uses it or it cannot be read.
+pub fn examine(data: &Path, deep: bool, now_us: i64, watch: Watch<'_>) -> Result<Examination> {
+    let mut found = Examination::default();
+    if data.join(manifest::FILE).exists() || data.join(BACKUP_LOCK_FILE).exists() {
+        examine_backup(data, watch, &mut found);
+        return Ok(found);
+    }
+    if !data.join(LOG_FOLDER).is_dir() && !data.join(directory::FORMAT_FILE).exists() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{} is neither a data directory nor a backup", data.display()),
+        ));
+    }
+    let _held = DataDirectory::look(data)?;
+    for checked in [directory::refuse_unfinished(data), directory::format_of(data).map(|_| ())] {
+        if let Err(error) = checked {
+            found.error("directory", &error);
+            if error.kind() == ErrorKind::Unsupported {
+                return Ok(found);
+            }
+        }
+    }
+    let log = examine_log(data, deep, now_us, watch, &mut found)?;
+    examine_store(data, deep, log.as_ref(), &mut found);
+    examine_disk(data, &mut found);
+    Ok(found)
+}
+
+/// Gives a damaged store another name, so that the next start rebuilds it from the log. Gives that name.
+///
+/// # Errors
+/// `Conflict` when the log is damaged, for then the store may hold what the log has lost; `NotFound` when there
+/// is no store.
+pub fn set_store_aside(data: &Path) -> Result<PathBuf> {
+    let _held = DataDirectory::look(data)?;
+    let mut found = Examination::default();
+    let log = examine_log(data, false, i64::MAX, &|_, _| {}, &mut found)?;
+    if found.health() == Health::Damaged || log.is_none() {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the log in {} is damaged; the store is left as it is: restore a backup", data.display()),
+        ));
+    }
+    let store = data.join(STORE_FOLDER);
+    if !store.exists() {
+        return Err(Error::new(ErrorKind::NotFound, format!("{} is not there", store.display())));
+    }
+    let aside = (1..).map(|number| data.join(format!("{SET_ASIDE}-{number}"))).find(|path| !path.exists());
+    let aside = aside.ok_or_else(|| Error::internal("no name is free"))?;
+    fs::rename(&store, &aside)
+        .and_then(|()| directory::sync_names(data))
+        .map_err(|io| Error::unavailable(format!("renaming {}: {io}", store.display())))?;
+    Ok(aside)
+}
+
+/// The log, if it can be opened.
+fn examine_log(
+    data: &Path,
+    deep: bool,
+    now_us: i64,
+    watch: Watch<'_>,
+    found: &mut Examination,
+) -> Result<Option<SegmentLog>> {
+    let folder = data.join(LOG_FOLDER);
+    if !folder.is_dir() {
+        found.damaged(
+            "log",
+            format!("{} is missing", folder.display()),
+            "restore a backup into a new directory",
+        );
+        return Ok(None);
+    }
+    let opened = SegmentLog::open_on(Arc::new(UntouchedDir::new(&folder)), Default::default());
+    let (log, report) = match opened {
+        Ok(opened) => opened,
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+            found.error("log", &error);
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(torn) = report.torn {
+        found.attention(
+            "log",
+            format!(
+                "{} ends with {} bytes of a write that was never acknowledged, from byte {}",
+                torn.file, torn.bytes, torn.offset
+            ),
+            "nothing: the next start cuts them, and nothing that was answered is lost",
+        );
+    }
+    let before = found.findings.len();
+    let count = read_log(&log, deep, watch, found)?;
+    if found.findings.len() == before {
+        let last = log.last();
+        found.intact(
+            "log",
+            format!(
+                "{count} records in {} bytes match their checksums{}; the last is {}",
+                log.bytes(),
+                if deep { " and decode" } else { "" },
+                last.map_or("none".to_owned(), |(record, stamp)| format!(
+                    "e{record} of {}",
+                    format_rfc3339(stamp)
+                )),
+            ),
+        );
+    }
+    if let Some((record, stamp)) = log.last()
+        && stamp.saturating_sub(now_us) > CLOCK_BEHIND_US
+    {
+        found.attention(
+            "clock",
+            format!(
+                "record e{record} was written at {}, which is {} s ahead of this machine's clock",
+                format_rfc3339(stamp),
+                (stamp - now_us) / 1_000_000
+            ),
+            "set the clock; until it has passed that time, now stands still there for every reader",
+        );
+    }
+    Ok(Some(log))
+}
+
+/// Reads every record of every file; a damaged file does not hide the next. Gives how many there are.
+fn read_log(log: &SegmentLog, deep: bool, watch: Watch<'_>, found: &mut Examination) -> Result<u64> {
+    let (mut files, mut count) = (Vec::new(), 0);
+    log.with_files(&mut |all| {
+        files.clone_from(&all.files);
+        Ok(())
+    })?;
+    let mut meter = Meter::new(watch, log.bytes());
+    let mut decoder = deep.then(Decoder::new);
+    for (index, file) in files.iter().enumerate() {
+        let until = files.get(index + 1).map_or(u64::MAX, |next| next.first);
+        for record in log.read(file.first)? {
+            let record = match record {
+                Ok(record) if record.number >= until => break,
+                Ok(record) => record,
+                Err(error) => {
+                    found.error("log", &error);
+                    decoder = None;
+                    break;
+                }
+            };
+            count += 1;
+            if let Some(decoder) = &mut decoder
+                && let Err(error) = decoder.decode(&record.payload)
+            {
+                let what = format!("record {} in {} cannot be decoded: {error}", record.number, file.name);
+                found.damaged(
+                    "log",
+                    what,
+                    "it was written by another Thyme, or this is a fault of Thyme: report it",
+                );
+            }
+            if record.number + 1 == until {
+                break;
+            }
+        }
+        meter.add(file.bytes);
+    }
+    Ok(count)
+}
+
+/// Decodes payloads in the order of the log; commits say what the rows of later ones look like.
+struct Decoder {
+    catalog: Catalog,
+    progress: Progress,
+}
+
+impl Decoder {
+    fn new() -> Self {
+        Decoder { catalog: Catalog::empty(), progress: Progress::start() }
+    }
+
+    fn decode(&mut self, payload: &[u8]) -> Result<()> {
+        if let Payload::Commit(commit) = Payload::decode(payload, &|id| self.progress.ids.schema(id))? {
+            let (catalog, _) =
+                catalog::derive(&self.catalog, &mut self.progress.ids, commit.id, commit.document)?;
+            self.catalog = catalog;
+        }
+        Ok(())
+    }
+}
+
+fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut Examination) {
+    let folder = data.join(STORE_FOLDER);
+    let last = log.and_then(Log::last).map_or(0, |(record, _)| record);
+    if !folder.is_dir() {
+        found.intact(
+            "store",
+            format!("there is none; the next start makes it from {last} records of the log"),
+        );
+        return;
+    }
+    let rebuild = format!(
+        "run `thyme doctor --data {} --fix-store`: it moves the store aside, and the next start rebuilds it from {last} records of the log",
+        data.display()
+    );
+    let damaged_before = found.findings.len();
+    match Store::survey(&folder, Depth::Tables) {
+        Ok(faults) => {
+            for fault in faults {
+                found.damaged("store", format!("{} {}", fault.path.display(), fault.flaw), &rebuild);
+            }
+        }
+        Err(error) => found.damaged("store", error.detail(), &rebuild),
+    }
+    if found.findings.len() > damaged_before {
+        return;
+    }
+    let read =
+        Store::open_untouched(&folder).and_then(|store| read_store(&store, deep, last, &rebuild, found));
+    if let Err(error) = read {
+        let what = error.detail().split_once("; ").map_or(error.detail(), |(what, _)| what);
+        match error.kind() {
+            ErrorKind::Corrupt => found.damaged("store", what, &rebuild),
+            _ => found.damaged("store", error.detail(), ""),
+        }
+    }
+}
+
+fn read_store(store: &Store, deep: bool, last: u64, rebuild: &str, found: &mut Examination) -> Result<()> {
+    let (progress, nodes) = (checkpoint::load_progress(store)?, store.nodes()?);
+    let Some(progress) = progress else {
+        match nodes.as_slice() {
+            [] => {
+                found.intact("store", format!("it is empty; the next start reads {last} records of the log"))
+            }
+            _ => found.attention(
+                "store",
+                "it has timelines and no position: it ended before its first checkpoint",
+                format!("nothing: the next start reads all {last} records of the log"),
+            ),
+        }
+        return Ok(());
+    };
+    if progress.record > last {
+        found.damaged(
+            "log",
+            format!(
+                "it ends at record {last}, but the store is at record {}: files of the log are missing",
+                progress.record
+            ),
+            "restore the missing files, or the whole directory, from a backup",
+        );
+        return Ok(());
+    }
+    let mut ids = progress.ids.clone();
+    let (catalog, _) =
+        catalog::derive(&Catalog::empty(), &mut ids, progress.commit.clone(), progress.document.clone())?;
+    let mut check =
+        ChunkCheck { deep, at: Position::end_of(progress.record), rebuild, ..ChunkCheck::default() };
+    for node in nodes {
+        check.node(store, node, catalog.nodes().find(|live| live.id.0 == node), found);
+    }
+    let ChunkCheck { chunks, entities, damaged, .. } = check;
+    if damaged > CHUNKS_TOLD_MAX {
+        found.damaged("store", format!("{} more chunks are damaged", damaged - CHUNKS_TOLD_MAX), rebuild);
+    }
+    if damaged == 0 {
+        found.intact(
+            "store",
+            format!(
+                "{chunks} chunks of {entities} timelines match their checksums{}; as of e{}, {} records before the log's end",
+                if deep { " and decode" } else { "" },
+                progress.record,
+                last - progress.record
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Reads the chunks of nodes, and counts them.
+#[derive(Default)]
+struct ChunkCheck<'a> {
+    /// Whether chunks are decoded too.
+    deep: bool,
+    at: Position,
+    rebuild: &'a str,
+    chunks: u64,
+    entities: u64,
+    damaged: usize,
+}
+
+impl ChunkCheck<'_> {
+    fn node(&mut self, store: &Store, node: u32, live: Option<&Arc<Node>>, found: &mut Examination) {
+        let layout = live.filter(|_| self.deep).map(|live| &live.layout);
+        let (mut entity, mut parts) = (None, Vec::new());
+        for chunk in store.chunks(node) {
+            match chunk {
+                Ok((key, id, bytes)) => {
+                    self.chunks += 1;
+                    if entity.as_ref() != Some(&key) {
+                        self.entities += 1;
+                        self.decode(node, layout, std::mem::take(&mut parts), found);
+                        entity = Some(key);
+                    }
+                    if layout.is_some() {
+                        parts.push((id, bytes));
+                    }
+                }
+                Err(error) => self.tell(node, &error, found),
+            }
+        }
+        self.decode(node, layout, parts, found);
+        if live.is_none() {
+            let what =
+                format!("chunks of node {node}, which no pipeline has any more: they are removed in time");
+            found.intact("store", what);
+        }
+    }
+
+    /// Decodes the chunks of one timeline.
+    fn decode(
+        &mut self,
+        node: u32,
+        layout: Option<&Layout>,
+        parts: Vec<(u32, Vec<u8>)>,
+        found: &mut Examination,
+    ) {
+        let Some(layout) = layout else { return };
+        let chunks = parts.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
+        if let Err(error) = Timeline::from_chunks(layout, chunks, self.at) {
+            self.tell(node, &error, found);
+        }
+    }
+
+    fn tell(&mut self, node: u32, error: &Error, found: &mut Examination) {
+        self.damaged += 1;
+        if self.damaged <= CHUNKS_TOLD_MAX {
+            let what = error.detail().split_once("; ").map_or(error.detail(), |(what, _)| what);
+            found.damaged("store", format!("node {node}: {what}"), self.rebuild);
+        }
+    }
+}
+
+fn examine_disk(data: &Path, found: &mut Examination) {
+    let aside: BTreeSet<String> = fs::read_dir(data)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(SET_ASIDE))
+        .collect();
+    for name in aside {
+        found.attention(
+            "directory",
+            format!("{} was set aside", data.join(name).display()),
+            "remove it once the server has started and answers",
+        );
+    }
+    let Ok(disk) = rustix::fs::statvfs(data) else { return };
+    let (free, total) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+    let mib = free >> 20;
+    if free < FREE_BYTES_LOW.max(total / 20) {
+        found.attention(
+            "disk",
+            format!("{mib} MiB are free, {} % of the disk", free * 100 / total.max(1)),
+            "free some: a full disk refuses pushes (507) and makes no checkpoints",
+        );
+    } else {
+        found.intact("disk", format!("{mib} MiB are free"));
+    }
+}
+
+fn examine_backup(directory: &Path, watch: Watch<'_>, found: &mut Examination) {
+    let manifest = match manifest_of(directory) {
+        Ok(manifest) => manifest,
+        Err(error) => return found.error("backup", &error),
+    };
+    let mut meter = Meter::new(watch, manifest.bytes());
+    for file in &manifest.files {
+        let checked = check_there(directory, file).and_then(|()| {
+            let path = below(directory, &file.stored)?;
+            let sum = pour(&path, u64::MAX, None, &mut meter);
+            let sum = sum.map_err(|io| Error::corrupt(format!("reading {}: {io}", path.display())))?;
+            check_sum(&path, file, &sum)
+        });
+        if let Err(error) = checked {
+            found.error("backup", &error);
+        }
+    }
+    let kept: BTreeSet<&str> = manifest.files.iter().map(|file| file.stored.as_str()).collect();
+    let leave = |name: &str| kept.contains(name) || [manifest::FILE, BACKUP_LOCK_FILE].contains(&name);
+    for name in files_below(directory, &leave).unwrap_or_default() {
+        let path = directory.join(name);
+        found.attention(
+            "backup",
+            format!("{} is no part of it", path.display()),
+            "a later backup removes it",
+        );
+    }
+    if found.health() < Health::Damaged {
+        found.intact(
+            "backup",
+            format!(
+                "{} files of {} bytes match their checksums; up to {}, made {}",
+                manifest.files.len(),
+                manifest.bytes(),
+                manifest.position,
+                manifest.made
+            ),
+        );
+    }
+}
