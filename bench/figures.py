@@ -17,6 +17,7 @@ import httpx
 import orders
 import pyarrow.parquet as pq
 from footprint import footprint
+from joined import joins
 from report import Figure, say
 from server import BenchError, Server, floor_server, run, serving
 
@@ -374,4 +375,5 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "online": online,
     "freshness": freshness,
     "footprint": footprint,
+    "joins": joins,
 }

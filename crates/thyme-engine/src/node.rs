@@ -331,7 +331,10 @@ impl Node {
         if flow.len() == 0 {
             return Ok(None);
         }
-        self.rows(&flow).map(Some)
+        let rows = self.rows(&flow)?;
+        let Some(changing) = rows.changing() else { return Ok(Some(rows)) };
+        flow.keep(&changing)?;
+        if flow.len() == 0 { Ok(None) } else { self.rows(&flow).map(Some) }
     }
 
     /// The rows of a flow with the columns that the node stores.

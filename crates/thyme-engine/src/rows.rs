@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use arrow::array::BooleanArray;
 use thyme_timeline::Batch;
 
 use crate::keys::Keys;
@@ -31,6 +32,29 @@ impl NodeRows {
 
     pub fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// Which rows are left without those that change nothing: a version that ends where the same comes again.
+    /// `None`: all.
+    pub fn changing(&self) -> Option<BooleanArray> {
+        let changes = self.batch.changes.as_ref()?;
+        let mut left = vec![true; self.len()];
+        for row in 1..left.len() {
+            let ends = changes.ends.value(row - 1) && !changes.ends.value(row);
+            if ends && changes.at[row - 1] == changes.at[row] && self.is_same(row - 1, row) {
+                (left[row - 1], left[row]) = (false, false);
+            }
+        }
+        left.contains(&false).then(|| BooleanArray::from(left))
+    }
+
+    /// Whether two rows say the same of one event.
+    fn is_same(&self, one: usize, other: usize) -> bool {
+        let Batch { positions, columns, predicates, .. } = &self.batch;
+        positions[one] == positions[other]
+            && self.key(one) == self.key(other)
+            && columns.iter().all(|column| column.is_same(one, other))
+            && predicates.iter().all(|verdicts| verdicts.value(one) == verdicts.value(other))
     }
 
     /// The rows of a stripe, in log order.

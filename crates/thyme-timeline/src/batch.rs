@@ -76,6 +76,11 @@ impl BatchColumn {
         })
     }
 
+    /// Whether two rows have the same value, bit for bit.
+    pub fn is_same(&self, one: usize, other: usize) -> bool {
+        self.cell(one) == self.cell(other)
+    }
+
     fn cell(&self, row: usize) -> Option<Cell<'_>> {
         match self {
             BatchColumn::Words { values, validity } => {

@@ -19,7 +19,7 @@ const HEAP_BYTES_MAX: usize = 1 << 28;
 pub(crate) type RowKey = (i64, u64, u64);
 
 /// One value that is not null.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cell<'a> {
     Word(u64),
     Text(&'a [u8]),

@@ -31,11 +31,22 @@ class Lives:
         self.kills = 0
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Starts a server and does not wait for it."""
+    def start(self, *, shards: int = 0) -> None:
+        """Starts a server, on so many shards if it is said, and does not wait for it."""
+        more = ["--shards", str(shards)] if shards else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "thyme", "serve", "--data", self.data, "--listen", self.address],
+                [
+                    sys.executable,
+                    "-m",
+                    "thyme",
+                    "serve",
+                    "--data",
+                    self.data,
+                    "--listen",
+                    self.address,
+                    *more,
+                ],
                 env={**os.environ, "PYTHONPATH": str(PYTHON)},
                 stdout=log,
                 stderr=subprocess.STDOUT,

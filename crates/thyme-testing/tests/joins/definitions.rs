@@ -165,7 +165,7 @@ fn join(random: &mut Random, prefix: &str, columns: &mut Vec<(String, DataType)>
         false => (&RAWS[2], vec![random.pick(&texts), random.pick(&ints)], vec!["city", "zone"]),
     };
     let taken: Vec<&(&str, DataType)> =
-        right.fields[right.keys..].iter().filter(|_| random.chance(70)).collect();
+        right.fields[right.keys..].iter().filter(|_| random.chance(40)).collect();
     let taken = if taken.is_empty() { vec![&right.fields[right.keys]] } else { taken };
     let fields: Vec<Json> =
         taken.iter().map(|(name, _)| json!({"name": format!("{prefix}_{name}"), "field": name})).collect();
@@ -174,8 +174,8 @@ fn join(random: &mut Random, prefix: &str, columns: &mut Vec<(String, DataType)>
     if random.chance(30) {
         join["how"] = "inner".into();
     }
-    if random.chance(30) {
-        join["within"] = random.pick(&["3s", "1m", "30m"]).into();
+    if random.chance(50) {
+        join["within"] = random.pick(&["3s", "3s", "10s", "30m"]).into();
     }
     join
 }
