@@ -183,6 +183,9 @@ def count(data: Path) -> int:
 
 
 def test_an_offline_backup_changes_nothing_and_restores(data: Path, tmp_path: Path, run: Run) -> None:
+    secret = data / "log" / "erase.key"  # whatever stands beside the log
+    secret.write_bytes(bytes(range(32)))
+    secret.chmod(0o600)
     before = files(data)
     backup = tmp_path / "backup"
     assert run("backup", str(backup), "--data", str(data)).returncode == 0
@@ -191,6 +194,9 @@ def test_an_offline_backup_changes_nothing_and_restores(data: Path, tmp_path: Pa
     again = json.loads(run("backup", str(backup), "--data", str(data), "--json").stdout)
     assert again["bytes_written"] < again["bytes"]
     assert run("restore", str(backup), "--data", str(tmp_path / "new")).returncode == 0
+    restored = tmp_path / "new" / "log" / "erase.key"
+    kept = [restored, *backup.glob("log/erase.key-*")]
+    assert [(p.read_bytes(), p.stat().st_mode & 0o777) for p in kept] == [(bytes(range(32)), 0o600)] * 2
     assert count(tmp_path / "new") == count(data) == 20
 
 

@@ -15,7 +15,7 @@ use thyme_log::{Log, LogFile, LogFiles, SegmentLog, UntouchedDir};
 use thyme_store::Store;
 
 use super::Watch;
-use super::copying::{Meter, Sum, Summing, below, failed, files_below, pour};
+use super::copying::{Meter, Sum, Summing, below, create_like, failed, files_below, pour};
 use super::manifest::{self, Manifest, STORE_DUMP, StoredFile};
 use crate::checkpoint;
 use crate::directory::{
@@ -272,7 +272,7 @@ impl<'a> Target<'a> {
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder).map_err(writing)?;
         }
-        let mut file = File::create(&unfinished).map_err(writing)?;
+        let mut file = create_like(from, &unfinished).map_err(writing)?;
         let mut meter = Meter::new(&|_, _| {}, 0);
         let copied = pour(from, sum.bytes, Some(&mut file), &mut meter).map_err(writing)?;
         if copied != *sum {

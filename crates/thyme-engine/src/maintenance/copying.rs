@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -63,6 +64,13 @@ pub(crate) fn pour(
         meter.add(got as u64);
     }
     Ok(Sum { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Makes the file `to` for what is in `from`: nobody may read it who may not read that.
+pub(crate) fn create_like(from: &Path, to: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    file.set_permissions(fs::metadata(from)?.permissions())?;
+    Ok(file)
 }
 
 /// A writer that sums what goes through it.

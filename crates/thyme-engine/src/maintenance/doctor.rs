@@ -147,6 +147,22 @@ pub fn set_store_aside(data: &Path) -> Result<PathBuf> {
             format!("the log in {} is damaged; the store is left as it is: restore a backup", data.display()),
         ));
     }
+    let mut whole = true;
+    if let Some(log) = &log {
+        log.with_files(&mut |all| {
+            whole = all.files.first().is_none_or(|file| file.first == 1);
+            Ok(())
+        })?;
+    }
+    if !whole {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the log in {} does not begin with record 1, so it does not give the whole store back; restore a backup",
+                data.display()
+            ),
+        ));
+    }
     let store = data.join(STORE_FOLDER);
     if !store.exists() {
         return Err(Error::new(ErrorKind::NotFound, format!("{} is not there", store.display())));
@@ -236,7 +252,9 @@ fn read_log(log: &SegmentLog, deep: bool, watch: Watch<'_>, found: &mut Examinat
         Ok(())
     })?;
     let mut meter = Meter::new(watch, log.bytes());
-    let mut decoder = deep.then(Decoder::new);
+    // Commits that were cut off would have said what rows look like.
+    let from_the_start = files.first().is_none_or(|file| file.first == 1);
+    let mut decoder = (deep && from_the_start).then(Decoder::new);
     for (index, file) in files.iter().enumerate() {
         let until = files.get(index + 1).map_or(u64::MAX, |next| next.first);
         for record in log.read(file.first)? {

@@ -11,7 +11,7 @@ use thyme_log::{Log, SegmentLog, UntouchedDir};
 use thyme_store::Store;
 
 use super::Watch;
-use super::copying::{Meter, Sum, below, failed, pour};
+use super::copying::{Meter, Sum, below, create_like, failed, pour};
 use super::manifest::{self, Manifest, STORE_DUMP, StoredFile};
 use crate::directory::{
     self, FORMAT_FILE, LOG_FOLDER, RESTORING_FILE, STORE_FOLDER, sync_names, write_whole,
@@ -130,7 +130,7 @@ fn restore_file(directory: &Path, file: &StoredFile, data: &Path, meter: &mut Me
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(writing)?;
     }
-    let mut target = File::create(&to).map_err(writing)?;
+    let mut target = create_like(&from, &to).map_err(writing)?;
     let sum = pour(&from, file.bytes, Some(&mut target), meter).map_err(writing)?;
     check_sum(&from, file, &sum)?;
     target.sync_all().map_err(writing)
