@@ -396,6 +396,64 @@ class ThymeClient:
         letters: list[dict[str, Any]] = self._session.fetch("/api/v1/dead-letters", params)["dead_letters"]
         return letters
 
+    def explain(
+        self,
+        value: Any,
+        entity_id: Any,
+        at: Time | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        position: str | None = None,
+        min_position: str | None = None,
+    ) -> dict[str, Any]:
+        """The events behind a value, those that were left out and why; the value computed from them again.
+
+        Args:
+            value: A feature or a field: `Drivers.fare_7d`, or `"Drivers.fare_7d"`.
+            entity_id: The entity's id.
+            at: The time as of which; None means now.
+            inputs: Values of request features, for what an extractor makes of them.
+            limit: How many events of a kind are shown; the totals are always given.
+            position: Explains the state as of this position.
+            min_position: Waits until this position is visible.
+
+        Returns:
+            `value`, `definition`, `events`, `left_out`, `recomputed` and more; see docs/audit.md.
+
+        Raises:
+            NotFoundError: No such featureset, dataset, feature or field.
+        """
+        from thyme._audit import explain
+
+        return explain(
+            self._session,
+            value,
+            entity_id,
+            at,
+            inputs=inputs,
+            limit=limit,
+            position=position,
+            min_position=min_position,
+        )
+
+    def verify(
+        self, definition: Definition | None = None, *, sample: int = 200, seed: int = 0
+    ) -> dict[str, Any]:
+        """Computes values again from the log, the slow way, and compares the bits with what is served.
+
+        Args:
+            definition: A featureset or a dataset; None means everything that is committed.
+            sample: How many entities, times and positions of each featureset and dataset.
+            seed: What the choices are made from; the same seed makes the same ones.
+
+        Returns:
+            `checked`, `different`, `features`, `differences`; see docs/audit.md.
+        """
+        from thyme._audit import verify
+
+        return verify(self._session, definition, sample, seed)
+
     def health(self) -> dict[str, Any]:
         """`status` (`"ok"`, `"recovering"`, ...) and `detail`, also from a server that is not ready."""
         transport = self._session.transport

@@ -3,6 +3,7 @@
 mod backups;
 mod commits;
 mod facts;
+mod history;
 mod reads;
 mod served;
 mod writes;
@@ -36,6 +37,7 @@ use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
 
 pub use commits::Planned;
+pub use history::{History, HistoryRecord};
 
 /// What every part of the engine shares.
 pub(crate) struct Shared {

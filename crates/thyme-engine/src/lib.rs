@@ -36,7 +36,7 @@ mod state;
 mod stepper;
 
 pub use catalog::{Catalog, LiveDataset};
-pub use engine::{Engine, Planned};
+pub use engine::{Engine, History, HistoryRecord, Planned};
 pub use events::{Event, EventLog, Severity};
 pub use idempotency::Idempotency;
 pub use node::{Node, NodeId, Output};

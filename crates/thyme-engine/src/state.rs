@@ -88,3 +88,11 @@ pub(crate) fn hash_key(key: &[u8]) -> u64 {
 pub(crate) fn stripe_of(hash: u64) -> usize {
     (hash >> 40) as usize % STRIPES
 }
+
+impl crate::node::Node {
+    /// See [`crate::Engine::damage_for_test`].
+    pub(crate) fn damage_for_test(&self, key: &[u8]) {
+        let hash = hash_key(key);
+        *self.state.stripe(stripe_of(hash)).write().timeline_mut(hash, key) = Timeline::new();
+    }
+}

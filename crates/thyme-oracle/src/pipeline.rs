@@ -144,6 +144,33 @@ impl Pipeline {
         }
     }
 
+    /// The entity that an event is about, whatever the filters say of it; null where it has no key.
+    ///
+    /// # Errors
+    /// As [`Pipeline::derive_joined`].
+    pub fn key_of(
+        &self,
+        event: &Columns,
+        join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
+    ) -> Result<Vec<Value>> {
+        let mut row = event.clone();
+        for operator in &self.operators {
+            match operator {
+                OperatorDef::Join(def) => {
+                    join(def, &mut row)?;
+                }
+                OperatorDef::Assign { columns } => {
+                    let before = row.clone();
+                    for assigned in columns {
+                        row.set(assigned.name.as_str(), evaluate(&assigned.expr, &before)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(self.key(&row))
+    }
+
     /// The entity that a derived row belongs to.
     pub fn key(&self, row: &Columns) -> Vec<Value> {
         self.keys.iter().map(|key| row.value(key)).collect()

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Result, SystemEnv};
 use thyme_engine::{Clock, Engine, Options};
 use thyme_query::{ExtractorHost, Reader};
@@ -13,6 +13,7 @@ use thyme_sources::Sources;
 use crate::metrics::Metrics;
 use crate::request::{Reply, Request};
 use crate::routes;
+use crate::verifier::{Verified, Verifier};
 
 /// How an application is opened.
 #[derive(Clone, Debug)]
@@ -27,11 +28,20 @@ pub struct AppOptions {
     pub now_us: Option<i64>,
     /// Whether committed sources are run.
     pub run_sources: bool,
+    /// How often some values are verified in the background; `None`: never.
+    pub verify_every: Option<Duration>,
 }
 
 impl Default for AppOptions {
     fn default() -> Self {
-        AppOptions { path: None, clock: Clock::Wall, shards: 0, now_us: None, run_sources: true }
+        AppOptions {
+            path: None,
+            clock: Clock::Wall,
+            shards: 0,
+            now_us: None,
+            run_sources: true,
+            verify_every: None,
+        }
     }
 }
 
@@ -41,6 +51,7 @@ pub(crate) struct Ready {
     pub reader: Reader,
     pub sources: Option<Sources>,
     pub metrics: Arc<Metrics>,
+    pub verified: Verified,
 }
 
 impl Ready {
@@ -63,12 +74,18 @@ pub struct App {
     phase: RwLock<Phase>,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) metrics: Arc<Metrics>,
+    verifier: Mutex<Option<Verifier>>,
 }
 
 impl App {
     /// An application that is not open yet: it answers 503 until [`App::open`] is through.
     pub fn opening() -> App {
-        App { phase: RwLock::new(Phase::Opening), env: Arc::new(SystemEnv), metrics: Arc::default() }
+        App {
+            phase: RwLock::new(Phase::Opening),
+            env: Arc::new(SystemEnv),
+            metrics: Arc::default(),
+            verifier: Mutex::new(None),
+        }
     }
 
     /// Opens the engine and starts the sources.
@@ -76,11 +93,14 @@ impl App {
     /// # Errors
     /// As [`Engine::open`]; the application then answers with that error.
     pub fn open(&self, options: AppOptions, host: Arc<dyn ExtractorHost>) -> Result<()> {
+        let every = options.verify_every;
         let opened = Self::ready(options, host, self);
         let mut phase = self.phase.write();
         match opened {
             Ok(ready) => {
-                *phase = Phase::Ready(Arc::new(ready));
+                let ready = Arc::new(ready);
+                *self.verifier.lock() = every.map(|every| Verifier::start(&ready, every));
+                *phase = Phase::Ready(ready);
                 Ok(())
             }
             Err(error) => {
@@ -105,7 +125,7 @@ impl App {
         if let Some(sources) = &sources {
             sources.refresh();
         }
-        Ok(Ready { reader, sources, metrics: app.metrics.clone() })
+        Ok(Ready { reader, sources, metrics: app.metrics.clone(), verified: Verified::default() })
     }
 
     /// What answers requests, once it is open.
@@ -136,6 +156,14 @@ impl App {
         reply
     }
 
+    /// What was verified since the start: by feature and field, how many values were the same and how many not.
+    ///
+    /// # Errors
+    /// Unavailable when it is not open.
+    pub fn verified(&self) -> Result<Vec<(String, u64, u64)>> {
+        Ok(self.ready_now()?.verified.by_name())
+    }
+
     /// Fixes "now" for online reads, or frees it.
     ///
     /// # Errors
@@ -149,6 +177,9 @@ impl App {
     /// that still run.
     pub fn close(&self) {
         let before = std::mem::replace(&mut *self.phase.write(), Phase::Closed);
+        if let Some(verifier) = self.verifier.lock().take() {
+            verifier.stop();
+        }
         if let Phase::Ready(ready) = before {
             if let Some(sources) = &ready.sources {
                 sources.stop();

@@ -6,6 +6,7 @@
 mod app;
 mod arrow_frames;
 mod arrow_io;
+mod audit;
 mod backups;
 mod exposition;
 mod http;
@@ -15,8 +16,10 @@ mod reads;
 mod request;
 pub mod routes;
 mod state;
+mod verifier;
 mod writes;
 
 pub use app::{App, AppOptions};
 pub use http::{ServeOptions, serve};
 pub use request::{Reply, Request};
+pub use verifier::{VERIFY_EVERY, Verified};

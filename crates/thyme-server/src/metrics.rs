@@ -25,6 +25,7 @@ const COLLECTORS: &[fn(&Ready, &mut Exposition)] = &[
     families::checkpoints,
     families::storage,
     families::sources,
+    crate::verifier::expose,
 ];
 
 /// Upper bounds of the latency histograms, in nanoseconds and as Prometheus reads them.

@@ -110,7 +110,7 @@ const OFFLINE_PARAMS: [&str; 7] =
     ["featureset", "timestamp_column", "entity_column", "as_served", "min_position", "position", "wait_ms"];
 
 /// Refuses parameters that no read takes, nor is among `known`.
-fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
+pub(crate) fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
     refuse_all_but(request, &READ_PARAMS.iter().chain(known).copied().collect::<Vec<_>>())
 }
 
@@ -127,7 +127,7 @@ fn refuse_all_but(request: &Request, known: &[&str]) -> Result<()> {
     }
 }
 
-fn query_read_at(request: &Request) -> Result<ReadAt> {
+pub(crate) fn query_read_at(request: &Request) -> Result<ReadAt> {
     let text = match (request.param("timestamp"), request.param("ts")) {
         (Some(_), Some(_)) => {
             return Err(Error::invalid_data("timestamp is given twice, as timestamp and as ts"));

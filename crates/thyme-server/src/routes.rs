@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{backups, metrics, reads, state, writes};
+use crate::{audit, backups, metrics, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -40,6 +40,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/events", state::events),
     route("GET", "/api/v1/dead-letters", state::dead_letters),
     route("GET", "/api/v1/featuresets", state::featuresets),
+    route("POST", "/api/v1/verify", audit::verify),
+    route("GET", "/api/v1/explain", audit::explain),
 ];
 
 /// Answers a request.

@@ -84,6 +84,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "featuresets": featuresets,
             "sources": sources,
             "backup": engine.backup_under_way().map(|(done, total)| json!({"done": done, "total": total})),
+            "verified": ready.verified.summary(),
             "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
         }),
     ))

@@ -15,7 +15,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("thyme-engine", &["thyme-core", "thyme-timeline", "thyme-log", "thyme-store"]),
     ("thyme-query", &["thyme-core", "thyme-timeline", "thyme-engine"]),
     ("thyme-sources", &["thyme-core", "thyme-engine"]),
-    ("thyme-server", &["thyme-core", "thyme-engine", "thyme-query", "thyme-sources"]),
+    ("thyme-audit", &["thyme-core", "thyme-oracle", "thyme-engine", "thyme-query"]),
+    ("thyme-server", &["thyme-core", "thyme-engine", "thyme-query", "thyme-sources", "thyme-audit"]),
     ("thyme-python", &["thyme-core", "thyme-engine", "thyme-query", "thyme-sources", "thyme-server"]),
     ("thyme-bench", &[]),
     (

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde::Deserialize;
+use thyme_core::Span;
 use thyme_engine::Clock;
 use thyme_server::{App, AppOptions, Request};
 
@@ -32,12 +34,28 @@ pub struct Options {
     pub api_keys: Vec<String>,
     /// The most bytes of a body, for a server.
     pub body_bytes_max: Option<usize>,
+    /// How often some values are verified in the background, such as `1m`; `0`: never. For a server.
+    pub verify_every: Option<String>,
 }
 
 impl Options {
     /// Reads the JSON of the options.
     pub fn parse(text: &str) -> PyResult<Options> {
         serde_json::from_str(text).map_err(|e| PyValueError::new_err(format!("options: {e}")))
+    }
+
+    /// How often a server verifies.
+    pub fn verify_every(&self) -> PyResult<Option<Duration>> {
+        match self.verify_every.as_deref() {
+            None => Ok(Some(thyme_server::VERIFY_EVERY)),
+            Some("0") => Ok(None),
+            Some(text) => match Span::parse(text) {
+                Ok(span) => Ok(Some(Duration::from_micros(span.0.unsigned_abs()))),
+                Err(error) => {
+                    Err(PyValueError::new_err(format!("verify_every: {} (0: never)", error.detail())))
+                }
+            },
+        }
     }
 
     /// The part that the application takes.
@@ -50,6 +68,7 @@ impl Options {
             shards: self.shards.unwrap_or(0),
             now_us: self.now_us,
             run_sources: true,
+            verify_every: None,
         })
     }
 }

@@ -26,7 +26,7 @@ pub fn serve(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<()> {
         listen.body_bytes_max = bytes;
     }
     listen.check().map_err(raise)?;
-    let app_options = options.app()?;
+    let app_options = AppOptions { verify_every: options.verify_every()?, ..options.app()? };
     let host = Arc::new(PythonHost::new(host));
     py.detach(|| run(app_options, listen, host)).map_err(raise)
 }

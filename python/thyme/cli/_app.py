@@ -29,6 +29,8 @@ COMMANDS = {
     "backup": "thyme.cli.maintenance:backup",
     "restore": "thyme.cli.maintenance:restore",
     "doctor": "thyme.cli.maintenance:doctor",
+    "verify": "thyme.cli.audit:verify",
+    "explain": "thyme.cli.audit:explain",
     "login": "thyme.cli.login:login",
     "logout": "thyme.cli.login:logout",
     "version": "thyme.cli.login:version",

@@ -23,11 +23,27 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
     "--clock", metavar="wall|event=A,B", help="What now is: the clock, or the largest event time of datasets."
 )
 @click.option("--shards", type=click.IntRange(1), help="How many shards; the default suits the machine.")
+@click.option(
+    "--verify-every",
+    metavar="SPAN",
+    help="How often some values are computed again from the log; 0 is never.  [default: 1m]",
+)
 def serve(
-    data: str | None, listen: str | None, config_path: str | None, clock: str | None, shards: int | None
+    data: str | None,
+    listen: str | None,
+    config_path: str | None,
+    clock: str | None,
+    shards: int | None,
+    verify_every: str | None,
 ) -> None:
     """Run the server until it is stopped."""
-    given = {"data": data, "listen": listen, "clock": clock, "shards": shards}
+    given = {
+        "data": data,
+        "listen": listen,
+        "clock": clock,
+        "shards": shards,
+        "verify_every": verify_every,
+    }
     options = options_from(given, config_path)
     native: Any = importlib.import_module("thyme._thyme")
     host: Any = importlib.import_module("thyme._host")

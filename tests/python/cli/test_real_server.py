@@ -124,3 +124,31 @@ def test_an_address_that_is_taken_is_one_sentence(server: Server, run: Run) -> N
     result = run("serve", "--listen", server.url.removeprefix("http://"), "--data", "other")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
+
+
+def test_values_are_verified_and_explained(thyme: Run, tmp_path: Path) -> None:
+    rows = pl.DataFrame({**ROWS, "driver": [71, 72, 71]})
+    rows.write_ndjson(tmp_path / "audit.jsonl")
+    assert thyme("log", "CliRide", "--input", "audit.jsonl").returncode == 0
+    result = thyme("verify", "--sample", "40", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["different"] == 0
+    assert report["checked"] >= 40
+    result = thyme("verify", "cli_rides.py:CliFeatures")
+    assert result.returncode == 0, result.stderr
+    assert "CliFeatures.fare" in result.stdout
+    assert ": 0 different" in result.stdout
+    at = ("--at", "2026-03-15T10:01:00Z")
+    result = thyme("explain", "CliFeatures.fare", "-e", "71", *at)
+    assert result.returncode == 0, result.stderr
+    assert "CliFeatures.fare of 71 is 1.5\n" in result.stdout
+    assert "1 event counts" in result.stdout
+    assert "1 event does not: of a time after T" in result.stdout
+    assert "the same bits" in result.stdout
+    result = thyme("explain", "cli_rides.py:CliStats.fare", "-e", "71", *at, "--json")
+    assert json.loads(result.stdout)["recomputed"]["same"] is True
+    result = thyme("explain", "CliFeatures.far", "-e", "71")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "fare" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,364 @@
+//! One field of a dataset's row: which events count, which do not and why.
+
+use std::collections::BTreeMap;
+
+use thyme_core::definition::{JoinDef, OperatorDef};
+use thyme_core::{Error, EventTime, Position, Result, Span, Value};
+use thyme_engine::{HistoryRecord, LiveDataset, Snapshot};
+use thyme_oracle::window::contains;
+use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
+use thyme_query::Reader;
+
+use super::{Explanation, Origin, at};
+use crate::input::{Made, input_of};
+use crate::rights::Rights;
+use crate::verify::field_value;
+
+/// Why an event of the entity does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It came later than `max_lateness` allows.
+    Late,
+    /// A filter is not true for it.
+    Filtered,
+    /// The aggregate's own `where` is not true for it.
+    Where,
+    /// The aggregated column is null.
+    Null,
+    /// It is before the window.
+    BeforeWindow,
+    /// It is older than the dataset reaches.
+    BeyondRetention,
+    /// Its event time is after T.
+    AfterTime,
+    /// It came at a position after S.
+    AfterPosition,
+    /// A later row of the entity stands for it.
+    Replaced,
+}
+
+impl Reason {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Reason::Late => "late",
+            Reason::Filtered => "filtered",
+            Reason::Where => "where",
+            Reason::Null => "null",
+            Reason::BeforeWindow => "before_window",
+            Reason::BeyondRetention => "beyond_retention",
+            Reason::AfterTime => "after_time",
+            Reason::AfterPosition => "after_position",
+            Reason::Replaced => "replaced",
+        }
+    }
+}
+
+/// One event of the entity.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its event time.
+    pub time: EventTime,
+    /// Its position.
+    pub position: Position,
+    /// Its fields as they came.
+    pub fields: Vec<(String, Value)>,
+    /// Why it was left out.
+    pub why: Option<String>,
+}
+
+/// Some events: how many, and the newest of them.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// How many there are.
+    pub total: u64,
+    /// The newest, newest first; at most as many as were asked for.
+    pub shown: Vec<Event>,
+}
+
+impl Group {
+    fn add(&mut self, event: Event, limit: usize) {
+        self.total += 1;
+        let order = (event.time, event.position);
+        let place = self.shown.partition_point(|e| (e.time, e.position) > order);
+        if place < limit {
+            self.shown.insert(place, event);
+            self.shown.truncate(limit);
+        }
+    }
+}
+
+/// A field of a dataset's row for one entity at one `(T, S)`.
+#[derive(Debug)]
+pub struct FieldExplanation {
+    /// The dataset.
+    pub dataset: String,
+    /// Its version.
+    pub version: u32,
+    /// The field.
+    pub field: String,
+    /// The dataset that the events are of.
+    pub input: String,
+    /// The version of the pipeline, if one makes it.
+    pub pipeline_version: Option<u32>,
+    /// What is computed, as it is written: `Sum(of="fare", window="7d")`.
+    pub definition: String,
+    /// The operators before it, as they are written.
+    pub operators: Vec<String>,
+    /// The time after which events count; none: since the beginning.
+    pub after: Option<EventTime>,
+    /// `T`.
+    pub time: EventTime,
+    /// `S`.
+    pub position: Position,
+    /// How far back the events reach at all.
+    pub retention: Option<Span>,
+    /// What is served.
+    pub served: Value,
+    /// What the oracle makes of the events that count.
+    pub recomputed: Value,
+    /// The events that count.
+    pub counted: Group,
+    /// Those that do not.
+    pub left_out: BTreeMap<Reason, Group>,
+    /// Records of the dataset that could not become rows; of which entity they are is not known.
+    pub dead_letters: u64,
+    pub(crate) made: Made,
+    key: Vec<Value>,
+    limit: usize,
+    rows: Vec<Row>,
+    latest: Option<Event>,
+}
+
+/// The most events that one value is computed again from.
+const ROWS_MAX: usize = 10_000_000;
+
+/// A field of a dataset, before the log has been read.
+pub(super) fn explanation(
+    reader: &Reader,
+    snapshot: &Snapshot,
+    live: &LiveDataset,
+    field: &str,
+    key: &[Value],
+    limit: usize,
+) -> Result<Explanation> {
+    let definition = &live.definition;
+    let fields = &definition.fields.fields;
+    if definition.fields.field(field).is_none() {
+        return Err(Error::not_found("field", field, fields.iter().map(|f| f.name.as_str())));
+    }
+    let (served, _) = reader.lookup(snapshot, live, key)?;
+    let served = served.into_iter().find(|(n, _)| n == field).map(|(_, v)| v).unwrap_or_default();
+    let names = definition.fields.keys().map(|f| f.name.clone());
+    let entity: Vec<(String, Value)> = names.zip(key.iter().cloned()).collect();
+    let made = Made::of(&snapshot.catalog, live)?;
+    let is_value = made.pipeline.outputs.iter().any(|o| o.name == field)
+        || made.pipeline.fields.iter().any(|f| f == field);
+    let name = format!("{}.{field}", definition.name);
+    if !is_value {
+        let note = match definition.fields.timestamp().is_some_and(|f| f.name == field) {
+            true => "the time of the row: T for a derived dataset, the latest event's for a raw one",
+            false => "part of the key",
+        };
+        let notes = vec![note.to_owned()];
+        return Ok(Explanation { name, entity, value: Some(served), origin: Origin::Entity, notes });
+    }
+    let (time, position) = at(snapshot);
+    let pipeline = definition.pipelines.first();
+    let mut what = "the latest row".to_owned();
+    let mut operators = Vec::new();
+    for operator in pipeline.iter().flat_map(|p| &p.operators) {
+        match operator {
+            OperatorDef::Aggregate { aggregates } => {
+                what =
+                    aggregates.iter().find(|a| a.name == field).map(ToString::to_string).unwrap_or_default();
+            }
+            other => operators.push(other.to_string()),
+        }
+    }
+    let output = made.pipeline.outputs.iter().find(|o| o.name == field);
+    let window = output.map_or(made.pipeline.retention, |o| made.pipeline.window(o));
+    let explained = FieldExplanation {
+        dataset: definition.name.clone(),
+        version: definition.version,
+        field: field.to_owned(),
+        input: input_of(&snapshot.catalog, live)?.definition.name.clone(),
+        pipeline_version: pipeline.map(|p| p.version),
+        definition: what,
+        operators,
+        after: window.map(|w| EventTime(time.0.saturating_sub(w.0))),
+        time,
+        position,
+        retention: made.pipeline.retention,
+        served: served.clone(),
+        recomputed: Value::Null,
+        counted: Group::default(),
+        left_out: BTreeMap::new(),
+        dead_letters: 0,
+        made,
+        key: key.to_vec(),
+        limit,
+        rows: Vec::new(),
+        latest: None,
+    };
+    let origin = Origin::Field(Box::new(explained));
+    Ok(Explanation { name, entity, value: Some(served), origin, notes: Vec::new() })
+}
+
+impl FieldExplanation {
+    /// Whether what is served is what the events make.
+    pub fn is_same(&self) -> bool {
+        self.served == self.recomputed
+    }
+
+    /// How many events of the entity there are in the log.
+    pub fn events(&self) -> u64 {
+        self.counted.total + self.left_out.values().map(|g| g.total).sum::<u64>()
+    }
+
+    /// Whether a row can be of the entity: cheap to say where the key is as it came.
+    pub(super) fn may_be_of(&self, record: &HistoryRecord, row: usize) -> bool {
+        let keys = self.made.pipeline.keys.iter().zip(&self.key);
+        !self.made.key_as_it_came || keys.into_iter().all(|(name, value)| record.value(name, row) == *value)
+    }
+
+    fn output(&self) -> Option<&Output> {
+        self.made.pipeline.outputs.iter().find(|o| o.name == self.field)
+    }
+
+    /// Takes the next event of the log.
+    pub(super) fn take(
+        &mut self,
+        event: &Columns,
+        (time, position): (EventTime, Position),
+        verdict: Verdict,
+        rights: &Rights,
+    ) -> Result<()> {
+        let at = self.position;
+        let mut join = |join: &JoinDef, event: &mut Columns| rights.join(join, event, time, at);
+        if self.made.pipeline.key_of(event, &mut join)? != self.key {
+            return Ok(());
+        }
+        let fields = event.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let mut shown = Event { time, position, fields, why: None };
+        let (reason, why) = match self.judge(event, (time, position), verdict, &mut join)? {
+            Ok(row) => {
+                if self.rows.len() >= ROWS_MAX {
+                    return Err(Error::new(
+                        thyme_core::ErrorKind::TooLarge,
+                        format!(
+                            "more than {ROWS_MAX} events count for this value; explain one with a shorter window, or verify it"
+                        ),
+                    ));
+                }
+                self.rows.push(row);
+                self.count(shown);
+                return Ok(());
+            }
+            Err(left_out) => left_out,
+        };
+        shown.why = Some(why);
+        let limit = self.limit;
+        self.left_out.entry(reason).or_default().add(shown, limit);
+        Ok(())
+    }
+
+    /// An event that counts; of a raw dataset only the latest does.
+    fn count(&mut self, event: Event) {
+        let limit = self.limit;
+        if self.output().is_some() {
+            return self.counted.add(event, limit);
+        }
+        let order = |e: &Event| (e.time, e.position);
+        let newer = self.latest.as_ref().is_none_or(|latest| order(&event) > order(latest));
+        let older = if newer { self.latest.replace(event) } else { Some(event) };
+        if let Some(mut older) = older {
+            older.why = Some("a later row of the entity stands for it".to_owned());
+            self.left_out.entry(Reason::Replaced).or_default().add(older, limit);
+        }
+    }
+
+    /// The row that counts, or why the event does not.
+    fn judge(
+        &self,
+        event: &Columns,
+        (time, position): (EventTime, Position),
+        verdict: Verdict,
+        join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
+    ) -> Result<std::result::Result<Row, (Reason, String)>> {
+        let pipeline = &self.made.pipeline;
+        let out = |reason, why: String| Ok(Err((reason, why)));
+        if position > self.position {
+            return out(Reason::AfterPosition, format!("it came at {position}, after S = {}", self.position));
+        }
+        if let Verdict::Late { watermark, behind } = verdict {
+            let newest = watermark.to_rfc3339();
+            return out(
+                Reason::Late,
+                format!("late: {} behind {newest}, the newest of its stream", length(behind)),
+            );
+        }
+        let derived = match pipeline.derive_joined(event, join)? {
+            Fate::Kept(derived) => derived,
+            Fate::Filtered(index) => {
+                let filter = pipeline.operators.get(index).map(ToString::to_string).unwrap_or_default();
+                let why = match pipeline.operators.get(index) {
+                    Some(OperatorDef::Join(_)) => format!("{filter} finds no row"),
+                    _ => format!("{filter} is not true"),
+                };
+                return out(Reason::Filtered, why);
+            }
+            Fate::NoKey(key) => return out(Reason::Filtered, format!("{key} is null")),
+        };
+        if time > self.time {
+            return out(Reason::AfterTime, format!("it is of {}, after T", time.to_rfc3339()));
+        }
+        if let Some(retention) = self.retention.filter(|r| !contains(time, self.time, Some(*r))) {
+            return out(Reason::BeyondRetention, format!("older than retention=\"{retention}\" reaches"));
+        }
+        let Some((index, output)) = pipeline.outputs.iter().enumerate().find(|(_, o)| o.name == self.field)
+        else {
+            return Ok(Ok(pipeline.row(time, position, &derived)?));
+        };
+        if !contains(time, self.time, output.window) {
+            let after = self.after.map(EventTime::to_rfc3339).unwrap_or_default();
+            return out(Reason::BeforeWindow, format!("not after {after}, where the window begins"));
+        }
+        let row = pipeline.row(time, position, &derived)?;
+        if row.predicates.get(index) == Some(&false) {
+            let predicate = output.predicate.as_ref().map(ToString::to_string).unwrap_or_default();
+            return out(Reason::Where, format!("where {predicate} is not true"));
+        }
+        if let Some(of) = &output.of
+            && row.values.get(index).is_some_and(Value::is_null)
+        {
+            return out(Reason::Null, format!("{of} is null"));
+        }
+        Ok(Ok(row))
+    }
+
+    /// Computes the value from exactly the events that count.
+    pub(super) fn recompute(&mut self) -> Result<()> {
+        if let Some(latest) = self.latest.take() {
+            self.counted.add(latest, self.limit.max(1));
+        }
+        self.recomputed = field_value(&self.made, &self.field, &self.rows, self.time, self.position)?;
+        self.rows = Vec::new();
+        Ok(())
+    }
+}
+
+/// A length of time in its largest units.
+fn length(span: Span) -> String {
+    let (mut rest, mut parts) = (span.0, Vec::new());
+    for (unit, us) in [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)] {
+        if rest >= us {
+            parts.push(format!("{}{unit}", rest / us));
+            rest %= us;
+        }
+    }
+    if rest > 0 || parts.is_empty() {
+        parts.push(format!("{}s", rest as f64 / 1e6));
+    }
+    parts.join(" ")
+}

@@ -1,0 +1,181 @@
+//! The log as an auditor reads it: every row with its position, in log order, under the limits of its time.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use thyme_core::definition::Dataset;
+use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Value};
+
+use super::Engine;
+use crate::decode::columns::event_times;
+use crate::record::{DeadLetter, Payload, peek_dataset};
+
+/// How far a reading of the log has come, and the definitions committed up to there. It keeps no file open
+/// and no row, so a reading may rest between two calls of [`Engine::read_history`].
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The last record read.
+    record: u64,
+    /// By dataset id: the definition that its records follow, and the one that holds now.
+    datasets: Vec<(Arc<Dataset>, Arc<Dataset>)>,
+    bytes: u64,
+}
+
+impl History {
+    /// The last record read.
+    pub fn record(&self) -> u64 {
+        self.record
+    }
+
+    /// Bytes of payload read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes a commit: a dataset version gets its id with its first commit, in the order of the document.
+    fn commit(&mut self, datasets: Vec<Dataset>) {
+        for definition in datasets {
+            let definition = Arc::new(definition);
+            let same = |d: &Arc<Dataset>| d.name == definition.name && d.version == definition.version;
+            match self.datasets.iter_mut().find(|(first, _)| same(first)) {
+                Some((_, now)) => *now = definition,
+                None => self.datasets.push((definition.clone(), definition)),
+            }
+        }
+    }
+}
+
+/// The rows of one log record, as they were accepted; nothing has been decided about them.
+#[derive(Debug)]
+pub struct HistoryRecord {
+    /// The record's number.
+    pub number: u64,
+    /// The record's stamp.
+    pub stamp: i64,
+    /// The id of the dataset, as in [`crate::LiveDataset`].
+    pub dataset: u32,
+    /// The dataset as it was committed when the record was written.
+    pub definition: Arc<Dataset>,
+    /// The input stream: `push`, or a source's name.
+    pub stream: String,
+    /// The records beside the rows that could not become rows.
+    pub dead_letters: Vec<DeadLetter>,
+    batch: RecordBatch,
+    times: Vec<i64>,
+}
+
+impl HistoryRecord {
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// The position of a row.
+    pub fn position(&self, row: usize) -> Position {
+        Position::new(self.number, row as u32)
+    }
+
+    /// The event time of a row.
+    pub fn time(&self, row: usize) -> EventTime {
+        EventTime(self.times.get(row).copied().unwrap_or_default())
+    }
+
+    /// The value of a field in a row; null when there is no such field.
+    pub fn value(&self, field: &str, row: usize) -> Value {
+        self.batch.column_by_name(field).map_or(Value::Null, |column| cell(column, row))
+    }
+
+    /// The fields, in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.definition.fields.fields
+    }
+}
+
+/// One cell of a column that was decoded from the log.
+fn cell(array: &ArrayRef, row: usize) -> Value {
+    use arrow::datatypes::DataType as Arrow;
+    if row >= array.len() || array.is_null(row) {
+        return Value::Null;
+    }
+    match array.data_type() {
+        Arrow::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
+        Arrow::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
+        Arrow::Boolean => Value::Bool(array.as_boolean().value(row)),
+        Arrow::Utf8 => Value::Str(array.as_string::<i32>().value(row).into()),
+        other if *other == DataType::Datetime.arrow() => {
+            Value::Datetime(array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        _ => Value::Null,
+    }
+}
+
+impl Engine {
+    /// Goes on reading the log up to record `until`, and gives the records of the datasets that are `wanted`
+    /// to `sink`, one after the other, until it breaks. True when `until` is reached.
+    ///
+    /// One record is in memory at a time. Writes and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or what `sink` says.
+    pub fn read_history(
+        &self,
+        history: &mut History,
+        until: u64,
+        wanted: &dyn Fn(u32) -> bool,
+        sink: &mut dyn FnMut(HistoryRecord) -> Result<ControlFlow<()>>,
+    ) -> Result<bool> {
+        for record in self.shared.log.read(history.record + 1)? {
+            let record = record?;
+            if record.number > until {
+                break;
+            }
+            history.record = record.number;
+            history.bytes += record.payload.len() as u64;
+            if peek_dataset(&record.payload).is_some_and(|id| !wanted(id)) {
+                continue;
+            }
+            let datasets = &history.datasets;
+            let schema = |id: u32| datasets.get(id as usize).map(|(first, _)| first.fields.arrow());
+            match Payload::decode(&record.payload, &schema)? {
+                Payload::Commit(commit) => history.commit(commit.document.datasets),
+                Payload::Events(events) => {
+                    let (_, definition) = history.datasets.get(events.dataset as usize).ok_or_else(|| {
+                        Error::corrupt(format!("record {} comes before its dataset's commit", record.number))
+                    })?;
+                    let time_field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
+                    let times = event_times(&events.batch, time_field)?.values().to_vec();
+                    let read = HistoryRecord {
+                        number: record.number,
+                        stamp: record.stamp,
+                        dataset: events.dataset,
+                        definition: definition.clone(),
+                        stream: events.stream,
+                        dead_letters: events.dead_letters,
+                        batch: events.batch,
+                        times,
+                    };
+                    if sink(read)?.is_break() {
+                        return Ok(history.record >= until);
+                    }
+                }
+            }
+        }
+        Ok(history.record >= until)
+    }
+
+    /// Makes the state forget what it knows of one entity of a dataset, in memory alone: the damage that an
+    /// audit has to find. For tests.
+    ///
+    /// # Errors
+    /// A dataset that cannot be read, or a key with a null.
+    #[doc(hidden)]
+    pub fn damage_for_test(&self, dataset: &str, key: &[Value]) -> Result<()> {
+        let catalog = self.catalog();
+        let node = catalog.dataset(dataset)?.readable()?;
+        let key = thyme_core::EntityKey::encode(key)?;
+        node.damage_for_test(&key.0);
+        Ok(())
+    }
+}
