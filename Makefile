@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 # One profile for the wheel and the Rust tests, so that every dependency is built once.
 CARGO_TESTS := --release --workspace --exclude thyme-python
 
-.PHONY: help setup build demo test test-rust test-python bench lint fmt clean
+.PHONY: help setup build demo test test-rust test-python crash bench lint fmt clean
 
 help:
 	@echo "make demo     build, replay a year of flights through a server, prove online = training set (KEEP=1 keeps it running)"
 	@echo "make test     build and run every test"
+	@echo "make crash    kill servers under load, ROUNDS=100 times a test"
 	@echo "make bench    measure, as JSON on stdout (QUICK=1 for small sizes)"
 	@echo "make lint     formatters, linters and type checkers, without changing anything"
 	@echo "make fmt      format everything"
@@ -42,6 +43,9 @@ test-rust: build
 test-python: build
 	@echo "== Python tests"
 	@$(BIN)/python -m pytest -q
+
+crash: build
+	@THYME_CRASH_ROUNDS=$(or $(ROUNDS),100) $(BIN)/python -m pytest -q tests/python/crash/test_kill.py
 
 bench: build
 	@$(BIN)/python bench/run.py $(if $(QUICK),--quick)

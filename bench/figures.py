@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import orders
+import pyarrow as pa
 import pyarrow.parquet as pq
 from footprint import footprint
 from joined import joins
@@ -238,34 +239,52 @@ def loaded(bench: Bench, name: str) -> Server:
 
 
 def training(bench: Bench) -> Iterator[Figure]:
-    """Seconds for a training set, from the labels in the client's memory to the result in it."""
+    """Seconds for a training set, from the labels in the client's memory to the result in it.
+
+    As served, the labels' times are spread over the load, so that each has a position of its own.
+    """
     work = bench.workload(bench.size.ingests[0][0])
+    before = time.time_ns() // 1000
     server = loaded(bench, "training")
+    loading = (before, time.time_ns() // 1000)
     try:
         for name, count, repetitions in bench.size.labels:
-            labels, times = work.labels(count, 7), []
-            cpu = server.cpu_s()
-            for _ in range(repetitions):
-                start = time.perf_counter()
-                result = server.client.query_offline(FEATURESET, labels, timestamp_column="label_at")
-                rows = result.to_arrow().num_rows
-                times.append(time.perf_counter() - start)
-                if rows != count:
-                    raise BenchError(f"{count} labels gave {rows} rows")
-            median = statistics.median(times)
-            yield Figure(
-                f"training_{name}",
-                round(median, 3),
-                "s",
-                goal=1.0 if count <= 100_000 else None,
-                detail={
-                    "runs_s": [round(t, 3) for t in times],
-                    "labels_per_s": round(count / median),
-                    "server_cpu_s": round((server.cpu_s() - cpu) / repetitions, 3),
-                },
-            )
+            labels = work.labels(count, 7)
+            yield training_set(server, f"training_{name}", labels, repetitions)
+            if count <= 100_000:
+                at = work.times_between(*loading, count, 7)
+                labels = labels.set_column(1, "label_at", at)
+                yield training_set(server, f"training_as_served_{name}", labels, repetitions, as_served=True)
     finally:
         server.stop()
+
+
+def training_set(
+    server: Server, name: str, labels: pa.Table, repetitions: int, *, as_served: bool = False
+) -> Figure:
+    """The median of some repetitions of one training set."""
+    times, cpu = [], server.cpu_s()
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        result = server.client.query_offline(
+            FEATURESET, labels, timestamp_column="label_at", as_served=as_served
+        )
+        rows = result.to_arrow().num_rows
+        times.append(time.perf_counter() - start)
+        if rows != labels.num_rows:
+            raise BenchError(f"{labels.num_rows} labels gave {rows} rows")
+    median = statistics.median(times)
+    return Figure(
+        name,
+        round(median, 3),
+        "s",
+        goal=1.0 if labels.num_rows <= 100_000 and not as_served else None,
+        detail={
+            "runs_s": [round(t, 3) for t in times],
+            "labels_per_s": round(labels.num_rows / median),
+            "server_cpu_s": round((server.cpu_s() - cpu) / repetitions, 3),
+        },
+    )
 
 
 def online(bench: Bench) -> Iterator[Figure]:

@@ -105,6 +105,11 @@ class Orders:
         at = self.end_us - rng.integers(0, DAYS * DAY_US, count)
         return pa.table({"user": users, "label_at": pa.array(at, TIME)})
 
+    def times_between(self, start_us: int, end_us: int, count: int, seed: int) -> pa.Array:
+        """Times that are uniform between two moments."""
+        rng = np.random.default_rng(seed)
+        return pa.array(rng.integers(start_us, end_us, count), TIME)
+
 
 def generate(rows: int, users: int, end_us: int) -> Orders:
     """Generates `rows` events of up to `users` users in the 30 days before `end_us`."""

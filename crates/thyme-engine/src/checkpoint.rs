@@ -22,9 +22,8 @@ use crate::queue::Outbox;
 use crate::state::{STRIPES, hash_key, stripe_of};
 
 const META_PROGRESS: &str = "progress";
-/// A checkpoint is made this often if anything changed, and sooner after [`LOG_BYTES_BETWEEN`].
-const PERIOD: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(500);
+/// After so much log a checkpoint is made sooner than its time.
 const LOG_BYTES_BETWEEN: u64 = 64 << 20;
 
 /// How long a checkpoint waits for the shards.
@@ -83,13 +82,14 @@ impl Checkpointer {
         Checkpointer { shared, applier, state: Mutex::new(state) }
     }
 
-    /// Checkpoints in the background until `stop` is closed.
-    pub fn run(&self, stop: &Receiver<()>) {
+    /// Checkpoints in the background, `every` so often, until `stop` is closed.
+    pub fn run(&self, every: Duration, stop: &Receiver<()>) {
         let mut waited = Duration::ZERO;
-        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(POLL) {
-            waited += POLL;
+        let poll = POLL.min(every);
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(poll) {
+            waited += poll;
             let grown = self.shared.log.bytes().saturating_sub(self.state.lock().last.1);
-            if waited >= PERIOD || grown >= LOG_BYTES_BETWEEN {
+            if waited >= every || grown >= LOG_BYTES_BETWEEN {
                 waited = Duration::ZERO;
                 if let Err(error) = self.checkpoint() {
                     let message = format!(

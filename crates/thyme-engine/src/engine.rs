@@ -87,6 +87,7 @@ struct Opened {
     applier: Applier,
     shards: usize,
     checkpointed: u64,
+    checkpoint_every: Duration,
     durable: bool,
 }
 
@@ -99,7 +100,7 @@ fn open_parts(options: &Options, events: &EventLog) -> Result<(Arc<dyn Log>, Sto
             (opened, Store::over(parts.store.clone())?)
         }
         (None, Some(path)) => {
-            (SegmentLog::open(&path.join("log"), Default::default())?, Store::open(&path.join("store"))?)
+            (SegmentLog::open(&path.join("log"), options.log)?, Store::open(&path.join("store"))?)
         }
     };
     let (log, report) = opened;
@@ -153,7 +154,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_stepped(options: Options) -> Result<(Engine, Stepper)> {
-        let Opened { shared, applier, shards, checkpointed, durable } =
+        let Opened { shared, applier, shards, checkpointed, durable, .. } =
             Self::opened(options, Shards::by_hand)?;
         let (stepper, jobs, checkpointer) = Stepper::new(&shared, applier, checkpointed, durable);
         let engine = Engine {
@@ -220,12 +221,13 @@ impl Engine {
         applier.recover()?;
         *shared.work.lock() = None;
         let durable = options.path.is_some() || options.parts.is_some();
-        Ok(Opened { shared, applier, shards: count, checkpointed: record, durable })
+        let checkpoint_every = options.checkpoint_every;
+        Ok(Opened { shared, applier, shards: count, checkpointed: record, checkpoint_every, durable })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
     fn start(opened: Opened) -> Engine {
-        let Opened { shared, applier, shards, checkpointed, durable } = opened;
+        let Opened { shared, applier, shards, checkpointed, checkpoint_every, durable } = opened;
         // These channels drop what nobody will receive any more, and those who wait for it learn that;
         // crossbeam's keep it.
         let (messages, inbox) = sync_channel(64);
@@ -240,7 +242,7 @@ impl Engine {
             let made = Arc::new(Checkpointer::new(shared.clone(), messages, checkpointed));
             let (stop, stopped) = bounded(0);
             let running = made.clone();
-            threads.push(std::thread::spawn(move || running.run(&stopped)));
+            threads.push(std::thread::spawn(move || running.run(checkpoint_every, &stopped)));
             *checkpointer.lock() = Some(made);
             *stop_checkpoints.lock() = Some(stop);
         }

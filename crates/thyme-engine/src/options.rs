@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thyme_core::{Env, Error, Result, SystemEnv};
 
@@ -51,6 +52,9 @@ impl Clock {
     }
 }
 
+/// How often checkpoints are made, unless said otherwise.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
 /// How an engine is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -62,6 +66,10 @@ pub struct Options {
     pub shards: usize,
     /// What "now" is.
     pub clock: Clock,
+    /// A checkpoint is made this often if anything changed.
+    pub checkpoint_every: Duration,
+    /// How the log of a data directory is kept.
+    pub log: thyme_log::Options,
     /// The outside world.
     pub env: Arc<dyn Env>,
 }
@@ -79,6 +87,14 @@ pub struct Parts {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { path: None, parts: None, shards: 0, clock: Clock::Wall, env: Arc::new(SystemEnv) }
+        Options {
+            path: None,
+            parts: None,
+            shards: 0,
+            clock: Clock::Wall,
+            checkpoint_every: CHECKPOINT_EVERY,
+            log: thyme_log::Options::default(),
+            env: Arc::new(SystemEnv),
+        }
     }
 }

@@ -114,6 +114,11 @@ pub trait Log: Send + Sync + Debug {
     fn with_files(&self, run: &mut dyn FnMut(&LogFiles) -> Result<()>) -> Result<()> {
         run(&LogFiles { files: Vec::new(), last: self.last() })
     }
+
+    /// Why nothing is written any more until a restart, if that is so.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Refuses what no log may take: nothing, too large a payload, or a stamp that does not increase.

@@ -1,7 +1,7 @@
 //! The embedded log: checksummed segment files, one sync for each append.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use thyme_core::error::Result;
@@ -45,6 +45,8 @@ pub struct SegmentLog {
     durable: RwLock<Durable>,
     writer: Mutex<Writer>,
     stamps: Mutex<Stamps>,
+    /// Why the writer has given up; told without waiting for a write that goes on.
+    failure: OnceLock<String>,
 }
 
 impl SegmentLog {
@@ -66,6 +68,7 @@ impl SegmentLog {
             durable: RwLock::new(durable),
             writer: Mutex::new(writer),
             stamps: Mutex::default(),
+            failure: OnceLock::new(),
         };
         Ok((log, report))
     }
@@ -75,7 +78,12 @@ impl Log for SegmentLog {
     fn append(&self, records: &[NewRecord<'_>]) -> Result<u64> {
         let mut writer = self.writer.lock();
         let before = self.durable.read().clone();
-        let (durable, last) = writer.append(before, records)?;
+        let appended = writer.append(before, records);
+        if let Some(reason) = writer.failure() {
+            // The first reason stays.
+            let _ = self.failure.set(reason);
+        }
+        let (durable, last) = appended?;
         *self.durable.write() = durable;
         Ok(last)
     }
@@ -115,5 +123,9 @@ impl Log for SegmentLog {
             LogFiles { files: durable.segments.iter().map(of).collect(), last: durable.last }
         };
         run(&files)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 }

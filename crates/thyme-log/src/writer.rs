@@ -31,6 +31,11 @@ impl Writer {
         Writer { disk, options, file, buffer: Vec::new(), poison: None }
     }
 
+    /// Why nothing is written any more, if that is so.
+    pub fn failure(&self) -> Option<String> {
+        self.poison.as_deref().map(sentence)
+    }
+
     /// Appends `records` to what is `durable` and gives what is durable then, and the last number.
     pub fn append(&mut self, durable: Durable, records: &[NewRecord<'_>]) -> Result<(Durable, u64)> {
         if let Some(cause) = &self.poison {
@@ -155,5 +160,9 @@ impl Writer {
 }
 
 fn poisoned(cause: &str) -> Error {
-    Error::unavailable(format!("the log takes no more writes until a restart, because {cause}; reads go on"))
+    Error::unavailable(sentence(cause))
+}
+
+fn sentence(cause: &str) -> String {
+    format!("the log takes no more writes until a restart, because {cause}; reads go on")
 }

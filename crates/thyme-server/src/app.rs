@@ -30,6 +30,10 @@ pub struct AppOptions {
     pub run_sources: bool,
     /// How often some values are verified in the background; `None`: never.
     pub verify_every: Option<Duration>,
+    /// How often checkpoints are made; `None` suits most.
+    pub checkpoint_every: Option<Duration>,
+    /// The size at which a segment of the log is closed; `None` suits most.
+    pub segment_bytes: Option<u64>,
 }
 
 impl Default for AppOptions {
@@ -41,6 +45,8 @@ impl Default for AppOptions {
             now_us: None,
             run_sources: true,
             verify_every: None,
+            checkpoint_every: None,
+            segment_bytes: None,
         }
     }
 }
@@ -111,13 +117,16 @@ impl App {
     }
 
     fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, app: &App) -> Result<Ready> {
-        let engine = Engine::open(Options {
+        let mut opening = Options {
             path: options.path,
             shards: options.shards,
             clock: options.clock,
             env: app.env.clone(),
             ..Options::default()
-        })?;
+        };
+        opening.checkpoint_every = options.checkpoint_every.unwrap_or(opening.checkpoint_every);
+        opening.log.segment_bytes = options.segment_bytes.unwrap_or(opening.log.segment_bytes);
+        let engine = Engine::open(opening)?;
         engine.set_now(options.now_us);
         let engine = Arc::new(engine);
         let reader = Reader::new(engine.clone(), host);

@@ -27,7 +27,8 @@ pub trait Backend: Send + Sync + Debug {
     /// Writes all of `writes`, which are at different keys, or nothing of it; durable when this returns.
     ///
     /// # Errors
-    /// `StorageFull` and `Unavailable`: nothing of it will be seen before a restart.
+    /// Nothing of it will be seen before a restart. `StorageFull`: writes are taken again once there is space.
+    /// `Unavailable`: not before a restart.
     fn write(&self, writes: Vec<Write>) -> Result<()>;
 
     /// The value under `key`.

@@ -5,13 +5,14 @@
 //! of its journal is damaged. In one keyspace every state it recovers is a state that was written.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
-use thyme_core::error::Result;
+use parking_lot::{Mutex, RwLock};
+use thyme_core::error::{Error, ErrorKind, Result};
 
 use crate::backend::{Backend, Bytes, Pairs, Write};
 use crate::failure::{damaged, failed, in_use, io_failed};
@@ -22,19 +23,69 @@ use crate::tree_files::{self, Depth};
 const KEYSPACE: &str = "thyme";
 /// Memory for blocks read from disk.
 const CACHE_BYTES: u64 = 64 << 20;
+/// What is written to see whether there is space again.
+const PROBE_BYTES: usize = 1 << 20;
 
 pub struct DiskStore {
     dir: PathBuf,
-    keyspace: Keyspace,
-    database: Database,
+    /// Where the tree's files are, if not there.
+    folder: PathBuf,
+    /// `None` while it is being opened again.
+    tree: RwLock<Option<Tree>>,
+    /// Held while something is written.
+    writes: Mutex<Writes>,
     _lock: File,
     /// Goes last: the tree still writes while it closes.
     _scratch: Option<Scratch>,
 }
 
+struct Tree {
+    keyspace: Keyspace,
+    database: Database,
+}
+
+/// Whether writes are taken. After any that failed the tree itself takes no more.
+#[derive(Debug)]
+enum Writes {
+    Good,
+    /// There was no space; once there is, the tree is opened again.
+    Full,
+    /// A sync failed, and nobody knows what is on the disk.
+    Lost,
+}
+
 impl std::fmt::Debug for DiskStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DiskStore").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Tree {
+    /// Opens what is in `folder`, and speaks of it as `dir`.
+    fn open(folder: &Path, dir: &Path) -> Result<Self> {
+        refuse_damage(dir)?;
+        clear_unmade(folder).map_err(|io| io_failed(&dir.display().to_string(), "opening", &io))?;
+        // What it cannot make sense of, the tree may say with a panic.
+        let open = || Database::builder(folder).cache_size(CACHE_BYTES).open();
+        let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged(dir, "it cannot be opened"))?;
+        let opening = |fault| failed(dir, "opening", fault);
+        let database = opened.map_err(opening)?;
+        let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(opening)?;
+        Ok(Tree { keyspace, database })
+    }
+
+    fn write(&self, writes: Vec<Write>) -> fjall::Result<()> {
+        // A batch made with a capacity has no durability of its own: without this line it would stay in
+        // the process.
+        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
+            .durability(Some(PersistMode::SyncData));
+        for Write { key, value } in writes {
+            match value {
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
+            }
+        }
+        batch.commit()
     }
 }
 
@@ -51,62 +102,106 @@ impl DiskStore {
         Self::open_in(&folder, dir, Some(scratch))
     }
 
-    /// Opens what is in `folder`, and speaks of it as `dir`.
     fn open_in(folder: &Path, dir: &Path, scratch: Option<Scratch>) -> Result<Self> {
         let lock = take_lock(folder)?;
-        refuse_damage(dir)?;
-        clear_unmade(folder).map_err(|io| io_failed(&dir.display().to_string(), "opening", &io))?;
-        // What it cannot make sense of, the tree may say with a panic.
-        let open = || Database::builder(folder).cache_size(CACHE_BYTES).open();
-        let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged(dir, "it cannot be opened"))?;
-        let opening = |fault| failed(dir, "opening", fault);
-        let database = opened.map_err(opening)?;
-        let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(opening)?;
-        Ok(DiskStore { dir: dir.to_owned(), keyspace, database, _lock: lock, _scratch: scratch })
+        let tree = RwLock::new(Some(Tree::open(folder, dir)?));
+        let (dir, folder, writes) = (dir.to_owned(), folder.to_owned(), Mutex::new(Writes::Good));
+        Ok(DiskStore { dir, folder, tree, writes, _lock: lock, _scratch: scratch })
     }
 
     /// Moves what is written from the journal into tables, whose files carry checksums.
     pub fn settle(&self) -> Result<()> {
-        self.keyspace
-            .rotate_memtable_and_wait()
-            .map_err(|fault| failed(&self.dir, "writing tables of", fault))
+        let settled = |tree: &Tree| {
+            let writing = |fault| failed(&self.dir, "writing tables of", fault);
+            tree.keyspace.rotate_memtable_and_wait().map_err(writing)
+        };
+        self.with(settled)
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
+        match &*self.tree.read() {
+            Some(tree) => read(tree),
+            None => Err(Error::unavailable(format!(
+                "the store in {} is being opened again after its disk was full",
+                self.dir.display()
+            ))),
+        }
+    }
+
+    /// Opens the tree again, so that it takes writes. It is left alone while there is no space: it can still be read.
+    fn reopen(&self) -> Result<()> {
+        self.probe().map_err(|io| io_failed(&self.dir.display().to_string(), "writing to", &io))?;
+        let mut tree = self.tree.write();
+        // It holds a lock on its files until it is gone.
+        drop(tree.take());
+        *tree = Some(Tree::open(&self.folder, &self.dir)?);
+        Ok(())
+    }
+
+    fn probe(&self) -> io::Result<()> {
+        let path = self.folder.join("probe");
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        fs::remove_file(&path)?;
+        written
     }
 }
 
 impl Backend for DiskStore {
     fn write(&self, writes: Vec<Write>) -> Result<()> {
-        // A batch made with a capacity has no durability of its own: without this line it would stay in
-        // the process.
-        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
-            .durability(Some(PersistMode::SyncData));
-        for Write { key, value } in writes {
-            match value {
-                Some(value) => batch.insert(&self.keyspace, key, value),
-                None => batch.remove(&self.keyspace, key),
+        let mut state = self.writes.lock();
+        match *state {
+            Writes::Good => {}
+            Writes::Full => {
+                self.reopen()?;
+                *state = Writes::Good;
             }
+            Writes::Lost => return Err(failed(&self.dir, "writing to", fjall::Error::Poisoned)),
         }
-        batch.commit().map_err(|fault| failed(&self.dir, "writing a checkpoint to", fault))
+        self.with(|tree| {
+            tree.write(writes).map_err(|fault| {
+                // What the tree does by itself may also find no space, which is seen at the next write.
+                let by_itself = matches!(fault, fjall::Error::Poisoned);
+                let error = failed(&self.dir, "writing a checkpoint to", fault);
+                *state = match error.kind() {
+                    ErrorKind::StorageFull => Writes::Full,
+                    _ if by_itself => Writes::Full,
+                    _ => Writes::Lost,
+                };
+                error
+            })
+        })
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.database.snapshot().get(&self.keyspace, key).map_err(|fault| failed(&self.dir, "reading", fault))
+        let reading = |fault| failed(&self.dir, "reading", fault);
+        self.with(|tree| tree.database.snapshot().get(&tree.keyspace, key).map_err(reading))
     }
 
     fn scan(&self, prefix: &[u8]) -> Pairs {
         let dir = self.dir.clone();
         // Through a snapshot: a scan of the keyspace itself would see half of a batch that is being applied.
-        let pairs = self.database.snapshot().prefix(&self.keyspace, prefix);
-        Box::new(pairs.map(move |guard| guard.into_inner().map_err(|fault| failed(&dir, "reading", fault))))
+        match self.with(|tree| Ok(tree.database.snapshot().prefix(&tree.keyspace, prefix))) {
+            Ok(pairs) => Box::new(
+                pairs.map(move |guard| guard.into_inner().map_err(|fault| failed(&dir, "reading", fault))),
+            ),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
     }
 
     fn first(&self, start: &[u8]) -> Result<Option<Bytes>> {
         let range = (Bound::Included(start), Bound::Unbounded);
-        let first = self.database.snapshot().range::<&[u8], _>(&self.keyspace, range).next();
-        first.map(|guard| guard.key()).transpose().map_err(|fault| failed(&self.dir, "reading", fault))
+        let reading = |fault| failed(&self.dir, "reading", fault);
+        self.with(|tree| {
+            let first = tree.database.snapshot().range::<&[u8], _>(&tree.keyspace, range).next();
+            first.map(|guard| guard.key()).transpose().map_err(reading)
+        })
     }
 
     fn bytes(&self) -> u64 {
-        self.database.disk_space().unwrap_or_default()
+        self.with(|tree| Ok(tree.database.disk_space().unwrap_or_default())).unwrap_or_default()
     }
 
     fn place(&self) -> String {

@@ -156,8 +156,9 @@ impl Store {
     /// Writes the whole of `batch`, or nothing of it; it is on durable storage when this returns.
     ///
     /// # Errors
-    /// `TooLarge` when a key or value in it cannot be stored: nothing was written. `StorageFull` and
-    /// `Unavailable`: nothing of this batch will be seen, and the store takes no more until a restart.
+    /// `TooLarge` when a key or value in it cannot be stored: nothing was written. `StorageFull`: nothing of
+    /// this batch will be seen before a restart; the store takes more once there is space. `Unavailable`: it
+    /// takes no more until a restart.
     pub fn checkpoint(&self, batch: CheckpointBatch) -> Result<()> {
         let writes = batch.into_writes()?;
         if writes.is_empty() { Ok(()) } else { self.write(writes) }

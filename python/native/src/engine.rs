@@ -1,6 +1,7 @@
 //! An engine in this process, spoken to with the server's own requests.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ pub struct Options {
     pub now_us: Option<i64>,
     /// How many shards.
     pub shards: Option<usize>,
+    /// How often checkpoints are made, in milliseconds.
+    pub checkpoint_every_ms: Option<NonZero<u32>>,
+    /// The size at which a segment of the log is closed.
+    pub segment_bytes: Option<NonZero<u64>>,
     /// The address, for a server.
     pub listen: Option<String>,
     /// Keys that may do everything, for a server.
@@ -69,6 +74,8 @@ impl Options {
             now_us: self.now_us,
             run_sources: true,
             verify_every: None,
+            checkpoint_every: self.checkpoint_every_ms.map(|ms| Duration::from_millis(ms.get().into())),
+            segment_bytes: self.segment_bytes.map(NonZero::get),
         })
     }
 }

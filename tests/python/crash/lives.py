@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,16 @@ READY_SECONDS = 30
 class Lives:
     """Starts servers on one directory and one port, and kills them."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(
+        self, data: Path, config: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
+        self.config: list[str | Path] = []
+        if config is not None:
+            file = data.with_name(data.name + ".yaml")
+            file.write_text(json.dumps(config))
+            self.config = ["--config", file]
+        self.env = dict(env or {})
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data.with_name(data.name + ".log")
@@ -37,17 +47,10 @@ class Lives:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable,
-                    "-m",
-                    "thyme",
-                    "serve",
-                    "--data",
-                    self.data,
-                    "--listen",
-                    self.address,
-                    *more,
+                    *(sys.executable, "-m", "thyme", "serve", "--data", self.data),
+                    *("--listen", self.address, *self.config, *more),
                 ],
-                env={**os.environ, "PYTHONPATH": str(PYTHON)},
+                env={**os.environ, "PYTHONPATH": str(PYTHON), **self.env},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

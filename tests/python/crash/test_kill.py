@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,17 +16,34 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from .faults import Faults, build
 from .lives import ARROW, Lives, counted
 
-KILLS = 10
+#: `make crash ROUNDS=n` runs for longer.
+KILLS = int(os.environ.get("THYME_CRASH_ROUNDS", "6"))
+BACKFILLS = max(3, KILLS // 4)
+#: Checkpoints and new segments all the time, so that kills meet them.
+CONFIG = {"checkpoint_every_ms": 40, "segment_bytes": 200_000}
+#: What makes a step of them take long enough to be met.
+SLOW = ((), ("slow store 30",), ("slow log 15",), ("slow . 8",))
 AT = 1_773_568_800
 #: More rows than one log record holds, so that half of a push could be there.
 MANY_ROWS = 33_000
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("faults"))
+
+
 @pytest.fixture
-def lives(tmp_path: Path) -> Iterator[Lives]:
-    lives = Lives(tmp_path / "data")
+def faults(library: Path, tmp_path: Path) -> Faults:
+    return Faults(library, tmp_path / "data")
+
+
+@pytest.fixture
+def lives(faults: Faults, tmp_path: Path) -> Iterator[Lives]:
+    lives = Lives(tmp_path / "data", CONFIG, faults.env)
     yield lives
     lives.end()
 
@@ -91,7 +110,9 @@ def wait_for_pushes(writers: list[Writer]) -> None:
         time.sleep(0.005)
 
 
-def test_every_acknowledged_event_is_counted_once_however_often_the_server_is_killed(lives: Lives) -> None:
+def test_every_acknowledged_event_is_counted_once_however_often_the_server_is_killed(
+    lives: Lives, faults: Faults
+) -> None:
     random = Random(11)
     document = {"format": 1, "datasets": counted("Hit", {"ById": "id", "ByWriter": "writer"})}
     lives.start()
@@ -102,6 +123,7 @@ def test_every_acknowledged_event_is_counted_once_however_often_the_server_is_ki
         writer.start()
     try:
         while lives.kills < KILLS:
+            faults.order(*random.choice(SLOW))
             wait_for_pushes(writers)
             time.sleep(random.uniform(0, 0.15))  # any moment will do
             lives.kill(while_closing_s=random.choice((None, random.uniform(0, 0.03))))
@@ -132,8 +154,91 @@ def test_every_acknowledged_event_is_counted_once_however_often_the_server_is_ki
     assert [d["events"] for d in status["datasets"] if d["name"] == "Hit"] == [len(found)]
 
 
+class Persistent(Writer):
+    """A writer that sends a push again, under the same key, until it is acknowledged."""
+
+    def push(self, http: httpx.Client, ids: list[str]) -> httpx.Response:
+        events = [{"id": one, "writer": self.name, "at": AT} for one in ids]
+        body = json.dumps({"dataset": "Hit", "events": events}).encode()
+        headers = {"content-type": "application/json", "idempotency-key": ids[0]}
+        while True:
+            try:
+                answer = http.post("/api/v1/log", content=body, headers=headers)
+                if answer.status_code != 503:
+                    return answer
+            except httpx.TransportError:
+                pass
+            time.sleep(0.01)
+
+
+def test_a_push_that_is_sent_again_under_its_key_is_counted_once(lives: Lives, faults: Faults) -> None:
+    random = Random(3)
+    lives.start()
+    lives.wait_ready()
+    lives.commit({"format": 1, "datasets": counted("Hit", {"ById": "id", "ByWriter": "writer"})})
+    writers = [Persistent(lives, "keyed", seed) for seed in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        while lives.kills < KILLS:
+            faults.order(*random.choice(SLOW))
+            wait_for_pushes(writers)
+            time.sleep(random.uniform(0, 0.1))
+            lives.kill(while_closing_s=random.choice((None, random.uniform(0, 0.03))))
+            lives.start()
+            lives.wait_ready()
+    finally:
+        for writer in writers:
+            writer.stop.set()
+        if lives.process is None:
+            lives.start()
+        for writer in writers:
+            writer.join()
+    assert [fault for w in writers for fault in w.faults] == []
+    acknowledged = [one for w in writers for ids in w.acknowledged for one in ids]
+    assert lives.counts("ById") == dict.fromkeys(acknowledged, 1)
+    assert sum(lives.counts("ByWriter").values()) == len(acknowledged)
+
+
+def test_a_pipeline_that_is_being_filled_when_the_server_is_killed_is_filled_once(
+    lives: Lives, faults: Faults
+) -> None:
+    random = Random(17)
+    by = {"ById": "id", "ByWriter": "writer"}
+    lives.start()
+    lives.wait_ready()
+    lives.commit({"format": 1, "datasets": counted("Hit", by)})
+    writer = Writer(lives, "arrow", 0)
+    with httpx.Client(base_url=lives.url, trust_env=False, timeout=30) as http:
+        for part in range(3):
+            ids = [f"arrow0-{part * MANY_ROWS + i}" for i in range(MANY_ROWS)]
+            assert writer.push(http, ids).status_code == 200
+    rows = 3 * MANY_ROWS
+    for number in range(BACKFILLS):
+        faults.order(*random.choice(SLOW))
+        by[f"Again{number}"] = "id"
+        document = {"format": 1, "datasets": counted("Hit", by)}
+        committing = threading.Thread(target=try_commit, args=(lives, document))
+        committing.start()
+        time.sleep(random.uniform(0, 0.4))
+        lives.kill()
+        committing.join()
+        lives.start()
+        lives.wait_ready()
+        lives.commit(document)  # it is there already, or not at all
+        found = lives.counts(f"Again{number}")
+        assert len(found) == rows
+        assert set(found.values()) == {1}
+    assert lives.counts("ByWriter") == {"arrow0": rows}
+
+
+def try_commit(lives: Lives, document: dict[str, object]) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        httpx.post(f"{lives.url}/api/v1/commit", json=document, trust_env=False, timeout=60)
+
+
 def test_every_line_of_every_file_is_counted_once_however_often_the_server_is_killed(
-    lives: Lives, tmp_path: Path
+    lives: Lives, faults: Faults, tmp_path: Path
 ) -> None:
     random = Random(7)
     files = tmp_path / "files"
@@ -178,6 +283,7 @@ def test_every_line_of_every_file_is_counted_once_however_often_the_server_is_ki
         lives.wait_ready()
         lives.commit({"format": 1, "datasets": datasets})
         while lives.kills < KILLS:
+            faults.order(*random.choice(SLOW))
             time.sleep(random.uniform(0, 0.4))  # any moment will do
             lives.kill(while_closing_s=random.choice((None, random.uniform(0, 0.03))))
             lives.start()

@@ -76,9 +76,9 @@ impl Engine {
         self.shared.keys.counts()
     }
 
-    /// Why nothing more is applied, if that is so.
+    /// Why nothing more is written or applied, if that is so.
     pub fn failure(&self) -> Option<String> {
-        self.shared.gate.failure()
+        self.shared.gate.failure().or_else(|| self.shared.log.failure())
     }
 
     /// What the engine is busy with, such as a backfill.
