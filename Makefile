@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # One profile for the wheel and the Rust tests, so that every dependency is built once.
 CARGO_TESTS := --release --workspace --exclude thyme-python
 
-.PHONY: help setup build demo test test-rust test-python crash bench lint fmt clean
+.PHONY: help setup build demo test test-rust test-python crash sim bench lint fmt clean
 
 help:
 	@echo "make demo     build, replay a year of flights through a server, prove online = training set (KEEP=1 keeps it running)"
 	@echo "make test     build and run every test"
 	@echo "make crash    kill servers under load, ROUNDS=100 times a test"
+	@echo "make sim      run SEEDS=n histories of a simulated engine on failing disks (FROM=seed)"
 	@echo "make bench    measure, as JSON on stdout (QUICK=1 for small sizes)"
 	@echo "make lint     formatters, linters and type checkers, without changing anything"
 	@echo "make fmt      format everything"
@@ -46,6 +47,10 @@ test-python: build
 
 crash: build
 	@THYME_CRASH_ROUNDS=$(or $(ROUNDS),100) $(BIN)/python -m pytest -q tests/python/crash/test_kill.py
+
+# No build of the package: the simulator is Rust alone.
+sim:
+	@cargo run --release --quiet -p thyme-testing --bin sim -- $(or $(SEEDS),1000) $(or $(FROM),0)
 
 bench: build
 	@$(BIN)/python bench/run.py $(if $(QUICK),--quick)

@@ -88,6 +88,7 @@ impl Checkpointer {
         let poll = POLL.min(every);
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(poll) {
             waited += poll;
+            self.shared.extend_lease(false);
             let grown = self.shared.log.bytes().saturating_sub(self.state.lock().last.1);
             if waited >= every || grown >= LOG_BYTES_BETWEEN {
                 waited = Duration::ZERO;

@@ -6,6 +6,7 @@ mod facts;
 mod history;
 mod reads;
 mod served;
+mod simulated;
 mod writes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,7 @@ use crate::directory::DataDirectory;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
+use crate::lease;
 use crate::options::{Clock, Options};
 use crate::push::Receipt;
 use crate::queue::Outbox;
@@ -38,6 +40,7 @@ use crate::stepper::Stepper;
 
 pub use commits::Planned;
 pub use history::{History, HistoryRecord};
+pub use simulated::Logged;
 
 /// What every part of the engine shares.
 pub(crate) struct Shared {
@@ -57,6 +60,8 @@ pub(crate) struct Shared {
     work: Mutex<Option<String>>,
     /// Held for as long as the engine lives; `None` when it is not over a directory.
     pub directory: Option<DataDirectory>,
+    /// Held while the lease of online times is extended.
+    pub lease: Mutex<()>,
 }
 
 impl Shared {
@@ -190,6 +195,10 @@ impl Engine {
         }
         let gate = Arc::new(Gate::new(options.env.clone()));
         gate.restore(progress.record, progress.stamp, progress.event_now);
+        let durable = options.path.is_some() || options.parts.is_some();
+        if durable {
+            gate.restore_lease(lease::load(&store)?);
+        }
         let (catalog, nodes) = catalog::derive(
             &Catalog::empty(),
             &mut progress.ids,
@@ -214,13 +223,13 @@ impl Engine {
             env: options.env,
             work: Mutex::new(None),
             directory,
+            lease: Mutex::new(()),
         });
         progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
         let record = progress.record;
         let mut applier = Applier::new(shared.clone(), shards(count, record, &gate, &events), progress);
         applier.recover()?;
         *shared.work.lock() = None;
-        let durable = options.path.is_some() || options.parts.is_some();
         let checkpoint_every = options.checkpoint_every;
         Ok(Opened { shared, applier, shards: count, checkpointed: record, checkpoint_every, durable })
     }
@@ -299,7 +308,7 @@ impl Engine {
     pub fn close(&self) {
         drop(self.stop_checkpoints.lock().take());
         if self.checkpointer.lock().is_some() {
-            let made = self.drain().and_then(|()| self.checkpoint());
+            let made = self.drain().and_then(|()| self.checkpoint()).and_then(|()| self.shared.end_lease());
             *self.checkpointer.lock() = None;
             if let Err(error) = made {
                 self.shared.events.record(Severity::Warning, "checkpoint_failed", "store", error.to_string());

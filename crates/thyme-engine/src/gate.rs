@@ -7,6 +7,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use thyme_core::{Env, EventTime, Position};
 
+/// How far ahead of the clock a lease goes: as far as a stamp may be ahead of it after a crash.
+const LEASE_US: i64 = 2_000_000;
+
 /// Ties positions to clocks (contract, section 1): hands out stamps that are strictly increasing and
 /// above every online `T` given out, and online `(T, S)` such that what is served at `T` is the
 /// state at the greatest position with a stamp `<= T`.
@@ -22,6 +25,9 @@ struct Inner {
     last_record: u64,
     last_stamp: i64,
     highest_online: i64,
+    /// No online `T` above it is given out before a larger one is durable: the next life of the engine
+    /// stamps above it, whatever its clock says.
+    lease: i64,
     /// Stamped and not yet published, oldest first.
     pending: VecDeque<Pending>,
     applied: u64,
@@ -56,6 +62,7 @@ impl Gate {
                 last_record: 0,
                 last_stamp: i64::MIN,
                 highest_online: i64::MIN,
+                lease: i64::MAX,
                 pending: VecDeque::new(),
                 applied: 0,
                 applied_stamp: i64::MIN,
@@ -76,6 +83,42 @@ impl Gate {
         inner.applied = record;
         inner.applied_stamp = stamp;
         inner.event_now = event_now;
+    }
+
+    /// Online times are given out under a lease from now on; an earlier life had one up to `lease`.
+    pub(crate) fn restore_lease(&self, lease: i64) {
+        let mut inner = self.inner.lock();
+        inner.highest_online = inner.highest_online.max(lease);
+        inner.lease = lease;
+    }
+
+    /// The end of the lease to make durable next, if it is time: always when `is_needed`, or once online
+    /// reads come close to the end of this one.
+    pub(crate) fn next_lease(&self, is_needed: bool) -> Option<i64> {
+        let inner = self.inner.lock();
+        if inner.lease == i64::MAX {
+            return None;
+        }
+        let clock = self.env.now_us();
+        let is_close = inner.highest_online > inner.lease.saturating_sub(LEASE_US / 2)
+            && clock > inner.lease.saturating_sub(LEASE_US / 2);
+        (clock > inner.lease && is_needed || is_close).then(|| clock.max(inner.lease) + LEASE_US)
+    }
+
+    /// A lease up to `lease` is durable.
+    pub(crate) fn extend_lease(&self, lease: i64) {
+        let mut inner = self.inner.lock();
+        inner.lease = lease;
+    }
+
+    /// Ends the lease at the latest time given out, which is what an orderly end makes durable.
+    pub(crate) fn end_lease(&self) -> Option<i64> {
+        let mut inner = self.inner.lock();
+        if inner.lease == i64::MAX {
+            return None;
+        }
+        inner.lease = inner.highest_online;
+        Some(inner.lease)
     }
 
     /// The number and stamp of the next record; it is pending from now on.
@@ -177,18 +220,18 @@ impl Gate {
         self.inner.lock().fixed_now.is_some()
     }
 
-    /// The `(T, S)` of an online read.
-    pub(crate) fn online(&self, now: NowSource) -> (EventTime, Position) {
+    /// The `(T, S)` of an online read; `None` when the lease has to be extended first.
+    pub(crate) fn online(&self, now: NowSource) -> Option<(EventTime, Position)> {
         let mut inner = self.inner.lock();
         let position = match inner.applied {
             0 => Position::ZERO,
             record => Position::end_of(record),
         };
         if let Some(fixed) = inner.fixed_now {
-            return (EventTime(fixed), position);
+            return Some((EventTime(fixed), position));
         }
         if now == NowSource::Event {
-            return (EventTime(inner.event_now.unwrap_or(0)), position);
+            return Some((EventTime(inner.event_now.unwrap_or(0)), position));
         }
         let clock = self.env.now_us();
         // Never below v(S): a clock that stepped back must not name a state it does not show.
@@ -197,8 +240,11 @@ impl Gate {
             None => clock,
         }
         .max(inner.applied_stamp);
+        if time > inner.lease && time > inner.applied_stamp {
+            return None;
+        }
         inner.highest_online = inner.highest_online.max(time);
-        (EventTime(time), position)
+        Some((EventTime(time), position))
     }
 
     /// Waits until `record` is applied; false when the time is over, `Err` when it will never be.
@@ -235,21 +281,21 @@ mod tests {
     fn what_is_served_at_t_is_the_state_at_the_greatest_stamp_up_to_t() {
         let clock = Arc::new(Hand(AtomicI64::new(100)));
         let gate = Gate::new(clock.clone());
-        assert_eq!(gate.online(NowSource::Wall), (EventTime(100), Position::ZERO));
+        assert_eq!(gate.online(NowSource::Wall).unwrap(), (EventTime(100), Position::ZERO));
         // The clock stands still: the stamp is above the T that was given out.
         let (r1, v1) = gate.stamp();
         assert_eq!((r1, v1), (1, 101));
         // Written, not applied: the read is before it, in position and in time.
         clock.0.store(500, Ordering::Relaxed);
-        assert_eq!(gate.online(NowSource::Wall), (EventTime(100), Position::ZERO));
+        assert_eq!(gate.online(NowSource::Wall).unwrap(), (EventTime(100), Position::ZERO));
         gate.publish(1);
-        assert_eq!(gate.online(NowSource::Wall), (EventTime(500), Position::end_of(1)));
+        assert_eq!(gate.online(NowSource::Wall).unwrap(), (EventTime(500), Position::end_of(1)));
         // The clock steps back.
         clock.0.store(50, Ordering::Relaxed);
         let (_, v2) = gate.stamp();
         assert!(v2 > 500);
         gate.publish(2);
-        assert_eq!(gate.online(NowSource::Wall), (EventTime(v2), Position::end_of(2)));
+        assert_eq!(gate.online(NowSource::Wall).unwrap(), (EventTime(v2), Position::end_of(2)));
     }
 
     #[test]
@@ -268,8 +314,26 @@ mod tests {
         let gate = Gate::new(Arc::new(Hand(AtomicI64::new(100))));
         gate.stamp();
         gate.note_newest(1, 77);
-        assert_eq!(gate.online(NowSource::Event).0, EventTime(0));
+        assert_eq!(gate.online(NowSource::Event).unwrap().0, EventTime(0));
         gate.publish(1);
-        assert_eq!(gate.online(NowSource::Event).0, EventTime(77));
+        assert_eq!(gate.online(NowSource::Event).unwrap().0, EventTime(77));
+    }
+
+    #[test]
+    fn no_time_above_the_lease_is_given_out_and_the_next_life_stamps_above_it() {
+        let clock = Arc::new(Hand(AtomicI64::new(100)));
+        let gate = Gate::new(clock.clone());
+        gate.restore_lease(i64::MIN);
+        assert!(gate.online(NowSource::Wall).is_none());
+        let lease = gate.next_lease(true).unwrap();
+        gate.extend_lease(lease);
+        assert_eq!(gate.online(NowSource::Wall).unwrap().0, EventTime(100));
+        assert_eq!(gate.next_lease(true), None);
+        clock.0.store(lease + 1, Ordering::Relaxed);
+        assert!(gate.online(NowSource::Wall).is_none());
+        clock.0.store(0, Ordering::Relaxed);
+        let next = Gate::new(clock);
+        next.restore_lease(lease);
+        assert!(next.stamp().1 > lease);
     }
 }

@@ -23,6 +23,7 @@ mod gather;
 mod idempotency;
 mod join;
 mod keys;
+mod lease;
 pub mod maintenance;
 mod node;
 mod options;
@@ -36,7 +37,7 @@ mod state;
 mod stepper;
 
 pub use catalog::{Catalog, LiveDataset};
-pub use engine::{Engine, History, HistoryRecord, Planned};
+pub use engine::{Engine, History, HistoryRecord, Logged, Planned};
 pub use events::{Event, EventLog, Severity};
 pub use idempotency::Idempotency;
 pub use node::{Node, NodeId, Output};

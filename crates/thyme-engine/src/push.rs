@@ -34,6 +34,13 @@ pub struct Push {
     pub faults: Vec<Fault>,
 }
 
+impl Push {
+    /// Its rows, in the dataset's schema.
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+}
+
 /// What a connector read: rows, what could not be read, and where it goes on.
 #[derive(Debug)]
 pub struct SourceBatch {

@@ -63,7 +63,7 @@ proptest! {
                     disk.fail_sync(true);
                     append(&log, &payloads).unwrap_err();
                     drop(log);
-                    disk = disk.after_power_cut(&mut random);
+                    disk = disk.after_power_cut(&mut |n| random.below(n));
                     log = open(&disk, segment_bytes).unwrap().0;
                     if log.last() != model.last() {
                         append(&model, &payloads).unwrap();

@@ -1,5 +1,7 @@
 //! Everything that was pushed, in a list, and what each read of it must give.
 
+use std::collections::BTreeMap;
+
 use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, EventTime, Position, Value};
 use thyme_oracle::expression::Typed;
@@ -43,7 +45,7 @@ struct Admitted {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     rows: Vec<Admitted>,
-    stream: Stream,
+    streams: BTreeMap<String, Stream>,
     last: Option<(u64, u32)>,
 }
 
@@ -123,6 +125,11 @@ impl Ledger {
     /// Notes a push that was accepted at `receipt`, under the settings of its time. Pushes come in the
     /// order of their positions.
     pub fn note(&mut self, raw: &Raw, events: &[Event], receipt: Position) {
+        self.note_of("push", STAMP_US, raw, events, receipt);
+    }
+
+    /// As [`Ledger::note`], for any input stream and in a record with any stamp.
+    pub fn note_of(&mut self, stream: &str, stamp: i64, raw: &Raw, events: &[Event], receipt: Position) {
         if events.is_empty() {
             return;
         }
@@ -132,8 +139,9 @@ impl Ledger {
             Some((last, next)) if last == record => next,
             _ => 0,
         };
+        let marks = self.streams.entry(stream.to_owned()).or_default();
         for (row, event) in (first..).zip(events) {
-            let verdict = self.stream.verdict(EventTime(event.at), STAMP_US, raw.limits());
+            let verdict = marks.verdict(EventTime(event.at), stamp, raw.limits());
             let late = verdict != Verdict::Admitted;
             self.rows.push(Admitted { position: Position::new(record, row), event: event.clone(), late });
         }

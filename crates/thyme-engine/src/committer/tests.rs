@@ -115,12 +115,12 @@ fn a_group_that_cannot_be_written_leaves_no_trace_for_readers_or_for_what_comes_
     let desk = desk();
     assert_eq!(desk.commit(vec![push(3, 1)])[0].as_ref().unwrap().position, Position::end_of(1));
     assert_eq!(desk.apply(), [3]);
-    let (mut time, position) = desk.gate.online(NowSource::Wall);
+    let (mut time, position) = desk.gate.online(NowSource::Wall).unwrap();
     desk.log.is_full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         let answers = desk.commit(vec![push(1, 1), push(2, 1)]);
         assert!(answers.iter().all(|a| a.as_ref().unwrap_err().kind() == ErrorKind::StorageFull));
-        let (later, same) = desk.gate.online(NowSource::Wall);
+        let (later, same) = desk.gate.online(NowSource::Wall).unwrap();
         assert!(later > time, "nothing is pending that time would have to wait for");
         assert_eq!(same, position);
         time = later;

@@ -44,7 +44,10 @@ impl Engine {
     fn online(&self) -> (Arc<Catalog>, (EventTime, Position)) {
         loop {
             let catalog = self.catalog();
-            let online = self.shared.gate.online(self.shared.clock.now_source());
+            let Some(online) = self.shared.gate.online(self.shared.clock.now_source()) else {
+                self.shared.extend_lease(true);
+                continue;
+            };
             if Arc::ptr_eq(&catalog, &self.catalog()) {
                 return (catalog, online);
             }

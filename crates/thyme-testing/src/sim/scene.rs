@@ -1,0 +1,138 @@
+//! One life of an engine, and what may go on in it at any moment, also in the middle of a write.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use thyme_core::{EntityKey, EventTime, Position, Result, Value};
+use thyme_engine::{CheckpointStep, Engine, ReadAt, Receipt, Snapshot, Stepper};
+
+use super::Trace;
+use super::book::{Book, Served};
+use crate::definitions::RAW;
+use crate::ledger::{column, values};
+use crate::random::Random;
+
+/// Answers as they came: to what, and which.
+pub type Answers = Arc<Mutex<Vec<(u64, Result<Receipt>)>>>;
+
+pub struct Scene {
+    pub engine: Engine,
+    pub stepper: Stepper,
+    pub shards: usize,
+    pub book: Arc<Mutex<Book>>,
+    pub random: Mutex<Random>,
+    pub trace: Trace,
+    pub answers: Answers,
+}
+
+impl Scene {
+    fn below(&self, n: usize) -> usize {
+        self.random.lock().below(n)
+    }
+
+    /// One part does its next thing, or somebody reads; what is in the middle of a step is left alone.
+    pub fn move_something(&self) {
+        match self.below(10) {
+            0..3 => self.note("apply", self.stepper.apply()),
+            3..7 => {
+                let shard = self.below(self.shards);
+                self.note(&format!("shard {shard}"), self.stepper.shard(shard));
+            }
+            7..9 => self.step_checkpoint(1 + self.below(200)),
+            _ => self.read_online(),
+        }
+    }
+
+    fn note(&self, what: &str, took_place: bool) {
+        if took_place {
+            self.trace.note(what);
+        }
+    }
+
+    /// Steps of a checkpoint; a stripe is one.
+    pub fn step_checkpoint(&self, steps: usize) {
+        for step in 0..steps {
+            match self.stepper.checkpoint() {
+                Ok(CheckpointStep::More) => {}
+                Ok(done) => return self.trace.note(format!("checkpoint {done:?} after {step}")),
+                Err(error) => return self.trace.note(format!("checkpoint failed: {error}")),
+            }
+        }
+        self.trace.note(format!("checkpoint went {steps} steps"));
+    }
+
+    /// An online read, checked now and entered in the book.
+    pub fn read_online(&self) {
+        let Some(snapshot) = self.snapshot(ReadAt::default()) else { return };
+        assert!(snapshot.online && snapshot.time <= snapshot.now);
+        self.trace.note(format!("online read at T = {} {}", snapshot.time.0, snapshot.position));
+        let served = Served { time: snapshot.time, position: snapshot.position };
+        self.check(&snapshot, &[snapshot.time], 2);
+        // An answer that the power cut, or whose bound a broken store did not take, is no promise.
+        let bound = self.engine.events().list(1, |e| e.event_type == "online_bound_not_stored");
+        if bound.is_empty() {
+            self.book.lock().served.push(served);
+        }
+    }
+
+    /// The state as known at some position.
+    pub fn read_old(&self, rounds: usize) {
+        for _ in 0..rounds {
+            let applied = Position::end_of(self.engine.records().1);
+            let (position, times) = {
+                let (book, mut random) = (self.book.lock(), self.random.lock());
+                let newest = random.chance(30);
+                let position = if newest { applied } else { book.ledger.random_position(&mut random) };
+                let times: Vec<EventTime> = (0..3).map(|_| book.ledger.random_time(&mut random)).collect();
+                (position.min(applied), times)
+            };
+            let Some(snapshot) = self.snapshot(ReadAt { position: Some(position), ..ReadAt::default() })
+            else {
+                return;
+            };
+            self.trace.note(format!("read at {position}"));
+            self.check(&snapshot, &times, usize::MAX);
+        }
+    }
+
+    fn snapshot(&self, at: ReadAt) -> Option<Snapshot> {
+        match self.engine.snapshot(at) {
+            Ok(snapshot) => Some(snapshot),
+            Err(error) => panic!("a read of what is applied was refused: {error}"),
+        }
+    }
+
+    /// Compares what up to `keys_max` keys of each dataset show with the oracle.
+    fn check(&self, snapshot: &Snapshot, times: &[EventTime], keys_max: usize) {
+        let book = self.book.lock();
+        let Some(definitions) = book.commits.get(&snapshot.catalog.commit) else {
+            panic!("commit {} is live and not in the log", snapshot.catalog.commit)
+        };
+        let position = snapshot.position;
+        if let Ok(live) = snapshot.catalog.dataset(RAW) {
+            let node = live.readable().unwrap();
+            for (time, key) in times.iter().flat_map(|t| ["a", "b", "", "unseen"].map(|k| (*t, k))) {
+                let encoded = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
+                let got =
+                    snapshot.latest_row(node, &encoded.0, time).map(|(t, columns)| (t.0, columns[1].clone()));
+                let want = book.ledger.latest(&definitions.raw, key, time, position);
+                let want = want.map(|e| (e.at, column(&e.columns, "i")));
+                assert_eq!(got, want, "the latest row of {key:?} at {time:?} {position}");
+            }
+        }
+        for derived in &definitions.derived {
+            let node = snapshot.catalog.dataset(&derived.name).unwrap().readable().unwrap();
+            let pipeline = derived.pipeline(&definitions.raw);
+            let all: Vec<usize> = (0..node.outputs.len()).collect();
+            for key in book.ledger.keys(derived).into_iter().take(keys_max) {
+                let rows = book.ledger.rows_of(&pipeline, &key);
+                let encoded = EntityKey::encode(&key).unwrap().0;
+                for time in times {
+                    let want = values(&pipeline, &rows, *time, position);
+                    let got = snapshot.outputs(node, &encoded, *time, &all);
+                    assert_eq!(got, want, "{} of {key:?} at {time:?} {position}", derived.name);
+                }
+            }
+        }
+    }
+}
