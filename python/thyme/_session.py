@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,6 +19,8 @@ from thyme._values import Time, entity_id, from_answer, request_time, to_json
 Definition = type | str
 
 JSON = "application/json"
+# Entries of one page of a listing.
+PAGE = 1000
 # Parameters of `GET /features` that a key field cannot be given beside.
 _LOOKUP_PARAMS = {
     "featureset",
@@ -105,6 +107,21 @@ class Session:
     def fetch(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of a GET."""
         return decode(self.request("GET", path, params, repeatable=True))
+
+    def pages(
+        self, path: str, params: Mapping[str, Any], name: str, limit: int | None
+    ) -> Iterator[dict[str, Any]]:
+        """The entries of a listing, newest first, fetched page by page."""
+        left, before = limit, None
+        while left is None or left > 0:
+            size = PAGE if left is None else min(left, PAGE)
+            answer = self.fetch(path, {**params, "limit": size, "before": before})
+            entries = answer[name]
+            yield from entries
+            left = None if left is None else left - len(entries)
+            before = answer.get("next")
+            if before is None:
+                return
 
     def query(self, name: str, body: Mapping[str, Any]) -> ThymeResult:
         """One row of features from `POST /features`."""

@@ -14,7 +14,7 @@ from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
 from thyme._session import Definition, Session, ThymeWarning, decode, name_of, warn
 from thyme._transport import HttpTransport, Transport
-from thyme._values import Time, from_answer, plain_values, to_json
+from thyme._values import Time, from_answer, plain_values, request_time, to_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -390,11 +390,70 @@ class ThymeClient:
         events: list[dict[str, Any]] = self._session.fetch("/api/v1/events", filters)["events"]
         return events
 
+    def late(
+        self, dataset: Definition, limit: int | None = None, *, since: Time | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The late events of a dataset, newest first: they are in the log and count nowhere.
+
+        Args:
+            dataset: The dataset.
+            limit: No more than these; None means all. They are fetched in pages.
+            since: Only those that came at this time or later.
+
+        Yields:
+            `position`, `arrived`, `stream`, `time`, `watermark`, `max_lateness`, `late_by_s`, and the event's
+            `fields`.
+        """
+        name = name_of(dataset)
+        params = {"dataset": name, "since": None if since is None else request_time(since)}
+        types = self._session.catalog(name).types(name)
+        for event in self._session.pages("/api/v1/late", params, "late", limit):
+            event["fields"] = from_answer(event["fields"], types, event.pop("non_finite", None))
+            yield event
+
+    def late_count(self, dataset: Definition) -> int:
+        """How many events of a dataset were late."""
+        return int(self._session.fetch("/api/v1/late", {"dataset": name_of(dataset), "limit": 1})["count"])
+
     def dead_letters(self, dataset: Definition, limit: int | None = None) -> list[dict[str, Any]]:
-        """The records of a dataset that could not be taken, with the reason and their raw bytes."""
-        params = {"dataset": name_of(dataset), "limit": limit}
-        letters: list[dict[str, Any]] = self._session.fetch("/api/v1/dead-letters", params)["dead_letters"]
-        return letters
+        """The records of a dataset that could not be taken and were not replayed since, oldest first.
+
+        Args:
+            dataset: The dataset.
+            limit: The newest of them, no more than these; None means 100.
+
+        Returns:
+            `position` and `index` (the place among the letters of one position), `origin`, `reason`, `raw`
+            (and `raw_base64` if it is not text), `cut`.
+        """
+        return list(self.iter_dead_letters(dataset, 100 if limit is None else limit))[::-1]
+
+    def iter_dead_letters(self, dataset: Definition, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """`dead_letters` newest first, in pages and without holding them all; None means all."""
+        return self._session.pages(
+            "/api/v1/dead-letters", {"dataset": name_of(dataset)}, "dead_letters", limit
+        )
+
+    def dead_letter_counts(self, dataset: Definition) -> dict[str, int]:
+        """`count` of all there ever were, how many were `replayed`, and how many are `waiting`."""
+        answer = self._session.fetch("/api/v1/dead-letters", {"dataset": name_of(dataset), "limit": 1})
+        return {name: answer[name] for name in ("count", "replayed", "waiting")}
+
+    def replay_dead_letters(self, dataset: Definition) -> dict[str, Any]:
+        """Reads the dead letters of a dataset again under the definitions of now.
+
+        Returns:
+            `replayed`, `failed`, `cut` (failed because only their first bytes were kept), `position`, and
+            `reasons` of up to 100 that failed.
+        """
+        body = to_json({"dataset": name_of(dataset)})
+        answer = decode(
+            self._session.request(
+                "POST", "/api/v1/dead-letters/replay", body=body, repeatable=True, unhurried=True
+            )
+        )
+        self._session.wrote(answer)
+        return answer
 
     def explain(
         self,

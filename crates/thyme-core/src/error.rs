@@ -78,6 +78,9 @@ pub struct Error {
     faults: Vec<Fault>,
 }
 
+/// The most characters of an unknown name that an error repeats.
+const NAME_CHARACTERS_SHOWN: usize = 100;
+
 /// The result of nearly everything in Thyme.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -140,7 +143,12 @@ impl Error {
             [] => format!("no {what} is committed under a similar name"),
             names => format!("did you mean {}?", names.join(", ")),
         };
-        Error::new(ErrorKind::NotFound, format!("no {what} named \"{name}\"; {hint}"))
+        // What is asked for may be anything; an answer must not repeat a megabyte of it.
+        let shown = match name.char_indices().nth(NAME_CHARACTERS_SHOWN) {
+            Some((end, _)) => format!("{}...", &name[..end]),
+            None => name.to_owned(),
+        };
+        Error::new(ErrorKind::NotFound, format!("no {what} named \"{shown}\"; {hint}"))
     }
 }
 
@@ -195,6 +203,8 @@ mod tests {
     fn near_names_are_offered_and_far_ones_are_not() {
         let e = Error::not_found("dataset", "Rides", ["Ride", "Weather"]);
         assert_eq!(e.to_string(), "no dataset named \"Rides\"; did you mean Ride?");
+        let long = Error::not_found("dataset", &"é".repeat(1_000_000), ["Ride"]);
+        assert_eq!(long.to_string().matches('é').count(), 100);
         let e = Error::not_found("dataset", "X", ["Ride"]);
         assert_eq!(e.to_string(), "no dataset named \"X\"; no dataset is committed under a similar name");
     }

@@ -14,7 +14,7 @@ pub struct Watermark {
 }
 
 /// The limits that apply to a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// How far behind the watermark an event may be; `None`: nothing is late.
     pub max_lateness: Option<Span>,

@@ -18,6 +18,7 @@ use crate::engine::Shared;
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::idempotency::{self, Remembered};
+use crate::left_out::{LateRanges, RecordSet, StreamLimits};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
 use crate::shard::{HandShards, Shards, Task};
@@ -51,7 +52,10 @@ pub(crate) struct Progress {
     /// By dataset id.
     pub counters: BTreeMap<u32, DatasetCounters>,
     /// The records that carry dead letters, by dataset id.
-    pub dead_letters: BTreeMap<u32, Vec<u64>>,
+    pub dead_letters: BTreeMap<u32, RecordSet>,
+    /// Where late rows are, by dataset id.
+    #[serde(default)]
+    pub late: BTreeMap<u32, LateRanges>,
     pub event_now: Option<i64>,
     /// Idempotency keys of the last 24 h of stamps, oldest first.
     pub remembered: VecDeque<Remembered>,
@@ -69,6 +73,7 @@ impl Progress {
             cursors: BTreeMap::new(),
             counters: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
+            late: BTreeMap::new(),
             event_now: None,
             remembered: VecDeque::new(),
         }
@@ -82,6 +87,10 @@ struct Admission {
 }
 
 impl Admission {
+    fn watermark(&self, dataset: u32, stream: &str) -> Option<i64> {
+        self.marks.get(&(dataset, stream.to_owned())).and_then(|mark| mark.largest)
+    }
+
     /// The rows' verdicts, and how many are late.
     fn admit(&mut self, record: &EventsRecord, definition: &Dataset, stamp: i64) -> Result<Admitted> {
         let time_field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
@@ -181,7 +190,10 @@ impl Applier {
 
     fn progress(&self) -> Progress {
         let watermarks = self.admission.marks.iter().map(|((d, s), w)| (*d, s.clone(), *w)).collect();
-        Progress { watermarks, ..self.progress.clone() }
+        // These two are only kept where they are listed from.
+        let dead_letters = self.shared.dead_letters.lock().clone();
+        let late = self.shared.late.lock().clone();
+        Progress { watermarks, dead_letters, late, ..self.progress.clone() }
     }
 
     fn apply(&mut self, applied: Applied) -> Result<()> {
@@ -213,7 +225,11 @@ impl Applier {
                 ))
             })?,
         };
+        let before = self.admission.watermark(record.dataset, &record.stream);
         let admitted = self.admission.admit(record, definition, stamp)?;
+        if admitted.late > 0 {
+            self.note_late(number, record, admitted.late, before, StreamLimits::of(definition));
+        }
         if let Some(newest) = admitted.newest
             && self.shared.clock.counts(&definition.name)
         {
@@ -225,6 +241,26 @@ impl Applier {
         self.count(number, record, &admitted);
         self.remember(number, stamp, record);
         Ok(Task { record: Some(number), work, reached: None })
+    }
+
+    /// Notes where late rows are; `before` is the watermark of their stream before the record.
+    fn note_late(
+        &self,
+        number: u64,
+        record: &EventsRecord,
+        late: u64,
+        before: Option<i64>,
+        limits: StreamLimits,
+    ) {
+        let marks = &self.admission.marks;
+        self.shared.late.lock().entry(record.dataset).or_default().push(number, late, || {
+            let of_dataset = marks.iter().filter(|((dataset, _), _)| *dataset == record.dataset);
+            let before = |stream: &String, now| if *stream == record.stream { before } else { now };
+            let mut watermarks: Vec<_> =
+                of_dataset.map(|((_, s), mark)| (s.clone(), before(s, mark.largest))).collect();
+            watermarks.sort();
+            (watermarks, limits)
+        });
     }
 
     fn count(&mut self, number: u64, record: &EventsRecord, admitted: &Admitted) {
@@ -240,7 +276,6 @@ impl Applier {
             self.shared.cursors.lock().insert(record.stream.clone(), cursor.clone());
         }
         if !record.dead_letters.is_empty() {
-            self.progress.dead_letters.entry(record.dataset).or_default().push(number);
             self.shared.dead_letters.lock().entry(record.dataset).or_default().push(number);
         }
     }

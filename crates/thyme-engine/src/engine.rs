@@ -4,6 +4,7 @@ mod backups;
 mod commits;
 mod facts;
 mod history;
+mod left_out;
 mod reads;
 mod served;
 mod simulated;
@@ -31,6 +32,7 @@ use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
 use crate::lease;
+use crate::left_out::{LateRanges, RecordSet};
 use crate::options::{Clock, Options};
 use crate::push::Receipt;
 use crate::queue::Outbox;
@@ -40,6 +42,7 @@ use crate::stepper::Stepper;
 
 pub use commits::Planned;
 pub use history::{History, HistoryRecord};
+pub use left_out::{Letter, Replay, Reread};
 pub use simulated::Logged;
 
 /// What every part of the engine shares.
@@ -51,7 +54,8 @@ pub(crate) struct Shared {
     pub events: Arc<EventLog>,
     pub env: Arc<dyn Env>,
     pub counters: Mutex<HashMap<u32, DatasetCounters>>,
-    pub dead_letters: Mutex<HashMap<u32, Vec<u64>>>,
+    pub dead_letters: Mutex<BTreeMap<u32, RecordSet>>,
+    pub late: Mutex<BTreeMap<u32, LateRanges>>,
     pub keys: Keys,
     catalog: RwLock<Arc<Catalog>>,
     pub cursors: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -125,6 +129,7 @@ pub struct Engine {
     jobs: Outbox<Job>,
     shards: usize,
     commit_lock: Mutex<()>,
+    replay_lock: Mutex<()>,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
     stop_checkpoints: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -167,6 +172,7 @@ impl Engine {
             jobs: Outbox::Hand(jobs),
             shards,
             commit_lock: Mutex::new(()),
+            replay_lock: Mutex::new(()),
             checkpointer: Mutex::new(checkpointer),
             stop_checkpoints: Mutex::new(None),
             threads: Mutex::default(),
@@ -193,6 +199,10 @@ impl Engine {
                 progress.record
             )));
         }
+        for (dataset, counters) in progress.counters.iter().filter(|(_, c)| c.late > 0) {
+            let anywhere = || LateRanges::anywhere(progress.record, counters.late);
+            progress.late.entry(*dataset).or_insert_with(anywhere);
+        }
         let gate = Arc::new(Gate::new(options.env.clone()));
         gate.restore(progress.record, progress.stamp, progress.event_now);
         let durable = options.path.is_some() || options.parts.is_some();
@@ -215,7 +225,8 @@ impl Engine {
             clock: options.clock,
             events: events.clone(),
             counters: Mutex::new(progress.counters.iter().map(|(k, v)| (*k, *v)).collect()),
-            dead_letters: Mutex::new(progress.dead_letters.iter().map(|(k, v)| (*k, v.clone())).collect()),
+            dead_letters: Mutex::new(std::mem::take(&mut progress.dead_letters)),
+            late: Mutex::new(std::mem::take(&mut progress.late)),
             keys: Keys::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
@@ -260,6 +271,7 @@ impl Engine {
             jobs: Outbox::Thread(jobs),
             shards,
             commit_lock: Mutex::new(()),
+            replay_lock: Mutex::new(()),
             checkpointer,
             stop_checkpoints,
             threads: Mutex::new(threads),

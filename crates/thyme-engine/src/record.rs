@@ -36,17 +36,41 @@ impl DeadLetter {
     /// Longer raw records are cut here, which the reason then says.
     pub const RAW_MAX: usize = 64 * 1024;
 
+    /// Longer texts are cut here.
+    const TEXT_MAX: usize = 4096;
+
     /// A dead letter; cuts what is too long.
     pub fn new(origin: impl Into<String>, reason: impl Into<String>, raw: &[u8]) -> Self {
-        let mut reason = reason.into();
+        let (mut origin, mut reason) = (origin.into(), reason.into());
+        cut(&mut origin, Self::TEXT_MAX);
+        cut(&mut reason, Self::TEXT_MAX);
         if raw.len() > Self::RAW_MAX {
             reason.push_str(&format!(
-                " (the record is {} bytes; the first {} are kept)",
+                " (the record is {} bytes; the first {}{CUT_END}",
                 raw.len(),
                 Self::RAW_MAX
             ));
         }
-        DeadLetter { origin: origin.into(), reason, raw: raw[..raw.len().min(Self::RAW_MAX)].to_vec() }
+        DeadLetter { origin, reason, raw: raw[..raw.len().min(Self::RAW_MAX)].to_vec() }
+    }
+}
+
+impl DeadLetter {
+    /// Whether only its first bytes are kept, so that it cannot be read again.
+    pub fn is_cut(&self) -> bool {
+        self.raw.len() >= Self::RAW_MAX && self.reason.ends_with(CUT_END)
+    }
+}
+
+/// How the reason of a letter ends whose record was cut.
+const CUT_END: &str = " are kept)";
+
+/// Cuts a text where a character ends, and says so.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
     }
 }
 

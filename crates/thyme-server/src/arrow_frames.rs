@@ -16,14 +16,21 @@ const PREFIX_BYTES: usize = 8;
 /// # Errors
 /// TooLarge.
 pub(crate) fn check_lengths(body: &[u8]) -> Result<()> {
-    let bytes = declared(body);
+    check_size("the Arrow IPC stream", declared(body))
+}
+
+/// Refuses a body that decompresses to too much.
+///
+/// # Errors
+/// TooLarge.
+pub(crate) fn check_size(what: &str, bytes: u64) -> Result<()> {
     if bytes <= DECOMPRESSED_BYTES_MAX {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::TooLarge,
         format!(
-            "the Arrow IPC stream decompresses to {bytes} bytes, more than {DECOMPRESSED_BYTES_MAX}; send it in parts"
+            "{what} decompresses to {bytes} bytes or more; the limit is {DECOMPRESSED_BYTES_MAX}: send it in parts"
         ),
     ))
 }

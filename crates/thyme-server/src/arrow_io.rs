@@ -12,7 +12,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 use thyme_core::{Error, Result};
 
-use crate::arrow_frames::check_lengths;
+use crate::arrow_frames::{check_lengths, check_size};
+
+/// Rows of a Parquet body that are decoded before their size is looked at.
+const PARQUET_BATCH_ROWS: usize = 8 * 1024;
 
 /// The batches of an IPC stream.
 ///
@@ -53,8 +56,20 @@ pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
     contained("a Parquet file", || {
         let builder = ParquetRecordBatchReaderBuilder::try_new(body).map_err(|e| malformed(&e))?;
         let schema = builder.schema().clone();
-        let reader = builder.with_batch_size(64 * 1024).build().map_err(|e| malformed(&e))?;
-        let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| malformed(&e))?;
+        let groups = builder.metadata().row_groups().iter();
+        let declared = groups.fold(0u64, |sum, group| {
+            sum.saturating_add(u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX))
+        });
+        check_size("the Parquet file", declared)?;
+        let reader = builder.with_batch_size(PARQUET_BATCH_ROWS).build().map_err(|e| malformed(&e))?;
+        let (mut batches, mut bytes) = (Vec::new(), 0u64);
+        for batch in reader {
+            let batch = batch.map_err(|e| malformed(&e))?;
+            // What dictionaries expand to stands nowhere.
+            bytes = bytes.saturating_add(batch.get_array_memory_size() as u64);
+            check_size("the Parquet file", bytes)?;
+            batches.push(batch);
+        }
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
         }

@@ -11,6 +11,7 @@ mod backups;
 mod exposition;
 mod http;
 mod json;
+mod left_out;
 mod metrics;
 mod reads;
 mod request;

@@ -115,7 +115,10 @@ pub(crate) fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
 }
 
 /// Refuses parameters that nothing reads: a misspelt `timestamp` must not be answered as of now.
-fn refuse_all_but(request: &Request, known: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// InvalidData, with what comes near.
+pub(crate) fn refuse_all_but(request: &Request, known: &[&str]) -> Result<()> {
     match request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some((name, _)) => {

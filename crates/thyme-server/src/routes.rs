@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{audit, backups, metrics, reads, state, writes};
+use crate::{audit, backups, left_out, metrics, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -38,7 +38,9 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/backup", backups::backup),
     route("GET", "/api/v1/status", state::status),
     route("GET", "/api/v1/events", state::events),
-    route("GET", "/api/v1/dead-letters", state::dead_letters),
+    route("GET", "/api/v1/late", left_out::late),
+    route("GET", "/api/v1/dead-letters", left_out::dead_letters),
+    route("POST", "/api/v1/dead-letters/replay", left_out::replay),
     route("GET", "/api/v1/featuresets", state::featuresets),
     route("POST", "/api/v1/verify", audit::verify),
     route("GET", "/api/v1/explain", audit::explain),

@@ -90,12 +90,18 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
     ))
 }
 
-fn limit(request: &Request, default: usize) -> Result<usize> {
+/// The `limit` of a listing.
+///
+/// # Errors
+/// InvalidData: it is no number, or too large.
+pub(crate) fn limit(request: &Request, default: usize) -> Result<usize> {
     match request.param("limit") {
         None => Ok(default),
         Some(text) => match text.parse::<usize>() {
-            Ok(limit) if limit <= 100_000 => Ok(limit),
-            _ => Err(Error::invalid_data(format!("limit: expected a number up to 100000, got \"{text}\""))),
+            Ok(limit) if (1..=100_000).contains(&limit) => Ok(limit),
+            _ => {
+                Err(Error::invalid_data(format!("limit: expected a number from 1 to 100000, got \"{text}\"")))
+            }
         },
     }
 }
@@ -132,27 +138,6 @@ pub(crate) fn events(ready: &Ready, request: &Request) -> Result<Reply> {
         })
         .collect();
     Ok(Reply::json(200, &json!({"events": events})))
-}
-
-/// `GET /api/v1/dead-letters`.
-pub(crate) fn dead_letters(ready: &Ready, request: &Request) -> Result<Reply> {
-    let engine = ready.engine();
-    let catalog = engine.catalog();
-    let live = catalog.dataset(request.required("dataset")?)?;
-    let letters: Vec<Json> = engine
-        .dead_letters(live, limit(request, 100)?)?
-        .into_iter()
-        .map(|(position, letter)| {
-            json!({
-                "position": position.to_string(),
-                "dataset": live.definition.name,
-                "origin": letter.origin,
-                "reason": letter.reason,
-                "raw": String::from_utf8_lossy(&letter.raw),
-            })
-        })
-        .collect();
-    Ok(Reply::json(200, &json!({"dead_letters": letters})))
 }
 
 /// `GET /api/v1/featuresets`: the committed definitions.

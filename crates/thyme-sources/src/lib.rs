@@ -10,4 +10,6 @@ mod file;
 mod runner;
 mod sources;
 
+pub use file::reread;
+
 pub use sources::{SourceStatus, Sources};

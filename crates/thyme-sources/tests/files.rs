@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use thyme_core::Position;
 use thyme_core::definition::Document;
 use thyme_engine::{Engine, Options};
 use thyme_sources::{SourceStatus, Sources};
@@ -98,10 +99,12 @@ impl World {
 
     fn dead(&self) -> Vec<(String, String, String)> {
         let catalog = self.engine().catalog();
-        let dead = self.engine().dead_letters(catalog.dataset("Ride").unwrap(), 100).unwrap();
+        let dead =
+            self.engine().dead_letters(catalog.dataset("Ride").unwrap(), Position::MAX, 100, true).unwrap();
         let raw = |raw: Vec<u8>| String::from_utf8_lossy(&raw).into_owned();
         let base = format!("{}/", self.dir.path().display());
-        dead.into_iter().map(|(_, d)| (d.origin.replace(&base, ""), d.reason, raw(d.raw))).collect()
+        let dead = dead.into_iter().rev().map(|d| d.letter);
+        dead.map(|d| (d.origin.replace(&base, ""), d.reason, raw(d.raw))).collect()
     }
 }
 
@@ -219,7 +222,7 @@ fn invalid_rows_of_a_parquet_file_are_dead_letters_one_by_one() {
     assert_eq!(origins, ["in.parquet:1", "in.parquet:18", "in.parquet:40001", "in.parquet:50000"]);
     assert_eq!(
         (dead[1].1.as_str(), dead[1].2.as_str()),
-        ("k: expected str, got null", "at=17, k=null, x=17.0")
+        ("k: expected str, got null", "{\"at\":17,\"k\":null,\"x\":17.0}")
     );
 }
 

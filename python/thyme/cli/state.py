@@ -1,4 +1,4 @@
-"""`thyme status`, `thyme logs` and `thyme dead-letters`: what is going on."""
+"""`thyme status` and `thyme logs`: what is going on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from thyme._errors import UnavailableError
 from thyme.cli._app import open_client
 from thyme.cli._options import output_options
 from thyme.cli._output import cell_text, print_json, print_rows, write_table
-from thyme.cli._references import resolve
 
 _HEADLINES = ("version", "clock", "now", "commit", "position", "applied", "shards")
 _TABLES = {
@@ -83,23 +82,6 @@ def logs(
     client = open_client(ctx)
     events = client.events(limit=limit, severity=severity, event_type=event_type, subject=subject)
     _write(events, ("time", "severity", "event_type", "subject", "message"), kind, output)
-
-
-@click.command("dead-letters")
-@click.argument("ref")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="The most records to show."
-)
-@output_options
-@click.pass_context
-def dead_letters(ctx: click.Context, ref: str, limit: int, kind: str | None, output: str | None) -> None:
-    """The records of a dataset that could not be taken, and why.
-
-    REF is a dataset: MODULE:CLASS, FILE.py:CLASS, or a committed name.
-    """
-    client = open_client(ctx)
-    letters = client.dead_letters(resolve(ref), limit)
-    _write(letters, ("position", "dataset", "origin", "reason", "raw"), kind, output)
 
 
 def _write(

@@ -150,15 +150,43 @@ pub fn conform_all(dataset: &Dataset, batches: &[RecordBatch]) -> Result<Decoded
     Ok(Decoded { batch: arrow::compute::concat_batches(&schema.arrow(), &out)?, rejected })
 }
 
-/// A row of a foreign batch as text, for the dead letters.
+/// A row of a foreign batch as a JSON object, for the dead letters: what a push of JSON would have held.
 pub fn shown_row(batch: &RecordBatch, row: usize) -> String {
-    let options = arrow::util::display::FormatOptions::default().with_null("null");
-    let cells = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, column)| {
-        let value = arrow::util::display::ArrayFormatter::try_new(column, &options)
-            .map_or_else(|_| "?".to_owned(), |f| f.value(row).to_string());
-        format!("{}={value}", field.name())
-    });
-    cells.collect::<Vec<_>>().join(", ")
+    let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+    let cells = fields.map(|(field, column)| (field.name().clone(), shown_cell(&column.slice(row, 1))));
+    serde_json::Value::Object(cells.collect()).to_string()
+}
+
+/// The only value of `column` as JSON.
+fn shown_cell(column: &ArrayRef) -> serde_json::Value {
+    let column = decode_dictionary(column).unwrap_or_else(|_| column.clone());
+    if column.is_null(0) {
+        return serde_json::Value::Null;
+    }
+    if column.data_type().is_floating()
+        && let Ok(floats) = cast(&column, &A::Float64)
+    {
+        let float = floats.as_primitive::<arrow::datatypes::Float64Type>().value(0);
+        return serde_json::Number::from_f64(float).map_or_else(
+            || {
+                if float.is_nan() {
+                    "NaN"
+                } else if float > 0.0 {
+                    "Infinity"
+                } else {
+                    "-Infinity"
+                }
+                .into()
+            },
+            Into::into,
+        );
+    }
+    let text = arrow::util::display::array_value_to_string(&column, 0).unwrap_or_else(|_| "?".to_owned());
+    let is_plain = column.data_type().is_integer() || *column.data_type() == A::Boolean;
+    match serde_json::from_str(&text) {
+        Ok(value) if is_plain => value,
+        _ => text.into(),
+    }
 }
 
 fn column_fault(subject: &str, expected: String, got: &str) -> Fault {

@@ -1,11 +1,8 @@
 //! What an operator asks an engine.
 
-use thyme_core::{Position, Result};
-
 use super::Engine;
 use crate::catalog::LiveDataset;
 use crate::options::Clock;
-use crate::record::{DeadLetter, Payload};
 use crate::state::DatasetCounters;
 
 impl Engine {
@@ -17,31 +14,6 @@ impl Engine {
     /// The counters of a dataset.
     pub fn counters(&self, dataset: &LiveDataset) -> DatasetCounters {
         self.shared.counters.lock().get(&dataset.id).copied().unwrap_or_default()
-    }
-
-    /// The newest `limit` dead letters of a dataset, oldest first, with their records' positions.
-    ///
-    /// # Errors
-    /// A log that cannot be read.
-    pub fn dead_letters(&self, dataset: &LiveDataset, limit: usize) -> Result<Vec<(Position, DeadLetter)>> {
-        let records = self.shared.dead_letters.lock().get(&dataset.id).cloned().unwrap_or_default();
-        let mut found = Vec::new();
-        for number in records.into_iter().rev() {
-            if found.len() >= limit {
-                break;
-            }
-            let Some(record) = self.shared.log.read(number)?.next().transpose()? else { continue };
-            if let Payload::Events(events) =
-                Payload::decode(&record.payload, &|_| Some(dataset.schema.clone()))?
-            {
-                let room = limit - found.len();
-                found.extend(
-                    events.dead_letters.into_iter().rev().take(room).map(|d| (Position::end_of(number), d)),
-                );
-            }
-        }
-        found.reverse();
-        Ok(found)
     }
 
     /// How many shards there are.

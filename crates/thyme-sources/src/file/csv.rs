@@ -115,6 +115,18 @@ pub(super) fn read(part: &Part<'_>, layout: &Layout, into: &mut Gather<'_>) -> T
     taken
 }
 
+/// Takes one record that stands alone, or says what is wrong with it.
+pub(super) fn single(layout: &Layout, text: &[u8], into: &mut Gather<'_>) -> Result<(), String> {
+    let mut record = ByteRecord::new();
+    match Records::new(text, Tail::Settled).next(&mut record) {
+        Found::Whole(end) if end == text.len() => {}
+        Found::Whole(_) => return Err("it is more than one record".into()),
+        Found::Partial => return Err("it is empty".into()),
+        Found::Unclosed => return Err("a quoted field has no closing quote".into()),
+    }
+    row(layout, &record, text.len(), into)
+}
+
 fn row(layout: &Layout, record: &ByteRecord, bytes: usize, into: &mut Gather<'_>) -> Result<(), String> {
     if record.len() != layout.columns.len() {
         return Err(wrong_width(layout, record));

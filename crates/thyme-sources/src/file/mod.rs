@@ -24,6 +24,7 @@ mod csv;
 mod cursor;
 mod gather;
 mod jsonl;
+mod letters;
 mod listing;
 mod parquet;
 mod print;
@@ -40,6 +41,8 @@ use thyme_core::{Env, Error, Result};
 use thyme_engine::{DeadLetter, EventLog, LiveDataset, Severity};
 
 use crate::connector::{Connector, Effort, Next, Opening, Read, Totals};
+pub use letters::reread;
+
 use cursor::{Cursor, ParquetPlace};
 use gather::Gather;
 use listing::{Found, Listing, Stat};

@@ -1,0 +1,182 @@
+//! The endpoints that show what was left out, and read it again.
+
+use serde_json::{Map, Value as Json, json};
+use thyme_core::time::format_rfc3339;
+use thyme_core::{Position, Result};
+use thyme_engine::{LateEvent, LateQuery, Letter, LiveDataset};
+use thyme_query::ColumnBuffer;
+
+use crate::app::Ready;
+use crate::json;
+use crate::reads::{parse, refuse_all_but};
+use crate::request::{Reply, Request};
+use crate::state::limit;
+
+/// The most bytes of raw records in one answer.
+const RAW_BYTES_MAX: usize = 32 << 20;
+
+fn before(request: &Request) -> Result<Position> {
+    Ok(request.param("before").map(str::parse).transpose()?.unwrap_or(Position::MAX))
+}
+
+/// `GET /api/v1/late`: the late events of a dataset, newest first.
+pub(crate) fn late(ready: &Ready, request: &Request) -> Result<Reply> {
+    refuse_all_but(request, &["dataset", "limit", "before", "since"])?;
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let live = catalog.dataset(request.required("dataset")?)?;
+    let since = request.param("since").map(|text| json::text_time("since", text)).transpose()?;
+    let query = LateQuery {
+        before: before(request)?,
+        since: since.map_or(i64::MIN, |t| t.0),
+        limit: limit(request, 100)?,
+    };
+    let events = engine.late_events(live, &query)?;
+    let next = events.last().filter(|_| events.len() == query.limit).map(|e| e.position.to_string());
+    let events: Vec<Json> = events.iter().map(|event| late_json(live, event)).collect::<Result<_>>()?;
+    Ok(Reply::json(
+        200,
+        &json!({
+            "dataset": live.definition.name,
+            "count": engine.counters(live).late,
+            "late": events,
+            "next": next,
+        }),
+    ))
+}
+
+fn late_json(live: &LiveDataset, event: &LateEvent) -> Result<Json> {
+    let (mut fields, mut non_finite) = (Map::new(), Map::new());
+    let row = event.batch.slice(event.row, 1);
+    for (field, column) in live.definition.fields.fields.iter().zip(row.columns()) {
+        let value = ColumnBuffer::from_arrow(field.data_type, column)?.get(0);
+        fields.insert(field.name.clone(), json::to_json(&field.name, &value, &mut non_finite));
+    }
+    let seconds = |us: i64| us as f64 / 1e6;
+    let behind = event.watermark.saturating_sub(event.time);
+    let mut shown = json!({
+        "position": event.position.to_string(),
+        "arrived": format_rfc3339(event.stamp),
+        "stream": event.stream,
+        "time": format_rfc3339(event.time),
+        "watermark": format_rfc3339(event.watermark),
+        "max_lateness": event.max_lateness.to_string(),
+        "late_by_s": seconds(behind.saturating_sub(event.max_lateness.0)),
+        "fields": fields,
+    });
+    if !non_finite.is_empty() {
+        shown["non_finite"] = non_finite.into();
+    }
+    Ok(shown)
+}
+
+/// `GET /api/v1/dead-letters`: newest first.
+pub(crate) fn dead_letters(ready: &Ready, request: &Request) -> Result<Reply> {
+    refuse_all_but(request, &["dataset", "limit", "before", "all"])?;
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let live = catalog.dataset(request.required("dataset")?)?;
+    let limit = limit(request, 100)?;
+    let letters = engine.dead_letters(live, before(request)?, limit, request.flag("all"))?;
+    let (mut shown, mut bytes) = (Vec::new(), 0);
+    for letter in &letters {
+        bytes += letter.letter.raw.len();
+        if bytes > RAW_BYTES_MAX && !shown.is_empty() {
+            break;
+        }
+        shown.push(letter_json(live, letter));
+    }
+    let is_cut = shown.len() < letters.len() || letters.len() == limit;
+    let last = shown.len().checked_sub(1).filter(|_| is_cut).and_then(|last| letters.get(last));
+    let (count, replayed) = (engine.counters(live).dead_letters, engine.letters_replayed(live)?);
+    Ok(Reply::json(
+        200,
+        &json!({
+            "dataset": live.definition.name,
+            "count": count,
+            "replayed": replayed,
+            "waiting": count.saturating_sub(replayed),
+            "dead_letters": shown,
+            "next": last.map(|letter| letter.position.to_string()),
+        }),
+    ))
+}
+
+fn letter_json(live: &LiveDataset, letter: &Letter) -> Json {
+    let raw = &letter.letter.raw;
+    let mut shown = json!({
+        "position": Position::end_of(letter.position.record()).to_string(),
+        "index": letter.position.row(),
+        "dataset": live.definition.name,
+        "origin": letter.letter.origin,
+        "reason": letter.letter.reason,
+        "raw": String::from_utf8_lossy(raw),
+        "cut": letter.letter.is_cut(),
+        "replayed": letter.replayed,
+    });
+    if std::str::from_utf8(raw).is_err() {
+        shown["raw_base64"] = base64(raw).into();
+    }
+    shown
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with dataset")]
+struct ReplayBody {
+    dataset: String,
+}
+
+/// `POST /api/v1/dead-letters/replay`: reads them again; those that have become readable become events.
+pub(crate) fn replay(ready: &Ready, request: &Request) -> Result<Reply> {
+    let body: ReplayBody = parse(request)?;
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let live = catalog.dataset(&body.dataset)?;
+    let replay = engine.replay_dead_letters(live, |letters| thyme_sources::reread(live, letters))?;
+    let reasons: Vec<Json> = replay
+        .reasons
+        .iter()
+        .map(|(position, origin, reason)| {
+            let record = Position::end_of(position.record()).to_string();
+            json!({"position": record, "index": position.row(), "origin": origin, "reason": reason})
+        })
+        .collect();
+    Ok(Reply::json(
+        200,
+        &json!({
+            "dataset": live.definition.name,
+            "replayed": replay.replayed,
+            "failed": replay.failed,
+            "cut": replay.cut,
+            "position": replay.position.map(|p| p.to_string()),
+            "reasons": reasons,
+        }),
+    ))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let word = three.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+        let word = word << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            match digit <= three.len() {
+                true => out.push(DIGITS[(word >> (18 - 6 * digit)) as usize % 64] as char),
+                false => out.push('='),
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn bytes_are_told_in_base64() {
+        let told = [&b""[..], b"f", b"fo", b"foo", &[0xff, 0xfe, 0x00, 0x3f]].map(base64);
+        assert_eq!(told, ["", "Zg==", "Zm8=", "Zm9v", "//4APw=="]);
+    }
+}
