@@ -61,6 +61,9 @@ class HttpTransport:
     # A connection that the server closed while it was idle fails at its next use, so one more try is
     # usually enough; the third is for a server that is just coming back.
     PAUSES_S = (0.0, 0.2)
+    # How often a server that says "not now, retry after" is asked again, and the longest it may ask to wait.
+    BUSY_TRIES = 3
+    BUSY_PAUSE_MAX_S = 10.0
 
     def __init__(self, config: Config, transport: httpx.BaseTransport | None = None) -> None:
         import httpx
@@ -87,12 +90,14 @@ class HttpTransport:
         repeatable: bool,
         timeout_s: float | None,
     ) -> Answer:
-        """Sends one request; a repeatable one again if the connection failed. See `Transport`."""
+        """Sends one request; a repeatable one again if the connection failed or the server is busy."""
         import httpx
 
         origin = self._query_origin if target.startswith("/features") else self.origin
         timeout = httpx.Timeout(timeout_s, connect=5.0)
         pauses = list(self.PAUSES_S) if repeatable else []
+        # Whoever asks how the server is wants that answer.
+        busy_tries = self.BUSY_TRIES if repeatable and target not in _ABOUT_THE_SERVER else 0
         while True:
             try:
                 answer = self._http.request(
@@ -109,6 +114,11 @@ class HttpTransport:
                 raise ConnectionFailed(_unreachable(origin, error)) from None
             except RuntimeError as error:
                 raise ConnectionFailed(f"this client is closed ({error})") from None
+            pause = _retry_after(answer) if busy_tries else None
+            if pause is not None and pause <= self.BUSY_PAUSE_MAX_S:
+                busy_tries -= 1
+                time.sleep(pause)
+                continue
             return Answer(answer.status_code, dict(answer.headers), answer.content)
 
     def close(self) -> None:
@@ -118,6 +128,15 @@ class HttpTransport:
     def __repr__(self) -> str:
         """Names the server, never the key."""
         return f"HttpTransport({self.origin!r})"
+
+
+_ABOUT_THE_SERVER = ("/health", "/api/v1/status", "/metrics")
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """The seconds after which a busy server wants to be asked again; None if it is not busy or says none."""
+    text = answer.headers.get("retry-after", "") if answer.status_code in (429, 503) else ""
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _unreachable(origin: str, error: Exception) -> str:

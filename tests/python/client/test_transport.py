@@ -63,6 +63,47 @@ def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
     assert handle.tries == 3
 
 
+class Busy:
+    """Says "not now" at first."""
+
+    def __init__(self, refusals: int, status: int, retry_after: str) -> None:
+        self.left = refusals
+        self.status = status
+        self.headers = {"Retry-After": retry_after}
+        self.tries = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.tries += 1
+        if self.left:
+            self.left -= 1
+            body = {"error": "unavailable", "detail": "not now"}
+            return httpx.Response(self.status, headers=self.headers, json=body)
+        return httpx.Response(200, json={**CATALOG, "accepted": 1, "position": "e1"})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_when_it_says(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("thyme._transport.time.sleep", slept.append)
+    handle = Busy(2, status, "3")
+    assert http_client(handle).inspect()["commit"] == "c1"
+    assert (handle.tries, slept) == (3, [3.0, 3.0])
+    handle = Busy(2, status, "3")
+    assert http_client(handle).log("Ride", [{"driver": "d1"}], idempotency_key="k") == "e1"
+    assert handle.tries == 3
+    slept.clear()
+    for refusals, pause in ((1, "3600"), (1, "Wed, 21 Oct 2026 07:28:00 GMT"), (9, "0")):
+        with pytest.raises(UnavailableError, match="not now"):
+            http_client(Busy(refusals, status, pause)).inspect()
+    assert slept == [0.0] * 3
+    # Without a key it may have been stored; and who asks for the state wants it now.
+    for ask in (lambda c: c.log("Ride", [{"driver": "d1"}]), lambda c: c.status()):
+        handle = Busy(1, status, "1")
+        with pytest.raises(UnavailableError):
+            ask(http_client(handle))
+        assert handle.tries == 1
+
+
 def test_a_push_is_tried_once_unless_it_has_a_key() -> None:
     handle = Flaky(1)
     with pytest.raises(ConnectionFailed, match="broke before the answer came"):
