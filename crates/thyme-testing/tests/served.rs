@@ -50,13 +50,6 @@ fn open(path: Option<&Path>, clock: &HandClock, shards: usize) -> Reader {
     Reader::new(Arc::new(Engine::open(options).unwrap()), Arc::new(NoExtractors))
 }
 
-/// Opens an engine at a time that it has to stay above, even if the clock steps back.
-fn reopen(path: &Path, clock: &HandClock, shards: usize) -> Reader {
-    let reader = open(Some(path), clock, shards);
-    reader.engine().snapshot(ReadAt::default()).unwrap();
-    reader
-}
-
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -135,8 +128,8 @@ impl History {
         // The store first: it is never ahead of the log.
         copy(&path.join("store"), &image.join("store"));
         copy(&path.join("log"), &image.join("log"));
-        self.pass_what_was_served();
-        let before = self.reader.replace(reopen(&image, &self.clock, 1 + self.random.below(4)));
+        self.sleep();
+        let before = self.reader.replace(open(Some(&image), &self.clock, 1 + self.random.below(4)));
         self.path = Some(image);
         let last = self.engine().records().0;
         self.served.retain(|s| s.position.record() <= last);
@@ -146,17 +139,16 @@ impl History {
 
     fn restart(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        self.pass_what_was_served();
+        self.sleep();
         // Dropping an engine closes it; the directory is free once nobody holds it.
         self.reader = None;
-        self.reader = Some(reopen(&path, &self.clock, 1 + self.random.below(4)));
+        self.reader = Some(open(Some(&path), &self.clock, 1 + self.random.below(4)));
     }
 
-    /// The machine's clock goes on while no engine runs: what was given out is known to a running one only.
-    fn pass_what_was_served(&self) {
-        let newest = self.served.iter().map(|s| s.time.0).max().unwrap_or(START_US);
-        let now = thyme_core::Env::now_us(&self.clock);
-        self.clock.advance((newest + 1 - now).max(1));
+    /// The machine's clock may also step back while no engine runs.
+    fn sleep(&mut self) {
+        let us = self.random.between(-3_000, 3_000);
+        self.clock.advance(us);
     }
 
     fn read(&mut self, reads: usize) {
