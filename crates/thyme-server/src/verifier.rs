@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::app::{App, AppOptions};
     use crate::request::Request;
-    use thyme_core::Value;
+    use thyme_core::{Position, Value};
     use thyme_query::NoExtractors;
 
     fn post(app: &App, path: &str, body: &Json) {
@@ -208,6 +208,9 @@ mod tests {
         let event = |i: i64| json!({"k": format!("secret{}", i % 3), "x": i, "at": 1_773_568_800 + i});
         let events: Vec<Json> = (0..30).map(event).collect();
         post(&app, "/api/v1/log", &json!({"dataset": "Event", "events": events}));
+        // What is acknowledged is not visible yet; the rounds are to see it.
+        let min_position = Some(Position::end_of(2));
+        app.ready_now().unwrap().engine().snapshot(ReadAt { min_position, ..ReadAt::default() }).unwrap();
         app
     }
 
