@@ -34,18 +34,25 @@ class LocalClient(ThymeClient):
         self._engine_transport.engine.set_now(None if now is None else to_micros(now))
 
 
-def local(path: str | Path | None = None, clock: str = "wall") -> LocalClient:
+def local(
+    path: str | Path | None = None, clock: str = "wall", memory: str | int | None = None
+) -> LocalClient:
     """Opens an engine in this process, for notebooks and scripts.
 
     Args:
         path: The data directory; what is accepted is on disk and there again next time. None keeps
             everything in memory.
         clock: `"wall"`; or, for old data, `"event"`: now is the largest event time so far.
+        memory: How much memory the process should take, such as `"512MiB"`, or a number of bytes; at least
+            128 MiB. What has no room rests in the data directory. None is half of the machine's.
 
     Returns:
         A client with the interface of `ThymeClient`.
 
     Raises:
-        UnavailableError: The engine cannot be opened there.
+        ValueError: `memory` without a path, where what has no room could rest.
+        UnavailableError: The engine cannot be opened there, or not with so little memory.
     """
-    return LocalClient(LocalTransport.open(path=path, clock=clock))
+    if memory is not None and path is None:
+        raise ValueError("memory= needs a path: without one there is nowhere to put what has no room")
+    return LocalClient(LocalTransport.open(path=path, clock=clock, memory=memory))

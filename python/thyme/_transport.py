@@ -175,6 +175,7 @@ class LocalTransport:
         *,
         path: str | Path | None = None,
         clock: str = "wall",
+        memory: str | int | None = None,
         now_us: int | None = None,
         shards: int | None = None,
     ) -> LocalTransport:
@@ -183,6 +184,7 @@ class LocalTransport:
         Args:
             path: The data directory; None keeps everything in memory.
             clock: `"wall"`, `"event"`, or `"event=A,B"` for the largest event time of those datasets.
+            memory: How much memory to take, such as `"512MiB"`, or bytes; None is half of the machine's.
             now_us: Fixes the clock, in microseconds since the epoch.
             shards: How many shards; None lets the engine choose.
         """
@@ -191,6 +193,7 @@ class LocalTransport:
         options = {
             "path": None if path is None else str(path),
             "clock": clock,
+            "memory": None if memory is None else str(memory),
             "now_us": now_us,
             "shards": shards,
         }

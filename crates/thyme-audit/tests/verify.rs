@@ -54,7 +54,7 @@ fn a_damaged_entity_is_found_and_named() {
     let mut at = engine.snapshot(ReadAt { position: Some(first.position), ..ReadAt::default() }).unwrap();
     at.time = first.time;
     let node = at.catalog.dataset(RAW).unwrap().readable().unwrap().clone();
-    assert!(!at.has_events(&node, &EntityKey::encode(&key).unwrap().0, first.time));
+    assert!(!at.has_events(&node, &EntityKey::encode(&key).unwrap().0, first.time).unwrap());
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_damaged_entity_shows_in_the_features_that_read_it() {
         let name = catalog.document.featuresets[0].name.clone();
         let target = catalog.dataset("D0").unwrap();
         let snapshot = reader.engine().snapshot(ReadAt::default()).unwrap();
-        for key in snapshot.entities(target.readable().unwrap(), snapshot.time) {
+        for key in snapshot.entities(target.readable().unwrap(), snapshot.time).unwrap() {
             reader.engine().damage_for_test("D0", &EntityKey::decode(&key).unwrap()).unwrap();
         }
         if all(&reader, Some(&name)).different() > 0 {

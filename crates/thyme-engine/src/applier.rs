@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use arrow::array::BooleanBufferBuilder;
+use arrow::array::{BooleanBufferBuilder, RecordBatch};
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::{Dataset, Document};
@@ -13,11 +13,13 @@ use thyme_core::{Error, Result};
 
 use crate::admission::{self, Watermark};
 use crate::catalog::{self, Catalog, Ids};
+use crate::committer::rows_bytes;
 use crate::decode::columns::event_times;
 use crate::engine::Shared;
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::idempotency::{self, Remembered};
+use crate::in_flight::Ticket;
 use crate::left_out::{LateRanges, RecordSet, StreamLimits};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
@@ -29,6 +31,18 @@ pub(crate) struct Applied {
     pub number: u64,
     pub stamp: i64,
     pub payload: Payload,
+    /// The room that it takes on its way.
+    pub ticket: Option<Arc<Ticket>>,
+}
+
+impl Applied {
+    /// Its rows, if it has any.
+    pub fn rows(&self) -> Option<&RecordBatch> {
+        match &self.payload {
+            Payload::Events(events) => Some(&events.batch),
+            Payload::Commit(_) => None,
+        }
+    }
 }
 
 pub(crate) enum Message {
@@ -131,12 +145,15 @@ impl Applier {
     pub fn recover(&mut self) -> Result<()> {
         let log = self.shared.log.clone();
         let last = log.last().map_or(0, |(number, _)| number);
+        let in_flight = self.shared.in_flight.another();
         for record in log.read(self.progress.record + 1)? {
             let record = record?;
             self.shared.note_recovery(record.number, last);
             self.shared.gate.replayed(record.number, record.stamp);
             let payload = Payload::decode(&record.payload, &|id| self.progress.ids.schema(id))?;
-            self.apply(Applied { number: record.number, stamp: record.stamp, payload })?;
+            let mut applied = Applied { number: record.number, stamp: record.stamp, payload, ticket: None };
+            applied.ticket = applied.rows().map(|rows| in_flight.enter(rows_bytes(rows)));
+            self.apply(applied)?;
         }
         if !self.shards.barrier() {
             return Err(Error::internal("a shard failed while the log was replayed"));
@@ -197,14 +214,15 @@ impl Applier {
     }
 
     fn apply(&mut self, applied: Applied) -> Result<()> {
-        let Applied { number, stamp, payload } = applied;
-        let task = match payload {
+        let Applied { number, stamp, payload, ticket } = applied;
+        let mut task = match payload {
             Payload::Events(record) => self.events(number, stamp, &record)?,
             Payload::Commit(record) => {
                 self.commit(number, *record)?;
-                Task { record: Some(number), work: Vec::new(), reached: None }
+                Task { record: Some(number), work: Vec::new(), reached: None, ticket: None }
             }
         };
+        task.ticket = ticket;
         self.progress.record = number;
         self.progress.stamp = stamp;
         match self.shards.dispatch(&task) {
@@ -240,7 +258,7 @@ impl Applier {
         let work = feed(&catalog, None, Incoming { dataset, number, batch, admitted: &admitted })?;
         self.count(number, record, &admitted);
         self.remember(number, stamp, record);
-        Ok(Task { record: Some(number), work, reached: None })
+        Ok(Task { record: Some(number), work, reached: None, ticket: None })
     }
 
     /// Notes where late rows are; `before` is the watermark of their stream before the record.
@@ -294,11 +312,16 @@ impl Applier {
 
     fn commit(&mut self, number: u64, record: CommitRecord) -> Result<()> {
         let current = self.shared.catalog();
-        let (catalog, fresh) =
-            catalog::derive(&current, &mut self.progress.ids, record.id.clone(), record.document.clone())?;
+        let (catalog, fresh) = catalog::derive(
+            &current,
+            &mut self.progress.ids,
+            record.id.clone(),
+            record.document.clone(),
+            &self.shared.residence,
+        )?;
         for node in &fresh {
             // A checkpoint that is older than this commit may have stored its chunks before a crash.
-            self.shared.store.drop_node(node.id.0)?;
+            node.state.begin_empty()?;
         }
         if !fresh.is_empty() {
             // Joins may read an index that the shards are still filling.
@@ -325,6 +348,8 @@ impl Applier {
         let ids = &self.progress.ids;
         let mut limits: HashMap<u32, Dataset> = HashMap::new();
         let mut admission = Admission::default();
+        // Records that came after the commit wait behind it, and may have taken all the room.
+        let in_flight = self.shared.in_flight.another();
         for record in self.shared.log.read(1)? {
             let record = record?;
             if record.number >= until {
@@ -352,7 +377,8 @@ impl Applier {
                     let (dataset, number, batch) = (events.dataset, record.number, &events.batch);
                     let incoming = Incoming { dataset, number, batch, admitted: &admitted };
                     let work = feed(catalog, Some(nodes), incoming)?;
-                    if !self.shards.dispatch(&Task { record: None, work, reached: None }) {
+                    let ticket = Some(in_flight.enter(rows_bytes(batch)));
+                    if !self.shards.dispatch(&Task { record: None, work, reached: None, ticket }) {
                         return Err(Error::internal("a shard failed during a backfill"));
                     }
                 }

@@ -11,6 +11,7 @@ use thyme_core::{Error, Result};
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
 use crate::join::Parts;
 use crate::node::{Node, NodeId};
+use crate::residence::Residence;
 
 /// The stream of all pushes.
 pub(crate) const PUSH_STREAM: &str = "push";
@@ -186,13 +187,14 @@ pub(crate) fn derive(
     ids: &mut Ids,
     commit: String,
     document: Document,
+    residence: &Arc<Residence>,
 ) -> Result<(Catalog, Vec<Arc<Node>>)> {
     for definition in &document.datasets {
         ids.dataset(definition);
     }
     let known = current.nodes().map(|n| (n.id, n.clone())).collect();
     let mut deriving =
-        Deriving { known, document: &document, ids, indexes: BTreeMap::new(), fresh: Vec::new() };
+        Deriving { known, document: &document, ids, residence, indexes: BTreeMap::new(), fresh: Vec::new() };
     deriving.indexes()?;
     let mut datasets = BTreeMap::new();
     for definition in &document.datasets {
@@ -214,6 +216,7 @@ struct Deriving<'a> {
     known: BTreeMap<NodeId, Arc<Node>>,
     document: &'a Document,
     ids: &'a mut Ids,
+    residence: &'a Arc<Residence>,
     /// The indexes of raw datasets, by name.
     indexes: BTreeMap<&'a str, Arc<Node>>,
     fresh: Vec<Arc<Node>>,
@@ -243,7 +246,7 @@ impl<'a> Deriving<'a> {
             let node = match self.known.get(&id) {
                 Some(node) => node.clone(),
                 None => {
-                    let node = Arc::new(Node::index(id, definition, dataset));
+                    let node = Arc::new(Node::index(id, definition, dataset, self.residence));
                     self.fresh.push(node.clone());
                     node
                 }
@@ -289,7 +292,8 @@ impl<'a> Deriving<'a> {
             let right = right.ok_or_else(|| Error::internal("a joined dataset has no index"))?;
             parts.push(Parts { left, right, dataset });
         }
-        let node = Arc::new(Node::compile(id, definition, input, self.ids.dataset(input), parts)?);
+        let input_id = self.ids.dataset(input);
+        let node = Arc::new(Node::compile(id, definition, (input, input_id), parts, self.residence)?);
         self.fresh.extend(node.parts().cloned());
         self.fresh.push(node.clone());
         Ok(node)

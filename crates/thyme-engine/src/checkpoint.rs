@@ -1,4 +1,4 @@
-//! Checkpoints: changed chunks and the position they are as of, in one atomic batch.
+//! Checkpoints: changed chunks in batches, and then the position they are as of.
 //!
 //! The encoding runs beside the shards, stripe by stripe. A chunk may therefore hold rows that are newer
 //! than the checkpoint's position; they carry their positions, so a restore drops them and the log
@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
-use thyme_core::{Error, Position, Result};
-use thyme_store::{CheckpointBatch, ChunkKey};
-use thyme_timeline::Timeline;
+use thyme_core::{Error, Result};
+use thyme_store::CheckpointBatch;
 
 use crate::applier::{Message, Progress};
 use crate::catalog::Catalog;
@@ -19,7 +18,8 @@ use crate::engine::Shared;
 use crate::events::Severity;
 use crate::node::Node;
 use crate::queue::Outbox;
-use crate::state::{STRIPES, hash_key, stripe_of};
+use crate::residence::Residence;
+use crate::state::STRIPES;
 
 const META_PROGRESS: &str = "progress";
 const POLL: Duration = Duration::from_millis(500);
@@ -38,8 +38,6 @@ pub(crate) struct Checkpointer {
 struct State {
     /// The record of the last checkpoint, and the log's size at it.
     last: (u64, u64),
-    /// A failed write lost the marks of what had changed: the next one writes everything.
-    everything: bool,
     stage: Stage,
 }
 
@@ -48,7 +46,7 @@ enum Stage {
     Idle,
     Asked { bytes: u64, answer: Receiver<Progress> },
     Waiting { bytes: u64, progress: Box<Progress> },
-    Collecting { bytes: u64, collected: Box<Collected> },
+    Saving { bytes: u64, saving: Box<Saving> },
 }
 
 /// What one step came to.
@@ -64,21 +62,20 @@ pub(crate) enum Stepped {
     AwaitsShards,
 }
 
-/// What goes into the batch, stripe by stripe.
-struct Collected {
+/// What is being written, stripe by stripe; the progress comes last.
+struct Saving {
     progress: Box<Progress>,
     catalog: Arc<Catalog>,
     everything: bool,
     nodes: Vec<Arc<Node>>,
     node: usize,
     stripe: usize,
-    batch: CheckpointBatch,
 }
 
 impl Checkpointer {
     pub fn new(shared: Arc<Shared>, applier: Outbox<Message>, record: u64) -> Self {
         let last = (record, shared.log.bytes());
-        let state = State { last, everything: false, stage: Stage::Idle };
+        let state = State { last, stage: Stage::Idle };
         Checkpointer { shared, applier, state: Mutex::new(state) }
     }
 
@@ -150,18 +147,17 @@ impl Checkpointer {
                     state.stage = Stage::Waiting { bytes, progress };
                     return Ok(Stepped::AwaitsShards);
                 }
-                let everything = std::mem::replace(&mut state.everything, true);
-                let collected = Box::new(Collected::new(progress, self.shared.catalog(), everything));
-                state.stage = Stage::Collecting { bytes, collected };
+                let everything = self.shared.residence.has_lost_marks();
+                let saving = Box::new(Saving::new(progress, self.shared.catalog(), everything));
+                state.stage = Stage::Saving { bytes, saving };
             }
-            Stage::Collecting { bytes, mut collected } => {
-                if collected.next_stripe() {
-                    state.stage = Stage::Collecting { bytes, collected };
+            Stage::Saving { bytes, mut saving } => {
+                if saving.next(&self.shared.residence)? {
+                    state.stage = Stage::Saving { bytes, saving };
                     return Ok(Stepped::More);
                 }
-                let record = collected.progress.record;
-                self.write(*collected)?;
-                state.everything = false;
+                let record = saving.progress.record;
+                self.write(*saving)?;
                 state.last = (record, bytes);
                 self.shared.note_checkpoint(record);
                 return Ok(Stepped::Done);
@@ -170,65 +166,49 @@ impl Checkpointer {
         Ok(Stepped::More)
     }
 
-    fn write(&self, collected: Collected) -> Result<()> {
-        let Collected { progress, catalog, mut batch, .. } = collected;
+    fn write(&self, saving: Saving) -> Result<()> {
+        let Saving { progress, catalog, everything, .. } = saving;
+        let mut batch = CheckpointBatch::default();
         let meta = serde_json::to_vec(&progress).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
         batch.put_meta(META_PROGRESS, &meta);
+        // The chunks are on durable storage once this is: it comes after them.
         self.shared.store.checkpoint(batch)?;
+        let residence = &self.shared.residence;
+        if everything {
+            residence.found_marks();
+        }
         let live: Vec<u32> = catalog.nodes().map(|n| n.id.0).collect();
         for node in self.shared.store.nodes()? {
-            if !live.contains(&node) && !progress_knows_later(&progress, node) {
-                self.shared.store.drop_node(node)?;
+            let gone = !live.contains(&node) && !progress_knows_later(&progress, node);
+            // Who began to read it before may still have to load from it.
+            if gone && !residence.is_alive(node) {
+                residence.drop_node(node)?;
             }
         }
         Ok(())
     }
 }
 
-impl Collected {
+impl Saving {
     fn new(progress: Box<Progress>, catalog: Arc<Catalog>, everything: bool) -> Self {
         let nodes = catalog.nodes().cloned().collect();
-        let batch = CheckpointBatch::default();
-        Collected { progress, catalog, everything, nodes, node: 0, stripe: 0, batch }
+        Saving { progress, catalog, everything, nodes, node: 0, stripe: 0 }
     }
 
-    /// Collects one stripe; false when there is none left.
-    fn next_stripe(&mut self) -> bool {
-        let Some(node) = self.nodes.get(self.node) else { return false };
-        collect(node, self.stripe, self.everything, &mut self.batch);
-        self.stripe += 1;
+    /// Writes some stripes; false when there is none left.
+    fn next(&mut self, residence: &Residence) -> Result<bool> {
+        let Some(node) = self.nodes.get(self.node) else { return Ok(false) };
+        self.stripe = residence.save(&node.state, self.stripe, self.everything)?;
         if self.stripe == STRIPES {
             (self.node, self.stripe) = (self.node + 1, 0);
         }
-        true
+        Ok(true)
     }
 }
 
 /// Whether a node was made after the progress was taken, by a commit applied meanwhile.
 fn progress_knows_later(progress: &Progress, node: u32) -> bool {
     node as usize >= progress.ids.nodes.len()
-}
-
-fn collect(node: &Node, stripe: usize, everything: bool, batch: &mut CheckpointBatch) {
-    let stripe = node.state.stripe(stripe);
-    if !everything && !stripe.read().dirty {
-        return;
-    }
-    let mut stripe = stripe.write();
-    stripe.dirty = false;
-    for entity in stripe.table.iter_mut() {
-        if everything {
-            entity.timeline.mark_dirty();
-        }
-        let key = &entity.key;
-        entity.timeline.dirty_chunks(&node.layout, &mut |chunk, bytes| {
-            let place = ChunkKey { node: node.id.0, key, chunk };
-            match bytes {
-                [] => batch.remove_chunk(place),
-                _ => batch.put_chunk(place, bytes),
-            }
-        });
-    }
 }
 
 /// The progress of the last checkpoint, if there is one.
@@ -240,33 +220,4 @@ pub(crate) fn load_progress(shared_store: &thyme_store::Store) -> Result<Option<
                 .map_err(|e| Error::corrupt(format!("the store's progress cannot be read: {e}")))
         })
         .transpose()
-}
-
-/// Fills a node's timelines from its chunks, leaving out what is newer than `at`.
-pub(crate) fn load_node(store: &thyme_store::Store, node: &Node, at: Position) -> Result<()> {
-    let mut key: Option<Box<[u8]>> = None;
-    let mut chunks: Vec<(u32, Vec<u8>)> = Vec::new();
-    for chunk in store.chunks(node.id.0) {
-        let (next, id, bytes) = chunk?;
-        if key.as_deref() != Some(&*next) {
-            if let Some(key) = key.replace(next) {
-                place(node, key, &chunks, at)?;
-            }
-            chunks.clear();
-        }
-        chunks.push((id, bytes));
-    }
-    match key {
-        Some(key) => place(node, key, &chunks, at),
-        None => Ok(()),
-    }
-}
-
-fn place(node: &Node, key: Box<[u8]>, chunks: &[(u32, Vec<u8>)], at: Position) -> Result<()> {
-    let timeline =
-        Timeline::from_chunks(&node.layout, chunks.iter().map(|(id, bytes)| (*id, bytes.as_slice())), at)?;
-    let hash = hash_key(&key);
-    let mut stripe = node.state.stripe(stripe_of(hash)).write();
-    *stripe.timeline_mut(hash, &key) = timeline;
-    Ok(())
 }

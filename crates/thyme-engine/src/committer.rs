@@ -13,6 +13,7 @@ use crate::applier::{Applied, Message};
 use crate::done::Done;
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
+use crate::in_flight::InFlight;
 use crate::push::{Push, Receipt};
 use crate::queue::Outbox;
 use crate::record::{CommitRecord, DeadLetter, EventsRecord, Payload};
@@ -70,6 +71,7 @@ pub(crate) struct Committer {
     pub log: Arc<dyn Log>,
     pub gate: Arc<Gate>,
     pub applier: Outbox<Message>,
+    pub in_flight: Arc<InFlight>,
 }
 
 impl Committer {
@@ -100,7 +102,7 @@ impl Committer {
                 Job::Commit { record, done } => {
                     merger.flush(&self.gate, &mut records, &mut pending);
                     let (number, stamp) = self.gate.stamp();
-                    records.push(Applied { number, stamp, payload: Payload::Commit(record) });
+                    records.push(Applied { number, stamp, payload: Payload::Commit(record), ticket: None });
                     pending.push(Pending { done, record: number, last_row: None, accepted: 0, skipped: 0 });
                 }
                 Job::Events { push, done } => {
@@ -124,6 +126,8 @@ impl Committer {
                 }
                 for record in records {
                     // The applier only goes away with the engine; what is durable is replayed then.
+                    let ticket = record.rows().map(|rows| self.in_flight.enter(rows_bytes(rows)));
+                    let record = Applied { ticket, ..record };
                     self.applier.send(Message::Record(Box::new(record)));
                 }
             }
@@ -185,7 +189,7 @@ fn push_bytes(push: &Push) -> usize {
     rows_bytes(&push.batch) + dead.sum::<usize>()
 }
 
-fn rows_bytes(batch: &RecordBatch) -> usize {
+pub(crate) fn rows_bytes(batch: &RecordBatch) -> usize {
     let columns =
         batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(usize::MAX / 4096));
     columns.sum()
@@ -293,7 +297,7 @@ impl Merger {
                 marks: Vec::new(),
                 batch: joined.slice(start, end - start),
             }));
-            records.push(Applied { number, stamp, payload });
+            records.push(Applied { number, stamp, payload, ticket: None });
             start = end;
         }
         let first = records[first_new].number;

@@ -13,15 +13,16 @@ mod writes;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
-use thyme_core::{Env, Error, Position, Result};
+use thyme_core::{Env, Error, Result};
 use thyme_log::{Log, MemoryLog, SegmentLog};
-use thyme_store::Store;
+use thyme_store::{Room, Store};
 
 use crate::applier::{Applier, Progress};
 use crate::catalog::{self, Catalog};
@@ -31,11 +32,14 @@ use crate::directory::DataDirectory;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
+use crate::in_flight::InFlight;
 use crate::lease;
 use crate::left_out::{LateRanges, RecordSet};
+use crate::memory::Memory;
 use crate::options::{Clock, Options};
 use crate::push::Receipt;
 use crate::queue::Outbox;
+use crate::residence::Residence;
 use crate::shard::Shards;
 use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
@@ -48,7 +52,9 @@ pub use simulated::Logged;
 /// What every part of the engine shares.
 pub(crate) struct Shared {
     pub log: Arc<dyn Log>,
-    pub store: Store,
+    pub store: Arc<Store>,
+    pub residence: Arc<Residence>,
+    pub in_flight: Arc<InFlight>,
     pub gate: Arc<Gate>,
     pub clock: Clock,
     pub events: Arc<EventLog>,
@@ -66,6 +72,8 @@ pub(crate) struct Shared {
     pub directory: Option<DataDirectory>,
     /// Held while the lease of online times is extended.
     pub lease: Mutex<()>,
+    /// Whether what runs in the background should come to an end.
+    closing: AtomicBool,
 }
 
 impl Shared {
@@ -85,6 +93,14 @@ impl Shared {
         *self.work.lock() = Some(format!("recovering: record {record} of {last}"));
     }
 
+    /// Fills memory with what the store has, as far as there is room.
+    fn warm(&self) {
+        for error in self.residence.warm(&|| self.closing.load(Ordering::Acquire)) {
+            let message = format!("memory could not be filled: {error}");
+            self.events.record(Severity::Error, "store_unreadable", "store", message);
+        }
+    }
+
     pub fn note_backfill(&self, record: u64, until: u64) {
         *self.work.lock() = (record < until).then(|| format!("backfilling: record {record} of {until}"));
     }
@@ -95,6 +111,7 @@ struct Opened {
     shared: Arc<Shared>,
     applier: Applier,
     shards: usize,
+    memory: Option<Memory>,
     checkpointed: u64,
     checkpoint_every: Duration,
     durable: bool,
@@ -102,6 +119,7 @@ struct Opened {
 
 /// The log and the store that `options` name.
 fn open_parts(options: &Options, events: &EventLog) -> Result<(Arc<dyn Log>, Store)> {
+    let room = options.memory().map_or_else(Room::default, |memory| memory.store);
     let (opened, store) = match (&options.parts, &options.path) {
         (None, None) => return Ok((Arc::new(MemoryLog::default()), Store::in_memory())),
         (Some(parts), _) => {
@@ -109,7 +127,7 @@ fn open_parts(options: &Options, events: &EventLog) -> Result<(Arc<dyn Log>, Sto
             (opened, Store::over(parts.store.clone())?)
         }
         (None, Some(path)) => {
-            (SegmentLog::open(&path.join("log"), options.log)?, Store::open(&path.join("store"))?)
+            (SegmentLog::open(&path.join("log"), options.log)?, Store::open(&path.join("store"), room)?)
         }
     };
     let (log, report) = opened;
@@ -128,6 +146,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     jobs: Outbox<Job>,
     shards: usize,
+    memory: Option<Memory>,
     commit_lock: Mutex<()>,
     replay_lock: Mutex<()>,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
@@ -154,7 +173,7 @@ impl Engine {
     /// # Errors
     /// A directory in use, damaged files, a newer format, or I/O.
     pub fn open(options: Options) -> Result<Engine> {
-        Self::opened(options, Shards::start).map(Self::start)
+        Self::opened(options, Shards::start, true).map(Self::start)
     }
 
     /// As [`Engine::open`], but without threads: nothing happens unless the [`Stepper`] is told so. What
@@ -164,13 +183,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_stepped(options: Options) -> Result<(Engine, Stepper)> {
-        let Opened { shared, applier, shards, checkpointed, durable, .. } =
-            Self::opened(options, Shards::by_hand)?;
+        let Opened { shared, applier, shards, memory, checkpointed, durable, .. } =
+            Self::opened(options, Shards::by_hand, false)?;
         let (stepper, jobs, checkpointer) = Stepper::new(&shared, applier, checkpointed, durable);
         let engine = Engine {
             shared,
             jobs: Outbox::Hand(jobs),
             shards,
+            memory,
             commit_lock: Mutex::new(()),
             replay_lock: Mutex::new(()),
             checkpointer: Mutex::new(checkpointer),
@@ -184,11 +204,14 @@ impl Engine {
     fn opened(
         options: Options,
         shards: fn(usize, u64, &Arc<Gate>, &Arc<EventLog>) -> Shards,
+        waits: bool,
     ) -> Result<Opened> {
         let path = options.path.as_deref().filter(|_| options.parts.is_none());
         let directory = path.map(DataDirectory::open).transpose()?;
         let events = Arc::new(EventLog::new(options.env.clone()));
         let (log, store) = open_parts(&options, &events)?;
+        let (memory, store) = (options.memory(), Arc::new(store));
+        let residence = Residence::new(store.clone(), memory.map(|m| m.timelines), waits);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if options.shards == 0 { cores } else { options.shards }.clamp(1, crate::state::STRIPES);
         let mut progress = checkpoint::load_progress(&store)?.unwrap_or_else(Progress::start);
@@ -214,13 +237,17 @@ impl Engine {
             &mut progress.ids,
             progress.commit.clone(),
             progress.document.clone(),
+            &residence,
         )?;
         for node in &nodes {
-            checkpoint::load_node(&store, node, Position::end_of(progress.record))?;
+            node.state.restore()?;
         }
         let shared = Arc::new(Shared {
             log: log.clone(),
             store,
+            residence,
+            // Whoever steps cannot wait for a shard.
+            in_flight: InFlight::new(memory.filter(|_| waits).map_or(usize::MAX, |m| m.records)),
             gate: gate.clone(),
             clock: options.clock,
             events: events.clone(),
@@ -235,6 +262,7 @@ impl Engine {
             work: Mutex::new(None),
             directory,
             lease: Mutex::new(()),
+            closing: AtomicBool::new(false),
         });
         progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
         let record = progress.record;
@@ -242,23 +270,29 @@ impl Engine {
         applier.recover()?;
         *shared.work.lock() = None;
         let checkpoint_every = options.checkpoint_every;
-        Ok(Opened { shared, applier, shards: count, checkpointed: record, checkpoint_every, durable })
+        Ok(Opened { shared, applier, shards: count, memory, checkpointed: record, checkpoint_every, durable })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
     fn start(opened: Opened) -> Engine {
-        let Opened { shared, applier, shards, checkpointed, checkpoint_every, durable } = opened;
+        let Opened { shared, applier, shards, memory, checkpointed, checkpoint_every, durable } = opened;
         // These channels drop what nobody will receive any more, and those who wait for it learn that;
         // crossbeam's keep it.
         let (messages, inbox) = sync_channel(64);
         let messages = Outbox::Thread(messages);
         let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
         let mut threads = vec![std::thread::spawn(move || applier.run(&inbox))];
-        let committer =
-            Committer { log: shared.log.clone(), gate: shared.gate.clone(), applier: messages.clone() };
+        let committer = Committer {
+            log: shared.log.clone(),
+            gate: shared.gate.clone(),
+            applier: messages.clone(),
+            in_flight: shared.in_flight.clone(),
+        };
         threads.push(std::thread::spawn(move || committer.run(&queue)));
         let (checkpointer, stop_checkpoints) = (Mutex::new(None), Mutex::new(None));
         if durable {
+            let warming = shared.clone();
+            threads.push(std::thread::spawn(move || warming.warm()));
             let made = Arc::new(Checkpointer::new(shared.clone(), messages, checkpointed));
             let (stop, stopped) = bounded(0);
             let running = made.clone();
@@ -270,6 +304,7 @@ impl Engine {
             shared,
             jobs: Outbox::Thread(jobs),
             shards,
+            memory,
             commit_lock: Mutex::new(()),
             replay_lock: Mutex::new(()),
             checkpointer,
@@ -326,6 +361,7 @@ impl Engine {
                 self.shared.events.record(Severity::Warning, "checkpoint_failed", "store", error.to_string());
             }
         }
+        self.shared.closing.store(true, Ordering::Release);
         if let Some(stepper) = &self.stepper {
             stepper.stop();
         } else {

@@ -28,7 +28,7 @@ pub(crate) fn feed(
     let index = catalog.joined(incoming.dataset);
     let rights = index.map(|index| index.process(incoming, None)).transpose()?.flatten();
     if let (Some(index), Some(rights)) = (index.filter(|index| is_meant(index)), &rights) {
-        index.write(rights);
+        index.write(rights)?;
     }
     let mut work = Vec::new();
     let is_written = |node: &Arc<Node>| index.is_some_and(|index| index.id == node.id);

@@ -21,6 +21,7 @@ use crate::flow::{Flow, Places, Versions};
 use crate::gather::Gather;
 use crate::keys::encode_keys;
 use crate::node::{Node, NodeId, NodeRows};
+use crate::residence::Residence;
 
 /// What a join needs that the catalog keeps.
 pub(crate) struct Parts<'a> {
@@ -73,6 +74,7 @@ impl Join {
         parts: Parts<'_>,
         columns: &[(String, DataType)],
         read: &BTreeSet<String>,
+        residence: &Arc<Residence>,
     ) -> Result<Join> {
         let Parts { left, right, dataset } = parts;
         let wrong = |what: &str| Error::invalid_definition(format!("the join with {}: {what}", def.dataset));
@@ -103,7 +105,8 @@ impl Join {
             optional: true,
             role: Role::Value,
         });
-        let left = Arc::new(Node::keeping(left, format!("left of {}", def.dataset), keys, kept.collect()));
+        let what = format!("left of {}", def.dataset);
+        let left = Arc::new(Node::keeping(left, what, keys, kept.collect(), residence));
         let within = match (def.within, dataset.retention) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -135,7 +138,7 @@ impl Join {
             kept.keep(keyed)?;
         }
         if kept.len() > 0 {
-            self.left.write(&self.left.rows(&kept)?);
+            self.left.write(&self.left.rows(&kept)?)?;
         }
         let (count, places) = (flow.len(), flow.places()?);
         let keys = encode_keys(&self.left.keys, &flow.batch)?;
@@ -143,7 +146,7 @@ impl Join {
         let mut matched = Vec::with_capacity(count);
         for row in 0..count {
             let has_key = keyed.as_ref().is_none_or(|keyed| keyed.value(row));
-            let found = has_key && self.find(keys.get(row), &places, row, &mut columns);
+            let found = has_key && self.find(keys.get(row), &places, row, &mut columns)?;
             if !found {
                 columns.iter_mut().for_each(Gather::push_null);
             }
@@ -158,14 +161,14 @@ impl Join {
     }
 
     /// Appends what the right row of a left row gives, if there is one.
-    fn find(&self, key: &[u8], places: &Places, row: usize, columns: &mut [Gather]) -> bool {
+    fn find(&self, key: &[u8], places: &Places, row: usize, columns: &mut [Gather]) -> Result<bool> {
         let (time, at) = (EventTime(places.times[row]), places.as_of(row));
         let found = self.right.state.with(key, |timeline| {
             let found = timeline.latest_row(&self.right.layout, self.after(time.0), time, at)?;
             self.fields.iter().zip(columns).for_each(|(field, column)| column.push(&field.value(&found)));
             Some(())
-        });
-        found.flatten().is_some()
+        })?;
+        Ok(found.flatten().is_some())
     }
 
     fn after(&self, time: i64) -> EventTime {
@@ -179,10 +182,10 @@ impl Join {
             let (key, time) = (rights.key(row), rights.batch.times[row]);
             let at = Position::from_bits(rights.batch.positions[row]);
             let has_later = |left: &thyme_timeline::Timeline| left.newest().is_some_and(|t| t.0 >= time);
-            if self.left.state.with(key, has_later) != Some(true) {
+            if self.left.state.with(key, has_later)? != Some(true) {
                 continue;
             }
-            if let Some(replaced) = self.replaced(key, time, at) {
+            if let Some(replaced) = self.replaced(key, time, at)? {
                 self.left.state.with(key, |left| {
                     let (after, until) = (EventTime(time.saturating_sub(1)), EventTime(replaced.until));
                     left.rows(&self.left.layout, after, until, at, &mut |left| {
@@ -191,17 +194,17 @@ impl Join {
                             again.replace(&left, at, &replaced);
                         }
                     });
-                });
+                })?;
             }
         }
         again.finish()
     }
 
     /// What the right row of `time` and `at` replaces.
-    fn replaced(&self, key: &[u8], time: i64, at: Position) -> Option<Replaced> {
+    fn replaced(&self, key: &[u8], time: i64, at: Position) -> Result<Option<Replaced>> {
         let layout = &self.right.layout;
         let values = |row: &RowView<'_>| self.fields.iter().map(|field| field.value(row)).collect();
-        self.right.state.with(key, |timeline| {
+        let replaced = self.right.state.with(key, |timeline| {
             let latest = |at| timeline.latest_row(layout, EventTime(i64::MIN), EventTime(time), at);
             let before = latest(Position::from_bits(at.to_bits() - 1));
             let next = timeline.next_time(EventTime(time), at).map_or(i64::MAX, |next| next.0 - 1);
@@ -211,7 +214,8 @@ impl Join {
                 since: values(&latest(at)?),
                 until: next.min(reach),
             })
-        })?
+        })?;
+        Ok(replaced.flatten())
     }
 }
 

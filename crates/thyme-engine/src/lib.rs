@@ -4,7 +4,8 @@
 //! An accepted push becomes a log record ([`committer`]), the record is admitted and run through the
 //! operators of every node it feeds ([`applier`]), its rows go to the shards that own their keys
 //! ([`shard`]), and the record's position is published by the [`gate`]. [`snapshot`] reads
-//! `value(k, T, S)`; [`checkpoint`] makes restarts short; the log alone would do.
+//! `value(k, T, S)`; [`checkpoint`] makes restarts short; the log alone would do. [`residence`] keeps the
+//! timelines that are used in memory and the others in the store.
 
 pub mod admission;
 mod applier;
@@ -21,32 +22,38 @@ mod flow;
 mod gate;
 mod gather;
 mod idempotency;
+mod in_flight;
 mod join;
 mod keys;
 mod late;
 mod lease;
 mod left_out;
 pub mod maintenance;
+mod memory;
 mod node;
 mod options;
 mod push;
 mod queue;
 mod record;
+mod residence;
 mod rows;
 mod shard;
 mod snapshot;
 mod state;
 mod stepper;
+mod stripe;
 
 pub use catalog::{Catalog, LiveDataset};
 pub use engine::{Engine, History, HistoryRecord, Letter, Logged, Planned, Replay, Reread};
 pub use events::{Event, EventLog, Severity};
 pub use idempotency::Idempotency;
 pub use late::{LateEvent, LateQuery};
+pub use memory::{MEMORY_MIN, Memory};
 pub use node::{Node, NodeId, Output};
 pub use options::{Clock, Options, Parts};
 pub use push::{Push, Receipt, SourceBatch};
 pub use record::DeadLetter;
+pub use residence::MemoryFacts;
 pub use snapshot::{ReadAt, Snapshot};
 pub use state::DatasetCounters;
 pub use stepper::{CheckpointStep, Stepper};

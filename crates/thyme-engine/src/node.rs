@@ -8,16 +8,16 @@ use thyme_core::aggregate;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, Field, Result, Span, Value};
+use thyme_core::{DataType, Error, Field, Position, Result, Span, Value};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot};
 
 use crate::feed::Incoming;
 use crate::flow::{Flow, Places, column};
 use crate::join::{Join, Parts, columns_read};
 use crate::keys::encode_keys;
+use crate::residence::Residence;
 pub(crate) use crate::rows::NodeRows;
-use crate::shard;
-use crate::state::NodeState;
+use crate::state::{NodeState, STRIPES};
 
 /// The input of a node that takes no rows of records.
 const NO_DATASET: u32 = u32::MAX;
@@ -68,7 +68,7 @@ pub struct Node {
     pub retention: Option<Span>,
     pub(crate) input: u32,
     pub(crate) layout: Layout,
-    pub(crate) state: NodeState,
+    pub(crate) state: Arc<NodeState>,
     input_timestamp: String,
     steps: Vec<Step>,
     stored: Vec<String>,
@@ -102,7 +102,12 @@ impl Node {
         made_of(definition, definition)
     }
 
-    fn empty(id: NodeId, definition: &Dataset, input: &Dataset, input_id: u32) -> Node {
+    fn empty(
+        id: NodeId,
+        definition: &Dataset,
+        (input, input_id): (&Dataset, u32),
+        residence: &Arc<Residence>,
+    ) -> Node {
         let timestamp = |d: &Dataset| d.fields.timestamp().map(|f| f.name.clone()).unwrap_or_default();
         Node {
             id,
@@ -114,7 +119,7 @@ impl Node {
             retention: input.retention,
             input: input_id,
             layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
-            state: NodeState::new(),
+            state: NodeState::new(residence, id.0, &definition.name, &Layout::default()),
             input_timestamp: timestamp(input),
             steps: Vec::new(),
             stored: Vec::new(),
@@ -123,13 +128,20 @@ impl Node {
     }
 
     /// The index of a raw dataset.
-    pub(crate) fn index(id: NodeId, definition: &Dataset, dataset: u32) -> Node {
+    pub(crate) fn index(id: NodeId, definition: &Dataset, dataset: u32, residence: &Arc<Residence>) -> Node {
         let columns = definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect();
-        Node::empty(id, definition, definition, dataset).with_columns(columns)
+        Node::empty(id, definition, (definition, dataset), residence).with_columns(columns, residence)
     }
 
     /// A node that keeps some columns by some key for a join of another node; no record feeds it.
-    pub(crate) fn keeping(id: NodeId, what: String, keys: Vec<Field>, columns: Vec<Field>) -> Node {
+    pub(crate) fn keeping(
+        id: NodeId,
+        what: String,
+        keys: Vec<Field>,
+        columns: Vec<Field>,
+        residence: &Arc<Residence>,
+    ) -> Node {
+        let state = NodeState::new(residence, id.0, &what, &Layout::default());
         let node = Node {
             id,
             dataset: what,
@@ -140,19 +152,20 @@ impl Node {
             retention: None,
             input: NO_DATASET,
             layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
-            state: NodeState::new(),
+            state,
             input_timestamp: String::new(),
             steps: Vec::new(),
             stored: Vec::new(),
             predicates: Vec::new(),
         };
-        node.with_columns(columns)
+        node.with_columns(columns, residence)
     }
 
-    fn with_columns(mut self, columns: Vec<Field>) -> Node {
+    fn with_columns(mut self, columns: Vec<Field>, residence: &Arc<Residence>) -> Node {
         self.stored = columns.iter().map(|f| f.name.clone()).collect();
         self.layout.columns = columns.iter().map(|f| f.data_type).collect();
         self.columns = columns;
+        self.state = NodeState::new(residence, self.id.0, &self.dataset, &self.layout);
         self
     }
 
@@ -160,14 +173,15 @@ impl Node {
     pub(crate) fn compile(
         id: NodeId,
         definition: &Dataset,
-        input: &Dataset,
-        input_id: u32,
+        (input, input_id): (&Dataset, u32),
         joined: Vec<Parts<'_>>,
+        residence: &Arc<Residence>,
     ) -> Result<Node> {
-        let mut node = Node::empty(id, definition, input, input_id);
+        let mut node = Node::empty(id, definition, (input, input_id), residence);
         if let Some(pipeline) = definition.pipelines.first() {
-            node.compile_pipeline(pipeline, definition, input, joined)?;
+            node.compile_pipeline(pipeline, definition, input, joined, residence)?;
         }
+        node.state = NodeState::new(residence, id.0, &definition.name, &node.layout);
         Ok(node)
     }
 
@@ -177,6 +191,7 @@ impl Node {
         definition: &Dataset,
         input: &Dataset,
         joined: Vec<Parts<'_>>,
+        residence: &Arc<Residence>,
     ) -> Result<()> {
         let mut joined = joined.into_iter();
         let mut columns: Vec<(String, DataType)> =
@@ -187,7 +202,7 @@ impl Node {
                     let parts = joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
                     let mut read = columns_read(&pipeline.operators[index + 1..]);
                     read.extend(self.keys.iter().map(|key| key.name.clone()));
-                    let join = Join::compile(def, parts, &columns, &read)?;
+                    let join = Join::compile(def, parts, &columns, &read, residence)?;
                     columns.extend(join.columns());
                     self.steps.push(Step::Join(Box::new(join)));
                 }
@@ -351,8 +366,16 @@ impl Node {
     }
 
     /// Puts rows into the timelines at once. For nodes that the applier alone writes.
-    pub(crate) fn write(&self, rows: &NodeRows) {
-        shard::apply(0, 1, self, rows);
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub(crate) fn write(&self, rows: &NodeRows) -> Result<()> {
+        for index in (0..STRIPES).filter(|index| !rows.of_stripe(*index).is_empty()) {
+            // What a crash left of later records is what the log brings again: rows, which do not change.
+            self.state.insert(index, rows, Position::MAX)?;
+            self.state.relieve()?;
+        }
+        Ok(())
     }
 }
 

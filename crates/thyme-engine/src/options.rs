@@ -7,6 +7,7 @@ use std::time::Duration;
 use thyme_core::{Env, Error, Result, SystemEnv};
 
 use crate::gate::NowSource;
+use crate::memory::Memory;
 
 /// What "now" is for online reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Options {
     pub path: Option<PathBuf>,
     /// Durable parts other than those of a data directory; then there is no `path`.
     pub parts: Option<Parts>,
+    /// How much memory to take; `None` is half of the machine's if there is a path, and otherwise no limit.
+    pub memory: Option<Memory>,
     /// How many shards; 0 means one a core.
     pub shards: usize,
     /// What "now" is.
@@ -90,11 +93,19 @@ impl Default for Options {
         Options {
             path: None,
             parts: None,
+            memory: None,
             shards: 0,
             clock: Clock::Wall,
             checkpoint_every: CHECKPOINT_EVERY,
             log: thyme_log::Options::default(),
             env: Arc::new(SystemEnv),
         }
+    }
+}
+
+impl Options {
+    /// The memory to take, if there is a limit.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        self.memory.or_else(|| self.path.is_some().then(Memory::of_machine))
     }
 }

@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
+use thyme_core::{Error, Position};
 
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
+use crate::in_flight::Ticket;
 use crate::node::{Node, NodeRows};
 use crate::queue::Hand;
 use crate::state::STRIPES;
@@ -23,6 +25,8 @@ pub(crate) struct Task {
     pub work: Vec<(Arc<Node>, Arc<NodeRows>)>,
     /// Signalled when everything before is done.
     pub reached: Option<Sender<()>>,
+    /// The room that the record takes until all shards are through.
+    pub ticket: Option<Arc<Ticket>>,
 }
 
 /// Tasks a shard may be behind before the applier waits for it.
@@ -94,7 +98,7 @@ impl Shards {
         match self {
             Shards::Threads { senders, .. } => {
                 let (reached, done) = bounded(senders.len());
-                let task = Task { record: None, work: Vec::new(), reached: Some(reached) };
+                let task = Task { record: None, work: Vec::new(), reached: Some(reached), ticket: None };
                 self.dispatch(&task) && {
                     drop(task);
                     (0..senders.len()).all(|_| done.recv().is_ok())
@@ -193,16 +197,26 @@ impl Worker {
     /// Does one task; false when that failed: then the shard is at its end.
     fn step(&self, task: &Task) -> bool {
         let applied = catch_unwind(AssertUnwindSafe(|| {
-            for (node, rows) in &task.work {
-                apply(self.shard, self.count, node, rows);
-            }
+            task.work.iter().try_for_each(|(node, rows)| self.apply(node, rows, task.record))
         }));
-        if applied.is_err() {
+        let shard = self.shard;
+        let subject = format!("shard {shard}");
+        let failed = match applied {
+            Ok(Ok(())) => None,
+            Ok(Err(Fault::Full(error))) => {
+                // What is in memory is right; there is only no room for more.
+                let reason = format!("shard {shard} stopped: {error}; make room on the disk and restart");
+                self.events.record(Severity::Error, "memory_full", &subject, reason.clone());
+                self.progress.gate.stop(&reason);
+                return false;
+            }
+            Ok(Err(Fault::Unreadable(error))) => Some(format!("shard {shard} stopped: {error}")),
+            Err(_) => Some(format!(
+                "shard {shard} failed and stopped; restart the server to rebuild it from the log"
+            )),
+        };
+        if let Some(reason) = failed {
             // What this shard holds can no longer be trusted: nothing after it is published.
-            let shard = self.shard;
-            let reason =
-                format!("shard {shard} failed and stopped; restart the server to rebuild it from the log");
-            let subject = format!("shard {shard}");
             self.events.record(Severity::Error, "shard_poisoned", &subject, reason.clone());
             self.progress.gate.poison(&reason);
             return false;
@@ -215,22 +229,24 @@ impl Worker {
         }
         true
     }
+
+    fn apply(&self, node: &Node, rows: &NodeRows, record: Option<u64>) -> Result<(), Fault> {
+        // A node that is being backfilled begins empty: all that the store has of it is of this run.
+        let at = record.map_or(Position::MAX, |record| Position::end_of(record.saturating_sub(1)));
+        for index in (self.shard..STRIPES).step_by(self.count) {
+            if !rows.of_stripe(index).is_empty() {
+                node.state.insert(index, rows, at).map_err(Fault::Unreadable)?;
+                node.state.relieve().map_err(Fault::Full)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Puts the rows of the stripes `shard`, `shard + count`, ... into their timelines.
-pub(crate) fn apply(shard: usize, count: usize, node: &Node, rows: &NodeRows) {
-    for index in (shard..STRIPES).step_by(count) {
-        let order = rows.of_stripe(index);
-        if order.is_empty() {
-            continue;
-        }
-        let mut stripe = node.state.stripe(index).write();
-        stripe.dirty = true;
-        for &row in order {
-            let row = row as usize;
-            let timeline = stripe.timeline_mut(rows.hashes[row], rows.key(row));
-            timeline.insert(&node.layout, &rows.batch, row);
-            timeline.seal(&node.layout);
-        }
-    }
+/// Why a shard stops.
+enum Fault {
+    /// The store cannot be written, so that nothing can leave memory.
+    Full(Error),
+    /// What rows are to be added to cannot be read.
+    Unreadable(Error),
 }

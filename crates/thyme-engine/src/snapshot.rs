@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
-use thyme_core::{EventTime, Position, Span, Value};
+use thyme_core::{EventTime, Position, Result, Span, Value};
 use thyme_timeline::{SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
 use crate::events::{EventLog, Severity};
 use crate::node::Node;
+use crate::state::Keep;
 
 /// Which `(T, S)` a read asks for; nothing asked means online.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +47,7 @@ pub struct Snapshot {
     /// Whether `time` is the server's now.
     pub online: bool,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) keep: Keep,
 }
 
 /// The exclusive start of a window of `span` at `time`, inside what `retention` keeps.
@@ -63,15 +65,34 @@ impl Snapshot {
         Snapshot { position: position.min(self.position), ..self.clone() }
     }
 
+    /// The same view for reading many entities once: what it has to load does not stay in memory.
+    pub fn in_passing(mut self) -> Snapshot {
+        self.keep = Keep::Passing;
+        self
+    }
+
+    fn read<R>(&self, node: &Node, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
+        match self.keep {
+            Keep::Hot => node.state.with(key, read),
+            Keep::Passing => node.state.glance(key, read),
+        }
+    }
+
     /// The values of `wanted` outputs of a pipeline's node for one entity.
-    pub fn outputs(&self, node: &Node, key: &[u8], time: EventTime, wanted: &[usize]) -> Vec<Value> {
+    ///
+    /// # Errors
+    /// An entity that rests in the store and cannot be read.
+    pub fn outputs(&self, node: &Node, key: &[u8], time: EventTime, wanted: &[usize]) -> Result<Vec<Value>> {
         let mut values = Vec::with_capacity(wanted.len());
-        self.outputs_at(node, key, &[(time, self.position)], wanted, &mut |_, _, value| values.push(value));
-        values
+        self.outputs_at(node, key, &[(time, self.position)], wanted, &mut |_, _, value| values.push(value))?;
+        Ok(values)
     }
 
     /// The values of `wanted` outputs of one entity, each time as known at a position of its own. `sink`
     /// gets the index in `at`, the index in `wanted`, and the value.
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
     pub fn outputs_at(
         &self,
         node: &Node,
@@ -79,8 +100,8 @@ impl Snapshot {
         at: &[(EventTime, Position)],
         wanted: &[usize],
         sink: &mut dyn FnMut(usize, usize, Value),
-    ) {
-        let folded = node.state.with(key, |timeline| {
+    ) -> Result<()> {
+        let folded = self.read(node, key, |timeline| {
             for (row, &(time, position)) in at.iter().enumerate() {
                 for (place, &index) in wanted.iter().enumerate() {
                     let output = &node.outputs[index];
@@ -89,7 +110,7 @@ impl Snapshot {
                     sink(row, place, self.value(node, index, outcome));
                 }
             }
-        });
+        })?;
         if folded.is_none() {
             for row in 0..at.len() {
                 for (place, &index) in wanted.iter().enumerate() {
@@ -97,31 +118,66 @@ impl Snapshot {
                 }
             }
         }
+        Ok(())
     }
 
     /// The latest row of an index's node for one entity: its event time and its columns.
-    pub fn latest_row(&self, node: &Node, key: &[u8], time: EventTime) -> Option<(EventTime, Vec<Value>)> {
-        let after = window_start(time, None, node.retention);
-        node.state
-            .with(key, |timeline| {
-                timeline.latest_row(&node.layout, after, time, self.position).map(|row| {
-                    (row.time(), (0..node.columns.len()).map(|column| row.value(column)).collect())
-                })
-            })
-            .flatten()
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
+    pub fn latest_row(
+        &self,
+        node: &Node,
+        key: &[u8],
+        time: EventTime,
+    ) -> Result<Option<(EventTime, Vec<Value>)>> {
+        let mut latest = None;
+        self.latest_rows(node, key, &[(time, self.position)], &mut |_, row| latest = Some(row))?;
+        Ok(latest)
+    }
+
+    /// [`Snapshot::latest_row`] of one entity many times, each as known at a position of its own; `sink` gets
+    /// the index in `at` and the row, if there is one.
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
+    pub fn latest_rows(
+        &self,
+        node: &Node,
+        key: &[u8],
+        at: &[(EventTime, Position)],
+        sink: &mut dyn FnMut(usize, (EventTime, Vec<Value>)),
+    ) -> Result<()> {
+        self.read(node, key, |timeline| {
+            for (index, (time, position)) in at.iter().enumerate() {
+                let after = window_start(*time, None, node.retention);
+                if let Some(row) = timeline.latest_row(&node.layout, after, *time, *position) {
+                    let values = (0..node.columns.len()).map(|column| row.value(column)).collect();
+                    sink(index, (row.time(), values));
+                }
+            }
+        })?;
+        Ok(())
     }
 
     /// The event time of an entity's newest event up to `time`.
-    pub fn newest_event(&self, node: &Node, key: &[u8], time: EventTime) -> Option<EventTime> {
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
+    pub fn newest_event(&self, node: &Node, key: &[u8], time: EventTime) -> Result<Option<EventTime>> {
         let newest = |timeline: &Timeline| {
             timeline.latest_row(&node.layout, EventTime(i64::MIN), time, self.position).map(|row| row.time())
         };
-        node.state.with(key, newest).flatten()
+        Ok(self.read(node, key, newest)?.flatten())
     }
 
     /// Whether an entity has any event up to `time`, inside what `retention` keeps.
-    pub fn has_events(&self, node: &Node, key: &[u8], time: EventTime) -> bool {
-        node.state.with(key, |timeline| self.is_seen(node, timeline, time)).unwrap_or(false)
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
+    pub fn has_events(&self, node: &Node, key: &[u8], time: EventTime) -> Result<bool> {
+        let seen = self.read(node, key, |timeline| self.is_seen(node, timeline, time))?;
+        Ok(seen.unwrap_or(false))
     }
 
     fn is_seen(&self, node: &Node, timeline: &Timeline, time: EventTime) -> bool {
@@ -131,6 +187,9 @@ impl Snapshot {
 
     /// The values of `wanted` outputs for many times of one entity, in one pass over its timeline.
     /// `times` ascend; `sink` gets the index of the time, the index in `wanted`, and the value.
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
     pub fn sweep(
         &self,
         node: &Node,
@@ -138,7 +197,7 @@ impl Snapshot {
         times: &[EventTime],
         wanted: &[usize],
         sink: &mut dyn FnMut(usize, usize, Value),
-    ) {
+    ) -> Result<()> {
         let outputs: Vec<SweepOutput> = wanted
             .iter()
             .map(|&index| {
@@ -150,11 +209,11 @@ impl Snapshot {
                 SweepOutput { slot: output.slot, window }
             })
             .collect();
-        let swept = node.state.with(key, |timeline| {
+        let swept = self.read(node, key, |timeline| {
             timeline.sweep(&node.layout, &outputs, times, self.position, &mut |time, output, outcome| {
                 sink(time, output, self.value(node, wanted[output], outcome));
             });
-        });
+        })?;
         if swept.is_none() {
             for time in 0..times.len() {
                 for (output, &index) in wanted.iter().enumerate() {
@@ -162,18 +221,17 @@ impl Snapshot {
                 }
             }
         }
+        Ok(())
     }
 
     /// The encoded keys of all entities of a node that have an event up to `time`.
-    pub fn entities(&self, node: &Node, time: EventTime) -> Vec<Box<[u8]>> {
-        let mut keys = Vec::new();
-        for stripe in node.state.stripes() {
-            let stripe = stripe.read();
-            let seen = stripe.table.iter().filter(|e| self.is_seen(node, &e.timeline, time));
-            keys.extend(seen.map(|e| e.key.clone()));
-        }
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
+    pub fn entities(&self, node: &Node, time: EventTime) -> Result<Vec<Box<[u8]>>> {
+        let mut keys = node.state.keys_where(|timeline| self.is_seen(node, timeline, time))?;
         keys.sort_unstable();
-        keys
+        Ok(keys)
     }
 
     fn value(&self, node: &Node, index: usize, outcome: Outcome) -> Value {
@@ -196,7 +254,7 @@ impl Snapshot {
 impl Node {
     /// How many entities it has, late to change under load.
     pub fn entities(&self) -> u64 {
-        self.state.entities()
+        self.state.entities().0
     }
 
     /// Whether it is an index of raw rows rather than a pipeline.

@@ -1,11 +1,21 @@
-//! The timelines of one node, striped so that a reader never waits for more than a few inserts.
+//! The timelines of one node, striped so that a reader never waits for more than a few inserts. Entities
+//! that memory has no room for rest in the store.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use std::hash::BuildHasher;
-use thyme_timeline::Timeline;
+use thyme_core::{EntityKey, Error, Position, Result};
+use thyme_store::{ChunkKey, StoredChunk};
+use thyme_timeline::{Layout, Timeline};
+
+use crate::node::NodeRows;
+use crate::residence::Residence;
+use crate::stripe::{Loaded, Stripe};
 
 /// Stripes a node. A shard owns those whose index is its own modulo the number of shards, so that
 /// the number of shards never shows.
@@ -24,58 +34,287 @@ pub struct DatasetCounters {
     pub newest: Option<i64>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Entity {
-    pub key: Box<[u8]>,
-    pub timeline: Timeline,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Stripe {
-    pub table: HashTable<Entity>,
-    /// Whether anything changed since the last checkpoint.
-    pub dirty: bool,
-}
-
-impl Stripe {
-    pub fn timeline(&self, hash: u64, key: &[u8]) -> Option<&Timeline> {
-        self.table.find(hash, |e| *e.key == *key).map(|e| &e.timeline)
-    }
-
-    pub fn timeline_mut(&mut self, hash: u64, key: &[u8]) -> &mut Timeline {
-        let entry = self.table.entry(hash, |e| *e.key == *key, |e| hash_key(&e.key));
-        let entity = entry.or_insert_with(|| Entity { key: key.into(), timeline: Timeline::new() });
-        &mut entity.into_mut().timeline
-    }
+/// Whether what a read loads stays in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// As a read of one entity does: it is likely to be asked for again.
+    Hot,
+    /// As a scan does: it must not push out what is.
+    Passing,
 }
 
 #[derive(Debug)]
 pub(crate) struct NodeState {
+    node: u32,
+    dataset: String,
+    layout: Layout,
     stripes: Box<[RwLock<Stripe>]>,
+    residence: Arc<Residence>,
+    /// Entities that the store has.
+    stored: AtomicU64,
+}
+
+impl Drop for NodeState {
+    fn drop(&mut self) {
+        for stripe in &mut self.stripes {
+            self.residence.note_bytes(stripe.get_mut().settled(), 0);
+        }
+    }
 }
 
 impl NodeState {
-    pub fn new() -> Self {
-        NodeState { stripes: (0..STRIPES).map(|_| RwLock::default()).collect() }
+    /// The state of a node, which knows nothing yet of what the store has of it.
+    pub fn new(residence: &Arc<Residence>, node: u32, dataset: &str, layout: &Layout) -> Arc<Self> {
+        let state = Arc::new(NodeState {
+            node,
+            dataset: dataset.to_owned(),
+            layout: layout.clone(),
+            stripes: (0..STRIPES).map(|_| RwLock::default()).collect(),
+            residence: residence.clone(),
+            stored: AtomicU64::new(0),
+        });
+        residence.register(&state);
+        state
+    }
+
+    /// Takes up what the store has of the node.
+    pub fn restore(&self) -> Result<()> {
+        if self.residence.store().has_node(self.node)? {
+            self.stored.store(self.residence.stored_entities(self.node)?, Ordering::Release);
+            return Ok(());
+        }
+        self.become_complete();
+        Ok(())
+    }
+
+    /// Begins without anything: what the store has under the node's number is of another life.
+    pub fn begin_empty(&self) -> Result<()> {
+        self.residence.drop_node(self.node)?;
+        self.become_complete();
+        Ok(())
+    }
+
+    fn become_complete(&self) {
+        self.stripes.iter().for_each(|stripe| stripe.write().complete = true);
+    }
+
+    pub fn id(&self) -> u32 {
+        self.node
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     pub fn stripe(&self, index: usize) -> &RwLock<Stripe> {
         &self.stripes[index % STRIPES]
     }
 
-    pub fn stripes(&self) -> &[RwLock<Stripe>] {
-        &self.stripes
+    /// Runs `read` on the timeline of a key, if it has one. What had to be loaded for it stays in memory.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn with<R>(&self, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
+        self.read(key, Keep::Hot, read)
     }
 
-    /// Runs `read` on the timeline of a key, if it has one.
-    pub fn with<R>(&self, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Option<R> {
+    /// [`NodeState::with`], but what had to be loaded does not stay.
+    ///
+    /// # Errors
+    /// As [`NodeState::with`].
+    pub fn glance<R>(&self, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
+        self.read(key, Keep::Passing, read)
+    }
+
+    fn read<R>(&self, key: &[u8], keep: Keep, read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
         let hash = hash_key(key);
-        let stripe = self.stripe(stripe_of(hash)).read();
-        stripe.timeline(hash, key).map(read)
+        let lock = self.stripe(stripe_of(hash));
+        let drops = {
+            let stripe = lock.read();
+            if let Some(entity) = stripe.get(hash, key) {
+                if keep == Keep::Hot {
+                    entity.touch();
+                }
+                return Ok(Some(read(&entity.timeline)));
+            }
+            if stripe.complete {
+                return Ok(None);
+            }
+            stripe.drops
+        };
+        let Some(timeline) = self.load(key, Position::MAX)? else { return Ok(None) };
+        let answer = read(&timeline);
+        if keep == Keep::Hot && self.residence.admits(timeline.bytes()) {
+            let mut stripe = lock.write();
+            // Otherwise it may have been changed, written and dropped since it was read.
+            if stripe.drops == drops {
+                stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
+                stripe.settle(&self.residence);
+            }
+        }
+        Ok(Some(answer))
     }
 
-    pub fn entities(&self) -> u64 {
-        self.stripes.iter().map(|s| s.read().table.len() as u64).sum()
+    /// Inserts the rows of one stripe in log order. Only the shard that owns the stripe does, so what it
+    /// loads is never out of date. `at` is before the rows' record: what a crash left in the store of
+    /// this record or later ones is dropped, since the log brings it again.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn insert(&self, index: usize, rows: &NodeRows, at: Position) -> Result<()> {
+        let order = rows.of_stripe(index);
+        let (mut next, mut loaded) = (0, Vec::new());
+        while next < order.len() {
+            let missing = {
+                let mut stripe = self.stripe(index).write();
+                loaded.drain(..).for_each(|loaded| stripe.place(loaded, true));
+                next = stripe.insert(&self.layout, rows, order, next);
+                stripe.settle(&self.residence);
+                stripe.missing(rows, order.get(next..).unwrap_or_default())
+            };
+            if next < order.len() {
+                for (hash, key) in missing {
+                    let timeline = self.load(&key, at)?;
+                    loaded.push(Loaded { hash, key, timeline });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room if memory is full.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn relieve(&self) -> Result<()> {
+        self.residence.relieve()
+    }
+
+    /// The timeline that the store has of a key.
+    fn load(&self, key: &[u8], at: Position) -> Result<Option<Timeline>> {
+        let store = self.residence.store();
+        let load = || {
+            // One look tells; the chunks are only searched for if there are any.
+            if !store.has_chunk(ChunkKey { node: self.node, key, chunk: 0 })? {
+                return Ok(None);
+            }
+            let chunks = store.chunks_of(self.node, key).collect::<Result<Vec<_>>>()?;
+            self.residence.note_load();
+            self.decode(&chunks, at).map(Some)
+        };
+        load().map_err(|error| self.named(key, &error))
+    }
+
+    fn decode(&self, chunks: &[StoredChunk], at: Position) -> Result<Timeline> {
+        let chunks = chunks.iter().map(|(_, id, bytes)| (*id, bytes.as_slice()));
+        Timeline::from_chunks(&self.layout, chunks, at)
+    }
+
+    /// The error with what it is about.
+    fn named(&self, key: &[u8], error: &Error) -> Error {
+        let shown = match EntityKey::decode(key) {
+            Ok(parts) => parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            Err(_) => format!("{key:02x?}"),
+        };
+        Error::new(error.kind(), format!("{}, entity {shown}: {}", self.dataset, error.detail()))
+    }
+
+    /// Calls `f` with each entity that the store has, as of now, until it says false.
+    pub fn each_stored(&self, f: &mut dyn FnMut(&[u8], Timeline) -> Result<bool>) -> Result<()> {
+        let mut chunks: Vec<StoredChunk> = Vec::new();
+        let mut give = |chunks: &[StoredChunk]| {
+            let Some((key, ..)) = chunks.first() else { return Ok(true) };
+            let timeline = self.decode(chunks, Position::MAX).map_err(|error| self.named(key, &error))?;
+            f(key, timeline)
+        };
+        for chunk in self.residence.store().chunks(self.node) {
+            let chunk = chunk?;
+            if chunks.first().is_some_and(|(key, ..)| *key != chunk.0) {
+                if !give(&chunks)? {
+                    return Ok(());
+                }
+                chunks.clear();
+            }
+            chunks.push(chunk);
+        }
+        give(&chunks).map(|_| ())
+    }
+
+    /// The keys of the entities whose timelines `wanted` says yes to, in no order.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn keys_where(&self, wanted: impl Fn(&Timeline) -> bool) -> Result<Vec<Box<[u8]>>> {
+        let (mut keys, mut seen, mut complete) = (Vec::new(), HashSet::new(), true);
+        // Memory first: what is not here now is in the store by now.
+        for stripe in &self.stripes {
+            let stripe = stripe.read();
+            complete &= stripe.complete;
+            for entity in stripe.iter() {
+                if wanted(&entity.timeline) {
+                    keys.push(entity.key.clone());
+                }
+                seen.insert(entity.key.clone());
+            }
+        }
+        if !complete {
+            self.each_stored(&mut |key, timeline| {
+                if !seen.contains(key) && wanted(&timeline) {
+                    keys.push(key.into());
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(keys)
+    }
+
+    /// How many entities there are, and how many of them are in memory.
+    pub fn entities(&self) -> (u64, u64) {
+        let counts = self.stripes.iter().map(|stripe| stripe.read().counts());
+        let (resident, unstored) = counts.fold((0, 0), |a, b| (a.0 + b.0 as u64, a.1 + b.1 as u64));
+        (self.stored.load(Ordering::Acquire) + unstored, resident)
+    }
+
+    /// Entities that the store has.
+    pub fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// Notes that the store has `more` entities.
+    pub fn note_stored(&self, more: u64) {
+        self.stored.fetch_add(more, Ordering::AcqRel);
+    }
+
+    /// Fills memory with what the store has while there is room; stops when `stop` says so. When
+    /// everything fits, the store is not asked any more.
+    pub fn warm(&self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let drops: Vec<u64> = self.stripes.iter().map(|stripe| stripe.read().drops).collect();
+        if self.stripes.iter().all(|stripe| stripe.read().complete) {
+            return Ok(());
+        }
+        let mut whole = true;
+        self.each_stored(&mut |key, timeline| {
+            let hash = hash_key(key);
+            let index = stripe_of(hash);
+            whole = !stop() && self.residence.has_room();
+            if whole {
+                let mut stripe = self.stripe(index).write();
+                // Otherwise it may have been changed, written and dropped since it was read.
+                if stripe.drops == drops[index] {
+                    stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, false);
+                    stripe.settle(&self.residence);
+                }
+                self.residence.note_warmed();
+            }
+            Ok(whole)
+        })?;
+        if whole {
+            for (stripe, drops) in self.stripes.iter().zip(drops) {
+                let mut stripe = stripe.write();
+                stripe.complete |= stripe.drops == drops;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -93,6 +332,9 @@ impl crate::node::Node {
     /// See [`crate::Engine::damage_for_test`].
     pub(crate) fn damage_for_test(&self, key: &[u8]) {
         let hash = hash_key(key);
-        *self.state.stripe(stripe_of(hash)).write().timeline_mut(hash, key) = Timeline::new();
+        let mut stripe = self.state.stripe(stripe_of(hash)).write();
+        stripe.place(Loaded { hash, key: key.into(), timeline: None }, true);
+        stripe.empty(hash, key);
+        stripe.settle(&self.state.residence);
     }
 }

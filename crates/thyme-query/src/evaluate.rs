@@ -46,7 +46,7 @@ pub fn evaluate(
     }
     requests(plan, frame, &mut slots)?;
     for read in &plan.reads {
-        run_read(read, snapshot, frame, &mut slots);
+        run_read(read, snapshot, frame, &mut slots)?;
         for &(_, slot) in &read.targets {
             fill_default(plan, slot, &mut slots);
         }
@@ -103,17 +103,17 @@ fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()
     Ok(())
 }
 
-fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [ColumnBuffer]) {
+fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()> {
     let rows = frame.times.len();
     let parts: Vec<&ColumnBuffer> = read.key.iter().map(|&field| &frame.entity[field]).collect();
     let keys = RowKeys::encode(&parts, rows);
     let types = read.targets.iter().map(|(_, slot)| slots[*slot].data_type()).collect();
     let work = Work { read, snapshot, keys: &keys, frame, types };
     if rows == 1 {
-        for (target, part) in read.targets.iter().zip(work.group(&[0])) {
+        for (target, part) in read.targets.iter().zip(work.group(&[0])?) {
             slots[target.1].scatter(part, &[0]);
         }
-        return;
+        return Ok(());
     }
     let grouped = Grouped::new(&keys, &frame.times);
     let threads = match rows {
@@ -122,7 +122,7 @@ fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [Column
     };
     let runs = grouped.split(threads);
     let done: Vec<(Vec<u32>, Vec<ColumnBuffer>)> = if let [only] = runs.as_slice() {
-        vec![work.run(&grouped.order, only)]
+        vec![work.run(&grouped.order, only)?]
     } else {
         std::thread::scope(|scope| {
             let handles: Vec<_> =
@@ -130,14 +130,15 @@ fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [Column
             handles
                 .into_iter()
                 .map(|h| h.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        })
+                .collect::<Result<_>>()
+        })?
     };
     for (order, columns) in done {
         for (target, column) in read.targets.iter().zip(columns) {
             slots[target.1].scatter(column, &order);
         }
     }
+    Ok(())
 }
 
 /// One read, shared by the threads that do parts of it.
@@ -152,21 +153,23 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The rows of some groups, and the targets' columns in that order.
-    fn run(&self, order: &[u32], groups: &[Range<usize>]) -> (Vec<u32>, Vec<ColumnBuffer>) {
-        let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Default::default() };
+    fn run(&self, order: &[u32], groups: &[Range<usize>]) -> Result<(Vec<u32>, Vec<ColumnBuffer>)> {
+        let (Some(first), Some(last)) = (groups.first(), groups.last()) else {
+            return Ok(Default::default());
+        };
         let rows = &order[first.start..last.end];
         let mut columns = self.nulls(rows.len());
         for group in groups {
             let members = &order[group.clone()];
-            self.fill(members, group.start - first.start, &mut columns);
+            self.fill(members, group.start - first.start, &mut columns)?;
         }
-        (rows.to_vec(), columns)
+        Ok((rows.to_vec(), columns))
     }
 
-    fn group(&self, rows: &[u32]) -> Vec<ColumnBuffer> {
+    fn group(&self, rows: &[u32]) -> Result<Vec<ColumnBuffer>> {
         let mut columns = self.nulls(rows.len());
-        self.fill(rows, 0, &mut columns);
-        columns
+        self.fill(rows, 0, &mut columns)?;
+        Ok(columns)
     }
 
     fn nulls(&self, rows: usize) -> Vec<ColumnBuffer> {
@@ -174,10 +177,14 @@ impl Work<'_> {
     }
 
     /// One entity's rows, in ascending time, into `columns` from `offset` on.
-    fn fill(&self, rows: &[u32], offset: usize, columns: &mut [ColumnBuffer]) {
+    fn fill(&self, rows: &[u32], offset: usize, columns: &mut [ColumnBuffer]) -> Result<()> {
         let (node, snapshot) = (&self.read.node, self.snapshot);
         let key = self.keys.get(rows[0] as usize);
         let time = |row: u32| self.frame.times[row as usize];
+        let position = |row: u32| match &self.frame.positions {
+            None => snapshot.position,
+            Some(each) => each[row as usize].min(snapshot.position),
+        };
         for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
             for (i, &row) in rows.iter().enumerate() {
                 match *source {
@@ -192,12 +199,8 @@ impl Work<'_> {
             }
         }
         if node.is_index() {
-            for (i, &row) in rows.iter().enumerate() {
-                let found = match &self.frame.positions {
-                    None => snapshot.latest_row(node, key, time(row)),
-                    Some(each) => snapshot.as_known_at(each[row as usize]).latest_row(node, key, time(row)),
-                };
-                let Some((at, values)) = found else { continue };
+            let at: Vec<(EventTime, Position)> = rows.iter().map(|&row| (time(row), position(row))).collect();
+            return snapshot.latest_rows(node, key, &at, &mut |i, (at, values)| {
                 for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
                     match *source {
                         Source::Timestamp => column.set(offset + i, Value::Datetime(at.0)),
@@ -205,8 +208,7 @@ impl Work<'_> {
                         Source::Key(_) => {}
                     }
                 }
-            }
-            return;
+            });
         }
         let targets = self.read.targets.iter().enumerate();
         let (places, wanted): (Vec<usize>, Vec<usize>) = targets
@@ -216,17 +218,16 @@ impl Work<'_> {
             })
             .unzip();
         let mut sink = |row: usize, output: usize, value| columns[places[output]].set(offset + row, value);
-        if let Some(each) = &self.frame.positions {
+        if self.frame.positions.is_some() {
             // What is visible changes from row to row, which summaries take account of and a sweep does not.
-            let at: Vec<(EventTime, Position)> =
-                rows.iter().map(|&row| (time(row), each[row as usize].min(snapshot.position))).collect();
+            let at: Vec<(EventTime, Position)> = rows.iter().map(|&row| (time(row), position(row))).collect();
             return snapshot.outputs_at(node, key, &at, &wanted, &mut sink);
         }
         if let [row] = rows {
             return snapshot.outputs_at(node, key, &[(time(*row), snapshot.position)], &wanted, &mut sink);
         }
         let times: Vec<EventTime> = rows.iter().map(|&row| time(row)).collect();
-        snapshot.sweep(node, key, &times, &wanted, &mut sink);
+        snapshot.sweep(node, key, &times, &wanted, &mut sink)
     }
 }
 

@@ -135,7 +135,7 @@ pub fn row(
     let node = live.readable()?;
     let encoded = EntityKey::encode(key)?;
     let (at, present, values): (Value, bool, Vec<(&str, Value)>) = if node.is_index() {
-        match snapshot.latest_row(node, &encoded.0, time) {
+        match snapshot.latest_row(node, &encoded.0, time)? {
             Some((at, values)) => {
                 let named = node.columns.iter().map(|f| f.name.as_str()).zip(values).collect();
                 (Value::Datetime(at.0), true, named)
@@ -144,9 +144,9 @@ pub fn row(
         }
     } else {
         let wanted: Vec<usize> = (0..node.outputs.len()).collect();
-        let values = snapshot.outputs(node, &encoded.0, time, &wanted);
+        let values = snapshot.outputs(node, &encoded.0, time, &wanted)?;
         let named = node.outputs.iter().map(|o| o.name.as_str()).zip(values).collect();
-        (Value::Datetime(time.0), snapshot.has_events(node, &encoded.0, time), named)
+        (Value::Datetime(time.0), snapshot.has_events(node, &encoded.0, time)?, named)
     };
     let mut keys = key.iter();
     let fields = live.definition.fields.fields.iter().map(|field| {

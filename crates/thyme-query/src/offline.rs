@@ -52,7 +52,7 @@ impl Reader {
         timestamp_column: &str,
         known: Known,
     ) -> Result<Offline> {
-        let snapshot = self.engine().snapshot(at)?;
+        let snapshot = self.engine().snapshot(at)?.in_passing();
         let plan = self.plan(&snapshot.catalog, featureset)?;
         let columns = entity_columns_of(&plan, labels, entity_columns)?;
         refuse_clashes(&plan, labels, &columns, timestamp_column)?;

@@ -121,7 +121,7 @@ impl Reader {
             }
         }
         let frame = Frame { entity, times: vec![snapshot.time; rows], positions: None, inputs };
-        let stale = self.stale(&snapshot, plan, &frame);
+        let stale = self.stale(&snapshot, plan, &frame)?;
         let mut answer = self.evaluate(snapshot, plan, &frame)?;
         answer.warnings.extend(stale);
         Ok(answer)
@@ -129,9 +129,9 @@ impl Reader {
 
     /// A warning if every window of an online answer is empty only because all its events are old: most
     /// likely old data on a wall clock.
-    fn stale(&self, snapshot: &Snapshot, plan: &Plan, frame: &Frame) -> Option<String> {
+    fn stale(&self, snapshot: &Snapshot, plan: &Plan, frame: &Frame) -> Result<Option<String>> {
         if !snapshot.online || *self.engine.clock() != Clock::Wall {
-            return None;
+            return Ok(None);
         }
         let mut newest = None;
         for read in plan.reads.iter().filter(|r| !r.node.is_index()) {
@@ -140,24 +140,26 @@ impl Reader {
                 _ => None,
             });
             // Nothing windowed is asked of this one, or something that reaches back to the beginning.
-            let reach = windows.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+            let Some(reach) = windows.collect::<Option<Vec<_>>>().and_then(|w| w.into_iter().max()) else {
+                return Ok(None);
+            };
             for row in 0..frame.times.len() {
                 let parts: Vec<Value> = read.key.iter().map(|&field| frame.entity[field].get(row)).collect();
-                let key = EntityKey::encode(&parts).ok()?;
-                let event = snapshot.newest_event(&read.node, &key.0, snapshot.time)?;
-                if event.0 > snapshot.time.0.saturating_sub(reach.0) {
-                    return None;
-                }
+                let Ok(key) = EntityKey::encode(&parts) else { return Ok(None) };
+                let event = match snapshot.newest_event(&read.node, &key.0, snapshot.time)? {
+                    Some(event) if event.0 <= snapshot.time.0.saturating_sub(reach.0) => event,
+                    _ => return Ok(None),
+                };
                 newest = newest.max(Some(event));
             }
         }
-        newest.map(|event| {
+        Ok(newest.map(|event| {
             format!(
                 "all windows are empty: the newest event is of {}, now is {}; for old data use the event clock (clock=\"event\") or ask for a time with at=",
                 event.to_rfc3339(),
                 snapshot.time.to_rfc3339()
             )
-        })
+        }))
     }
 
     /// The features of a frame.
@@ -188,10 +190,10 @@ impl Reader {
     /// # Errors
     /// InvalidData: a raw dataset without index.
     pub fn scan(&self, at: ReadAt, dataset: &str) -> Result<(RecordBatch, Snapshot)> {
-        let snapshot = self.engine.snapshot(at)?;
+        let snapshot = self.engine.snapshot(at)?.in_passing();
         let live = snapshot.catalog.dataset(dataset)?.clone();
         let node = live.readable()?;
-        let keys = snapshot.entities(node, snapshot.time);
+        let keys = snapshot.entities(node, snapshot.time)?;
         let fields = shown_fields(&live);
         let mut columns: Vec<ColumnBuffer> =
             fields.iter().map(|f| ColumnBuffer::nulls(f.data_type, keys.len())).collect();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Result, SystemEnv};
-use thyme_engine::{Clock, Engine, Options};
+use thyme_engine::{Clock, Engine, Memory, Options};
 use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
@@ -20,6 +20,8 @@ use crate::verifier::{Verified, Verifier};
 pub struct AppOptions {
     /// The data directory; `None` keeps everything in memory.
     pub path: Option<PathBuf>,
+    /// How much memory to take; see [`Options::memory`].
+    pub memory: Option<Memory>,
     /// What "now" is.
     pub clock: Clock,
     /// How many shards; 0 means one a core.
@@ -40,6 +42,7 @@ impl Default for AppOptions {
     fn default() -> Self {
         AppOptions {
             path: None,
+            memory: None,
             clock: Clock::Wall,
             shards: 0,
             now_us: None,
@@ -119,6 +122,7 @@ impl App {
     fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, app: &App) -> Result<Ready> {
         let mut opening = Options {
             path: options.path,
+            memory: options.memory,
             shards: options.shards,
             clock: options.clock,
             env: app.env.clone(),

@@ -67,6 +67,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
         })
         .collect();
     let (log_bytes, store_bytes, checkpoint) = engine.storage();
+    let memory = engine.memory();
     Ok(Reply::json(
         200,
         &json!({
@@ -85,6 +86,15 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "sources": sources,
             "backup": engine.backup_under_way().map(|(done, total)| json!({"done": done, "total": total})),
             "verified": ready.verified.summary(),
+            "memory": {
+                "bytes_budget": engine.memory_budget(),
+                "bytes_timelines_max": memory.limit_bytes,
+                "bytes_timelines": memory.resident_bytes,
+                "entities": memory.entities,
+                "entities_in_memory": memory.resident_entities,
+                "loads": memory.loads,
+                "evictions": memory.evictions,
+            },
             "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
         }),
     ))

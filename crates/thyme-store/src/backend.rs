@@ -31,6 +31,20 @@ pub trait Backend: Send + Sync + Debug {
     /// `Unavailable`: not before a restart.
     fn write(&self, writes: Vec<Write>) -> Result<()>;
 
+    /// As [`Backend::write`], but it may become durable only together with the next write that is: a crash
+    /// loses it and all later ones, or none of them.
+    ///
+    /// # Errors
+    /// As [`Backend::write`].
+    fn write_soon(&self, writes: Vec<Write>) -> Result<()> {
+        self.write(writes)
+    }
+
+    /// Whether there is a value under `key`.
+    fn has(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 

@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 use parking_lot::{Mutex, RwLock};
@@ -17,17 +18,19 @@ use thyme_core::error::{Error, ErrorKind, Result};
 use crate::backend::{Backend, Bytes, Pairs, Write};
 use crate::failure::{damaged, failed, in_use, io_failed};
 use crate::scratch::Scratch;
+use crate::store::Room;
 use crate::tree_files::{self, Depth};
 
 /// Name of the one keyspace.
 const KEYSPACE: &str = "thyme";
-/// Memory for blocks read from disk.
-const CACHE_BYTES: u64 = 64 << 20;
+/// What a write takes in memory besides its key and value.
+const WRITE_BYTES: u64 = 64;
 /// What is written to see whether there is space again.
 const PROBE_BYTES: usize = 1 << 20;
 
 pub struct DiskStore {
     dir: PathBuf,
+    room: Room,
     /// Where the tree's files are, if not there.
     folder: PathBuf,
     /// `None` while it is being opened again.
@@ -42,6 +45,8 @@ pub struct DiskStore {
 struct Tree {
     keyspace: Keyspace,
     database: Database,
+    /// Bytes of writes that are gathered before they become a file, and how many there are.
+    memtable: (u64, AtomicU64),
 }
 
 /// Whether writes are taken. After any that failed the tree itself takes no more.
@@ -62,36 +67,44 @@ impl std::fmt::Debug for DiskStore {
 
 impl Tree {
     /// Opens what is in `folder`, and speaks of it as `dir`.
-    fn open(folder: &Path, dir: &Path) -> Result<Self> {
+    fn open(folder: &Path, dir: &Path, room: Room) -> Result<Self> {
         refuse_damage(dir)?;
         clear_unmade(folder).map_err(|io| io_failed(&dir.display().to_string(), "opening", &io))?;
         // What it cannot make sense of, the tree may say with a panic.
-        let open = || Database::builder(folder).cache_size(CACHE_BYTES).open();
+        let open = || Database::builder(folder).cache_size(room.cache).open();
         let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged(dir, "it cannot be opened"))?;
         let opening = |fault| failed(dir, "opening", fault);
         let database = opened.map_err(opening)?;
         let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(opening)?;
-        Ok(Tree { keyspace, database })
+        Ok(Tree { keyspace, database, memtable: (room.memtable, AtomicU64::new(0)) })
     }
 
-    fn write(&self, writes: Vec<Write>) -> fjall::Result<()> {
+    fn write(&self, writes: Vec<Write>, mode: PersistMode) -> fjall::Result<()> {
         // A batch made with a capacity has no durability of its own: without this line it would stay in
         // the process.
-        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
-            .durability(Some(PersistMode::SyncData));
+        let mut batch =
+            OwnedWriteBatch::with_capacity(self.database.clone(), writes.len()).durability(Some(mode));
+        let mut bytes = 0;
         for Write { key, value } in writes {
+            bytes += WRITE_BYTES + (key.len() + value.as_ref().map_or(0, |value| value.len())) as u64;
             match value {
                 Some(value) => batch.insert(&self.keyspace, key, value),
                 None => batch.remove(&self.keyspace, key),
             }
         }
-        batch.commit()
+        batch.commit()?;
+        // The tree keeps the limit that it was made with, whatever the memory is today.
+        if self.memtable.1.fetch_add(bytes, Ordering::AcqRel) + bytes >= self.memtable.0 {
+            self.memtable.1.store(0, Ordering::Release);
+            self.keyspace.rotate_memtable()?;
+        }
+        Ok(())
     }
 }
 
 impl DiskStore {
-    pub fn open(dir: &Path) -> Result<Self> {
-        Self::open_in(dir, dir, None)
+    pub fn open(dir: &Path, room: Room) -> Result<Self> {
+        Self::open_in(dir, dir, room, None)
     }
 
     /// Opens it in a folder that stands for it.
@@ -99,14 +112,14 @@ impl DiskStore {
         let shown = dir.display().to_string();
         let scratch = Scratch::of(dir).map_err(|io| io_failed(&shown, "copying the small files of", &io))?;
         let folder = scratch.path().to_owned();
-        Self::open_in(&folder, dir, Some(scratch))
+        Self::open_in(&folder, dir, Room::default(), Some(scratch))
     }
 
-    fn open_in(folder: &Path, dir: &Path, scratch: Option<Scratch>) -> Result<Self> {
+    fn open_in(folder: &Path, dir: &Path, room: Room, scratch: Option<Scratch>) -> Result<Self> {
         let lock = take_lock(folder)?;
-        let tree = RwLock::new(Some(Tree::open(folder, dir)?));
+        let tree = RwLock::new(Some(Tree::open(folder, dir, room)?));
         let (dir, folder, writes) = (dir.to_owned(), folder.to_owned(), Mutex::new(Writes::Good));
-        Ok(DiskStore { dir, folder, tree, writes, _lock: lock, _scratch: scratch })
+        Ok(DiskStore { dir, room, folder, tree, writes, _lock: lock, _scratch: scratch })
     }
 
     /// Moves what is written from the journal into tables, whose files carry checksums.
@@ -134,7 +147,7 @@ impl DiskStore {
         let mut tree = self.tree.write();
         // It holds a lock on its files until it is gone.
         drop(tree.take());
-        *tree = Some(Tree::open(&self.folder, &self.dir)?);
+        *tree = Some(Tree::open(&self.folder, &self.dir, self.room)?);
         Ok(())
     }
 
@@ -149,8 +162,8 @@ impl DiskStore {
     }
 }
 
-impl Backend for DiskStore {
-    fn write(&self, writes: Vec<Write>) -> Result<()> {
+impl DiskStore {
+    fn commit(&self, writes: Vec<Write>, mode: PersistMode) -> Result<()> {
         let mut state = self.writes.lock();
         match *state {
             Writes::Good => {}
@@ -161,7 +174,7 @@ impl Backend for DiskStore {
             Writes::Lost => return Err(failed(&self.dir, "writing to", fjall::Error::Poisoned)),
         }
         self.with(|tree| {
-            tree.write(writes).map_err(|fault| {
+            tree.write(writes, mode).map_err(|fault| {
                 // What the tree does by itself may also find no space, which is seen at the next write.
                 let by_itself = matches!(fault, fjall::Error::Poisoned);
                 let error = failed(&self.dir, "writing a checkpoint to", fault);
@@ -173,6 +186,21 @@ impl Backend for DiskStore {
                 error
             })
         })
+    }
+}
+
+impl Backend for DiskStore {
+    fn write(&self, writes: Vec<Write>) -> Result<()> {
+        self.commit(writes, PersistMode::SyncData)
+    }
+
+    fn write_soon(&self, writes: Vec<Write>) -> Result<()> {
+        self.commit(writes, PersistMode::Buffer)
+    }
+
+    fn has(&self, key: &[u8]) -> Result<bool> {
+        let reading = |fault| failed(&self.dir, "reading", fault);
+        self.with(|tree| tree.database.snapshot().contains_key(&tree.keyspace, key).map_err(reading))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {

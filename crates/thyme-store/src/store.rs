@@ -9,7 +9,7 @@ use thyme_core::error::{Error, ErrorKind, Result};
 
 use crate::StoredChunk;
 use crate::backend::{Backend, Write};
-use crate::batch::CheckpointBatch;
+use crate::batch::{CheckpointBatch, ChunkKey};
 use crate::disk::DiskStore;
 use crate::dump;
 use crate::encoding::{self, FORMAT_VERSION, REBUILD};
@@ -21,6 +21,31 @@ use crate::tree_files::{self, Depth, FileFault};
 const SERIALS_KEPT: u64 = 16_384;
 /// Removals written at once when a node is dropped.
 const REMOVALS_PER_BATCH: usize = 20_000;
+
+/// How much memory a store on disk may take, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of blocks read from disk.
+    pub cache: u64,
+    /// Bytes of writes that are gathered before they become a file. Up to five times as much may be on
+    /// its way to disk before writers have to wait.
+    pub memtable: u64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room { cache: 64 << 20, memtable: 64 << 20 }
+    }
+}
+
+/// When a write is on durable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    /// When it returns.
+    Synced,
+    /// With the next one that is synced, or before.
+    Soon,
+}
 
 /// Chunks and facts, written in atomic batches.
 #[derive(Debug)]
@@ -36,8 +61,8 @@ impl Store {
     /// # Errors
     /// `Unavailable` when another process uses it, `Unsupported` when a later Thyme wrote it, `Corrupt`
     /// when its files are damaged. The store can always be rebuilt from the log: without its directory.
-    pub fn open(dir: &Path) -> Result<Store> {
-        Self::over(Arc::new(DiskStore::open(dir)?))
+    pub fn open(dir: &Path, room: Room) -> Result<Store> {
+        Self::over(Arc::new(DiskStore::open(dir, room)?))
     }
 
     /// Opens the store in `dir` as it is and changes nothing there: what opening it writes goes to a folder for
@@ -70,12 +95,12 @@ impl Store {
     /// # Errors
     /// `Corrupt` when it is not what was written, `Unsupported` when a later Thyme wrote it.
     pub fn import(dir: &Path, input: &mut dyn io::Read) -> Result<u64> {
-        let backend = DiskStore::open(dir)?;
+        let backend = DiskStore::open(dir, Room::default())?;
         let count = dump::read(input, &mut |batch| backend.write(batch))?;
         backend.settle()?;
         drop(backend);
         // As any open: its format is known, and no checkpoint is missing.
-        Store::open(dir).map(|_| count)
+        Store::open(dir, Room::default()).map(|_| count)
     }
 
     /// A store in memory, lost with the process.
@@ -139,7 +164,7 @@ impl Store {
         Ok(last.unwrap_or_default())
     }
 
-    fn write(&self, mut writes: Vec<Write>) -> Result<()> {
+    fn write(&self, mut writes: Vec<Write>, durability: Durability) -> Result<()> {
         let mut serial = self.serial.lock();
         let next = *serial + 1;
         let key = encoding::serial_key(next);
@@ -148,7 +173,10 @@ impl Store {
         if let Some(old) = next.checked_sub(SERIALS_KEPT) {
             writes.push(Write { key: encoding::serial_key(old).into(), value: None });
         }
-        self.backend.write(writes)?;
+        match durability {
+            Durability::Synced => self.backend.write(writes)?,
+            Durability::Soon => self.backend.write_soon(writes)?,
+        }
         *serial = next;
         Ok(())
     }
@@ -160,8 +188,21 @@ impl Store {
     /// this batch will be seen before a restart; the store takes more once there is space. `Unavailable`: it
     /// takes no more until a restart.
     pub fn checkpoint(&self, batch: CheckpointBatch) -> Result<()> {
+        self.take(batch, Durability::Synced)
+    }
+
+    /// As [`Store::checkpoint`], but on durable storage only when a later checkpoint is: a crash loses it
+    /// together with all that was written after it, or not at all.
+    ///
+    /// # Errors
+    /// As [`Store::checkpoint`].
+    pub fn spill(&self, batch: CheckpointBatch) -> Result<()> {
+        self.take(batch, Durability::Soon)
+    }
+
+    fn take(&self, batch: CheckpointBatch, durability: Durability) -> Result<()> {
         let writes = batch.into_writes()?;
-        if writes.is_empty() { Ok(()) } else { self.write(writes) }
+        if writes.is_empty() { Ok(()) } else { self.write(writes, durability) }
     }
 
     /// The fact named `name`.
@@ -195,6 +236,17 @@ impl Store {
         })
     }
 
+    /// Whether there is a chunk at a place. Seldom reads anything when there is none.
+    pub fn has_chunk(&self, key: ChunkKey<'_>) -> Result<bool> {
+        self.backend.has(&encoding::chunk_key(key))
+    }
+
+    /// Whether `node` has any chunks.
+    pub fn has_node(&self, node: u32) -> Result<bool> {
+        let prefix = encoding::node_prefix(node);
+        Ok(self.backend.first(&prefix)?.is_some_and(|key| key.starts_with(&prefix)))
+    }
+
     /// The nodes that have chunks, ascending.
     pub fn nodes(&self) -> Result<Vec<u32>> {
         let mut nodes = Vec::new();
@@ -219,10 +271,10 @@ impl Store {
             let (key, _) = pair?;
             writes.push(Write { key, value: None });
             if writes.len() == REMOVALS_PER_BATCH {
-                self.write(std::mem::take(&mut writes))?;
+                self.write(std::mem::take(&mut writes), Durability::Synced)?;
             }
         }
-        if writes.is_empty() { Ok(()) } else { self.write(writes) }
+        if writes.is_empty() { Ok(()) } else { self.write(writes, Durability::Synced) }
     }
 
     /// The bytes that the store takes, on disk or in memory.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use thyme_store::{CheckpointBatch, ChunkKey, Store};
+use thyme_store::{CheckpointBatch, ChunkKey, Room, Store};
 
 const CHILD: &str = "THYME_STORE_KILL_TEST_DIR";
 const ENTITIES: u32 = 40;
@@ -33,7 +33,7 @@ fn whole_checkpoint(store: &Store) -> u64 {
 /// Writes checkpoint after checkpoint: each puts all entities' chunks under one of three ids in turn and
 /// removes those of the checkpoint before.
 fn write_forever(dir: &Path) -> ! {
-    let store = Store::open(dir).unwrap();
+    let store = Store::open(dir, Room::default()).unwrap();
     let mut number = whole_checkpoint(&store);
     loop {
         number += 1;
@@ -68,7 +68,7 @@ fn killed_at_any_moment_the_position_matches_the_chunks() {
         assert!(child.try_wait().unwrap().is_none(), "the writing process ended by itself");
         child.kill().unwrap();
         child.wait().unwrap();
-        let number = whole_checkpoint(&Store::open(dir.path()).unwrap());
+        let number = whole_checkpoint(&Store::open(dir.path(), Room::default()).unwrap());
         assert!(number >= last);
         last = number;
     }

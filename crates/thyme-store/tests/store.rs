@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use thyme_core::error::{ErrorKind, Result};
-use thyme_store::{CheckpointBatch, ChunkKey, Store, StoredChunk};
+use thyme_store::{CheckpointBatch, ChunkKey, Room, Store, StoredChunk};
 
 fn key(node: u32, key: &[u8], chunk: u32) -> ChunkKey<'_> {
     ChunkKey { node, key, chunk }
@@ -27,8 +27,8 @@ fn on_both(steps: &[fn(&Store)]) {
     let memory = Store::in_memory();
     for step in steps {
         step(&memory);
-        step(&Store::open(dir.path()).unwrap());
-        step(&Store::open(dir.path()).unwrap());
+        step(&Store::open(dir.path(), Room::default()).unwrap());
+        step(&Store::open(dir.path(), Room::default()).unwrap());
     }
 }
 
@@ -162,7 +162,7 @@ fn a_scan_sees_the_store_as_it_was_when_it_began() {
 fn a_large_checkpoint_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let value: Vec<u8> = (0..40_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), Room::default()).unwrap();
     for round in 0..2u8 {
         let writes = batch(|b| {
             (0..800).for_each(|chunk| b.put_chunk(key(1, b"k", chunk), &value));
@@ -172,7 +172,7 @@ fn a_large_checkpoint_is_stored() {
         store.checkpoint(writes).unwrap();
     }
     drop(store);
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), Room::default()).unwrap();
     assert_eq!(store.meta("round").unwrap().unwrap(), [1]);
     assert!(
         store.chunks(1).map(Result::unwrap).zip(0..).all(|((_, id, bytes), i)| id == i && bytes == value)
@@ -183,12 +183,12 @@ fn a_large_checkpoint_is_stored() {
 #[test]
 fn a_store_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let error = Store::open(dir.path()).unwrap_err();
+    let store = Store::open(dir.path(), Room::default()).unwrap();
+    let error = Store::open(dir.path(), Room::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.detail().contains("is used by another thyme process"), "{error}");
     drop(store);
-    Store::open(dir.path()).unwrap();
+    Store::open(dir.path(), Room::default()).unwrap();
 }
 
 #[test]
@@ -198,8 +198,11 @@ fn a_crash_while_the_store_was_made_does_no_harm() {
         for name in leftover {
             std::fs::write(dir.path().join(name), b"").unwrap();
         }
-        Store::open(dir.path()).unwrap().checkpoint(batch(|b| b.put_meta("m", b"1"))).unwrap();
-        assert_eq!(Store::open(dir.path()).unwrap().meta("m").unwrap().unwrap(), b"1");
+        Store::open(dir.path(), Room::default())
+            .unwrap()
+            .checkpoint(batch(|b| b.put_meta("m", b"1")))
+            .unwrap();
+        assert_eq!(Store::open(dir.path(), Room::default()).unwrap().meta("m").unwrap().unwrap(), b"1");
     }
 }
 
@@ -212,7 +215,7 @@ fn tamper(dir: &Path, change: impl FnOnce(&fjall::Keyspace)) {
 #[test]
 fn a_changed_value_is_reported_by_node_and_chunk_and_not_served() {
     let dir = tempfile::tempdir().unwrap();
-    Store::open(dir.path())
+    Store::open(dir.path(), Room::default())
         .unwrap()
         .checkpoint(batch(|b| {
             b.put_chunk(key(5, b"secret", 6), b"value");
@@ -229,7 +232,7 @@ fn a_changed_value_is_reported_by_node_and_chunk_and_not_served() {
             }
         }
     });
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), Room::default()).unwrap();
     let error = store.chunks(5).next().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.detail().contains("chunk 6 of node 5") && !error.detail().contains("secret"), "{error}");
@@ -245,11 +248,11 @@ fn a_later_format_a_lost_format_entry_and_a_lost_checkpoint_are_refused() {
     };
     let change_and_open = |change: &dyn Fn(&fjall::Keyspace)| {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = Store::open(dir.path(), Room::default()).unwrap();
         (0..5).for_each(|i| store.checkpoint(batch(|b| b.put_meta("m", &[i]))).unwrap());
         drop(store);
         tamper(dir.path(), |keyspace| change(keyspace));
-        Store::open(dir.path()).unwrap_err()
+        Store::open(dir.path(), Room::default()).unwrap_err()
     };
     let later = change_and_open(&|keyspace| {
         keyspace.insert([0], sealed(&[0], b"THYMESTO\x02\0\0\0")).unwrap();

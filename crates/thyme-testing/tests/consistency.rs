@@ -8,7 +8,8 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use serde_json::json;
 use thyme_core::{EntityKey, EventTime, Position, Value};
-use thyme_engine::{Clock, Engine, Options, ReadAt, Receipt, Snapshot};
+use thyme_engine::{Clock, Engine, Memory, Options, ReadAt, Receipt, Snapshot};
+use thyme_store::Room;
 use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::parse;
 use thyme_testing::random::Random;
@@ -53,7 +54,7 @@ fn read(snapshot: &Snapshot, dataset: &str, key: Value) -> (i64, i64) {
     let node = snapshot.catalog.dataset(dataset).unwrap().readable().unwrap();
     let key = EntityKey::encode(&[key]).unwrap();
     let time = EventTime(1_773_568_800_000_000);
-    match snapshot.outputs(node, &key.0, time, &[0, 1]).as_slice() {
+    match snapshot.outputs(node, &key.0, time, &[0, 1]).unwrap().as_slice() {
         [Value::Int(n), Value::Int(total)] => (*n, *total),
         other => panic!("{other:?}"),
     }
@@ -73,10 +74,11 @@ fn move_money<'s>(
     engine: &'s Engine,
     stop: &'s AtomicBool,
     (from, to): (&'s str, &'s str),
+    pushes_max: u64,
 ) -> ScopedJoinHandle<'s, u64> {
     scope.spawn(move || {
         let mut pushes = 0;
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) && pushes < pushes_max {
             push(engine, &[row(from, -1), row(to, 1), row(from, -1), row(to, 1)]).unwrap();
             pushes += 1;
         }
@@ -86,12 +88,37 @@ fn move_money<'s>(
 
 #[test]
 fn what_derives_from_one_event_agrees_in_every_answer_while_pipelines_are_replaced() {
-    let engine = in_memory(Clock::Wall, 4);
+    agrees_while_pipelines_are_replaced(in_memory(Clock::Wall, 4), 40, 2_000, u64::MAX);
+}
+
+#[test]
+fn answers_agree_while_no_entity_stays_in_memory() {
+    let store = Room { cache: 1 << 20, memtable: 1 << 20 };
+    let memory = Some(Memory { total: 0, timelines: 1, records: 1 << 20, store });
+    let engine = Engine::open(Options { shards: 4, memory, ..Options::default() }).unwrap();
+    agrees_while_pipelines_are_replaced(engine, 3, 100, 40);
+    let dir = tempfile::tempdir().unwrap();
+    let path = Some(dir.path().join("data"));
+    let options = Options { path, shards: 2, memory, ..Options::default() };
+    agrees_while_pipelines_are_replaced(Engine::open(options.clone()).unwrap(), 3, 100, 40);
+    let engine = Engine::open(options).unwrap();
+    let snapshot = engine.snapshot(ReadAt::default()).unwrap();
+    let sum = ["a", "b", "c"]
+        .map(|name| account(&snapshot, name))
+        .iter()
+        .fold((0, 0), |s, a| (s.0 + a.0, s.1 + a.1));
+    assert_eq!(sum, read(&snapshot, "ByBank", Value::Int(7)), "after a restart");
+}
+
+/// Commits `rounds` times and reads at least `reads_min` times while three writers make up to `pushes_max`
+/// pushes each.
+fn agrees_while_pipelines_are_replaced(engine: Engine, rounds: u32, reads_min: u64, pushes_max: u64) {
     engine.commit(&transfers(1, "7d"), |_| Ok(())).unwrap();
     let (stop, reads) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut pushes = 0;
     std::thread::scope(|scope| {
-        let writers = [("a", "b"), ("b", "c"), ("c", "a")].map(|m| move_money(scope, &engine, &stop, m));
+        let writers =
+            [("a", "b"), ("b", "c"), ("c", "a")].map(|m| move_money(scope, &engine, &stop, m, pushes_max));
         for _ in 0..3 {
             scope.spawn(|| {
                 let mut last = Position::ZERO;
@@ -110,11 +137,11 @@ fn what_derives_from_one_event_agrees_in_every_answer_while_pipelines_are_replac
         }
         // Each commit makes new nodes, which are filled from the log while the others go on; a retention
         // that comes back is what was there before.
-        for round in 0..40 {
+        for round in 0..rounds {
             let retention = if round % 2 == 0 { "14d" } else { "7d" };
             engine.commit(&transfers(1 + round / 8, retention), |_| Ok(())).unwrap();
         }
-        while reads.load(Ordering::Relaxed) < 2_000 {
+        while reads.load(Ordering::Relaxed) < reads_min {
             std::thread::yield_now();
         }
         stop.store(true, Ordering::Relaxed);
@@ -162,7 +189,7 @@ fn an_online_time_names_one_state_even_when_the_clock_steps_back() {
     let stop = AtomicBool::new(false);
     let mut seen: Vec<(EventTime, Position)> = Vec::new();
     std::thread::scope(|scope| {
-        let writer = move_money(scope, &engine, &stop, ("a", "b"));
+        let writer = move_money(scope, &engine, &stop, ("a", "b"), u64::MAX);
         let readers: Vec<_> = (0..3)
             .map(|reader| {
                 let (engine, clock) = (&engine, clock.clone());

@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, channel};
 
 use tempfile::TempDir;
 use thyme_core::{EntityKey, EventTime, Position, Result, Value};
-use thyme_engine::{Engine, Node, Options, ReadAt, Receipt, Snapshot};
+use thyme_engine::{Engine, Memory, Node, Options, ReadAt, Receipt, Snapshot};
 use thyme_query::{ColumnBuffer, Frame, NoExtractors, Reader};
+use thyme_store::Room;
 use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::{Derived, RAW, Raw, document};
 use thyme_testing::ledger::{Event, Ledger, START_US, values};
@@ -47,10 +48,19 @@ struct History {
     served: Vec<Served>,
     /// Events a push has at most.
     push_max: usize,
+    /// `Some`: so little that entities come and go all the time.
+    memory: Option<Memory>,
 }
 
-fn open(path: Option<&Path>, clock: &HandClock, shards: usize) -> Reader {
-    let options = Options { path: path.map(Path::to_owned), shards, env: clock.env(), ..Options::default() };
+/// Room for `bytes` of timelines.
+fn room(bytes: usize) -> Memory {
+    let store = Room { cache: 1 << 20, memtable: 1 << 20 };
+    Memory { total: 0, timelines: bytes, records: 1 << 20, store }
+}
+
+fn open(path: Option<&Path>, clock: &HandClock, shards: usize, memory: Option<Memory>) -> Reader {
+    let path = path.map(Path::to_owned);
+    let options = Options { path, shards, memory, env: clock.env(), ..Options::default() };
     Reader::new(Arc::new(Engine::open(options).unwrap()), Arc::new(NoExtractors))
 }
 
@@ -76,11 +86,24 @@ impl History {
         let count = 1 + random.below(3);
         let derived: Vec<Derived> = (0..count).map(|i| Derived::random(&mut random, i)).collect();
         let (raw, committed) = (Raw::random(&mut random), random.below(count + 1));
-        let reader = Some(open(path.as_deref(), &clock, 1 + random.below(4)));
+        let memory = random.chance(60).then(|| room(random.pick(&[1, 1, 20_000, 150_000])));
+        let reader = Some(open(path.as_deref(), &clock, 1 + random.below(4), memory));
         let push_max = random.pick(&[4, 30, 30, 30, 300]);
         let (ledger, served) = (Ledger::default(), Vec::new());
-        let history =
-            History { random, clock, root, path, reader, raw, derived, committed, ledger, served, push_max };
+        let history = History {
+            random,
+            clock,
+            root,
+            path,
+            reader,
+            raw,
+            derived,
+            committed,
+            ledger,
+            served,
+            push_max,
+            memory,
+        };
         history.commit();
         history
     }
@@ -149,7 +172,7 @@ impl History {
         copy(&path.join("store"), &image.join("store"));
         copy(&path.join("log"), &image.join("log"));
         let shards = 1 + self.random.below(4);
-        let before = self.reader.replace(open(Some(&image), &self.clock, shards));
+        let before = self.reader.replace(open(Some(&image), &self.clock, shards, self.memory));
         self.path = Some(image);
         let (last, applied) = self.engine().records();
         assert_eq!(last, applied, "an engine is open once everything is applied");
@@ -165,7 +188,7 @@ impl History {
         // Dropping an engine closes it; the directory is free once nobody holds it.
         self.reader = None;
         let shards = 1 + self.random.below(4);
-        self.reader = Some(open(self.path.as_deref(), &self.clock, shards));
+        self.reader = Some(open(self.path.as_deref(), &self.clock, shards, self.memory));
     }
 
     /// Commits another pipeline, another version of one, or other settings of the raw dataset.
@@ -271,7 +294,7 @@ impl History {
         for time in times {
             for key in ["a", "b", "", "unseen"] {
                 let encoded = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
-                let got = snapshot.latest_row(node, &encoded.0, *time);
+                let got = snapshot.latest_row(node, &encoded.0, *time).unwrap();
                 let want = self.ledger.latest(&self.raw, key, *time, position);
                 let want = want.map(|e| (EventTime(e.at), canonical_values(e)));
                 assert_eq!(got, want, "the latest row of {key:?} at {time:?} {position}");
@@ -303,7 +326,7 @@ impl History {
             }
         }
         seen.sort_unstable();
-        assert_eq!(snapshot.entities(&node, times[0]), seen, "the entities of {}", derived.name);
+        assert_eq!(snapshot.entities(&node, times[0]).unwrap(), seen, "the entities of {}", derived.name);
         let swept = self.sweep(snapshot, derived, &asked);
         for (row, want) in wanted.iter().enumerate() {
             let got: Vec<Value> = swept.iter().map(|column| column.get(row)).collect();
@@ -345,7 +368,7 @@ fn canonical_values(event: &Event) -> Vec<Value> {
 
 fn outputs(snapshot: &Snapshot, node: &Node, key: &[Value], time: EventTime) -> Vec<Value> {
     let all: Vec<usize> = (0..node.outputs.len()).collect();
-    snapshot.outputs(node, &EntityKey::encode(key).unwrap().0, time, &all)
+    snapshot.outputs(node, &EntityKey::encode(key).unwrap().0, time, &all).unwrap()
 }
 
 fn run(seed: u64) {

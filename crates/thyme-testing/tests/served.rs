@@ -162,7 +162,7 @@ impl History {
                 let all: Vec<usize> = (0..node.outputs.len()).collect();
                 for key in self.ledger.keys(derived).into_iter().take(4) {
                     let encoded = EntityKey::encode(&key).unwrap();
-                    let values = snapshot.outputs(node, &encoded.0, snapshot.time, &all);
+                    let values = snapshot.outputs(node, &encoded.0, snapshot.time, &all).unwrap();
                     let (time, position) = (snapshot.time, snapshot.position);
                     self.served.push(Served { dataset, key, time, position, values });
                 }

@@ -37,7 +37,7 @@ fn latest(engine: &Engine) -> (EventTime, Position, Option<EventTime>) {
     let snapshot = engine.snapshot(ReadAt::default()).unwrap();
     let node = snapshot.catalog.dataset(RAW).unwrap().readable().unwrap();
     let key = EntityKey::encode(&[Value::Str("a".into())]).unwrap();
-    let row = snapshot.latest_row(node, &key.0, snapshot.time);
+    let row = snapshot.latest_row(node, &key.0, snapshot.time).unwrap();
     (snapshot.time, snapshot.position, row.map(|(time, _)| time))
 }
 

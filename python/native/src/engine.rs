@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde::Deserialize;
 use thyme_core::Span;
-use thyme_engine::Clock;
+use thyme_engine::{Clock, Memory};
 use thyme_server::{App, AppOptions, Request};
 
 use crate::host::PythonHost;
@@ -25,6 +25,8 @@ pub struct Options {
     pub path: Option<std::path::PathBuf>,
     /// `wall`, `event`, `event=A,B`.
     pub clock: Option<String>,
+    /// How much memory to take: `512MiB`.
+    pub memory: Option<String>,
     /// "Now", fixed.
     pub now_us: Option<i64>,
     /// How many shards.
@@ -67,8 +69,11 @@ impl Options {
     pub fn app(&self) -> PyResult<AppOptions> {
         let clock = self.clock.as_deref().map(Clock::parse).transpose();
         let clock = clock.map_err(|e| PyValueError::new_err(e.detail().to_owned()))?;
+        let memory = self.memory.as_deref().map(Memory::parse).transpose();
+        let memory = memory.map_err(|e| PyValueError::new_err(e.detail().to_owned()))?;
         Ok(AppOptions {
             path: self.path.clone(),
+            memory,
             clock: clock.unwrap_or_default(),
             shards: self.shards.unwrap_or(0),
             now_us: self.now_us,

@@ -22,6 +22,9 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
 @click.option(
     "--clock", metavar="wall|event=A,B", help="What now is: the clock, or the largest event time of datasets."
 )
+@click.option(
+    "--memory", metavar="SIZE", help="How much memory to take, such as 2GiB.  [default: half of the machine's]"
+)
 @click.option("--shards", type=click.IntRange(1), help="How many shards; the default suits the machine.")
 @click.option(
     "--verify-every",
@@ -33,6 +36,7 @@ def serve(
     listen: str | None,
     config_path: str | None,
     clock: str | None,
+    memory: str | None,
     shards: int | None,
     verify_every: str | None,
 ) -> None:
@@ -41,6 +45,7 @@ def serve(
         "data": data,
         "listen": listen,
         "clock": clock,
+        "memory": memory,
         "shards": shards,
         "verify_every": verify_every,
     }
@@ -77,6 +82,8 @@ def options_from(given: dict[str, Any], config_path: str | None) -> dict[str, An
         options.update(_read_config(Path(config_path)))
     options.update({name: value for name, value in given.items() if value is not None})
     options["data"] = str(options["data"])
+    if "memory" in options:
+        options["memory"] = str(options["memory"])
     options["listen"] = _address(options["listen"])
     return options
 

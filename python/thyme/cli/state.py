@@ -51,6 +51,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
     click.echo(f"{client.config.api_url} is {word}{f': {detail}' if detail else ''}")
     headlines = {name: state[name] for name in _HEADLINES if state.get(name) is not None}
     headlines.update(state.get("state") or {})
+    memory = state.get("memory") or {}
+    headlines.update({f"memory_{name}": value for name, value in memory.items() if value is not None})
+    if state.get("doing"):
+        headlines["doing"] = state["doing"]
     width = max(map(len, headlines), default=0)
     for name, value in headlines.items():
         click.echo(f"  {name:<{width}}  {cell_text(value)}")

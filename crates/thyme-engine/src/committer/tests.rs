@@ -9,6 +9,7 @@ use thyme_log::{MemoryLog, Records};
 
 use super::*;
 use crate::gate::NowSource;
+use crate::in_flight::InFlight;
 
 #[derive(Debug, Default)]
 struct FlakyLog {
@@ -62,7 +63,17 @@ fn desk() -> Desk {
         (Arc::new(FlakyLog::default()), Arc::new(Gate::new(Arc::new(Ticking(AtomicI64::new(100))))));
     let (applier, applied) = sync_channel(1024);
     let applier = Outbox::Thread(applier);
-    Desk { committer: Committer { log: log.clone(), gate: gate.clone(), applier }, log, gate, applied }
+    Desk {
+        committer: Committer {
+            log: log.clone(),
+            gate: gate.clone(),
+            applier,
+            in_flight: InFlight::new(usize::MAX),
+        },
+        log,
+        gate,
+        applied,
+    }
 }
 
 /// Rows of `bytes` bytes of text each.

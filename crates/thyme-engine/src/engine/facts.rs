@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::catalog::LiveDataset;
 use crate::options::Clock;
+use crate::residence::MemoryFacts;
 use crate::state::DatasetCounters;
 
 impl Engine {
@@ -48,6 +49,16 @@ impl Engine {
         self.shared.keys.counts()
     }
 
+    /// The memory that the engine was told to get along with, if it was.
+    pub fn memory_budget(&self) -> Option<u64> {
+        self.memory.map(|memory| memory.total)
+    }
+
+    /// What is in memory and what is not.
+    pub fn memory(&self) -> MemoryFacts {
+        self.shared.residence.facts()
+    }
+
     /// Why nothing more is written or applied, if that is so.
     pub fn failure(&self) -> Option<String> {
         self.shared.gate.failure().or_else(|| self.shared.log.failure())
@@ -55,6 +66,9 @@ impl Engine {
 
     /// What the engine is busy with, such as a backfill.
     pub fn work(&self) -> Option<String> {
-        self.shared.work.lock().clone()
+        self.shared.work.lock().clone().or_else(|| {
+            let (done, all) = self.shared.residence.warming()?;
+            Some(format!("filling memory: {done} of {all} entities"))
+        })
     }
 }

@@ -7,6 +7,7 @@ use thyme_core::{Error, EventTime, Position, Result};
 use super::Engine;
 use crate::catalog::Catalog;
 use crate::snapshot::{ReadAt, Snapshot};
+use crate::state::Keep;
 
 impl Engine {
     /// A view at one `(T, S)` under one commit.
@@ -36,6 +37,7 @@ impl Engine {
             position: at.position.unwrap_or(newest),
             now,
             online: at.time.is_none(),
+            keep: Keep::Hot,
         })
     }
 

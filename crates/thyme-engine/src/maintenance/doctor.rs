@@ -25,6 +25,7 @@ use crate::checkpoint;
 use crate::directory::{self, BACKUP_LOCK_FILE, DataDirectory, LOG_FOLDER, STORE_FOLDER};
 use crate::node::Node;
 use crate::record::Payload;
+use crate::residence::Residence;
 
 /// Damaged chunks that are told one by one.
 const CHUNKS_TOLD_MAX: usize = 20;
@@ -300,8 +301,13 @@ impl Decoder {
 
     fn decode(&mut self, payload: &[u8]) -> Result<()> {
         if let Payload::Commit(commit) = Payload::decode(payload, &|id| self.progress.ids.schema(id))? {
-            let (catalog, _) =
-                catalog::derive(&self.catalog, &mut self.progress.ids, commit.id, commit.document)?;
+            let (catalog, _) = catalog::derive(
+                &self.catalog,
+                &mut self.progress.ids,
+                commit.id,
+                commit.document,
+                &Residence::nowhere(),
+            )?;
             self.catalog = catalog;
         }
         Ok(())
@@ -372,8 +378,13 @@ fn read_store(store: &Store, deep: bool, last: u64, rebuild: &str, found: &mut E
         return Ok(());
     }
     let mut ids = progress.ids.clone();
-    let (catalog, _) =
-        catalog::derive(&Catalog::empty(), &mut ids, progress.commit.clone(), progress.document.clone())?;
+    let (catalog, _) = catalog::derive(
+        &Catalog::empty(),
+        &mut ids,
+        progress.commit.clone(),
+        progress.document.clone(),
+        &Residence::nowhere(),
+    )?;
     let mut check =
         ChunkCheck { deep, at: Position::end_of(progress.record), rebuild, ..ChunkCheck::default() };
     for node in nodes {

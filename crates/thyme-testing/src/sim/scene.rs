@@ -113,8 +113,10 @@ impl Scene {
             let node = live.readable().unwrap();
             for (time, key) in times.iter().flat_map(|t| ["a", "b", "", "unseen"].map(|k| (*t, k))) {
                 let encoded = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
-                let got =
-                    snapshot.latest_row(node, &encoded.0, time).map(|(t, columns)| (t.0, columns[1].clone()));
+                let got = snapshot
+                    .latest_row(node, &encoded.0, time)
+                    .unwrap()
+                    .map(|(t, columns)| (t.0, columns[1].clone()));
                 let want = book.ledger.latest(&definitions.raw, key, time, position);
                 let want = want.map(|e| (e.at, column(&e.columns, "i")));
                 assert_eq!(got, want, "the latest row of {key:?} at {time:?} {position}");
@@ -129,7 +131,7 @@ impl Scene {
                 let encoded = EntityKey::encode(&key).unwrap().0;
                 for time in times {
                     let want = values(&pipeline, &rows, *time, position);
-                    let got = snapshot.outputs(node, &encoded, *time, &all);
+                    let got = snapshot.outputs(node, &encoded, *time, &all).unwrap();
                     assert_eq!(got, want, "{} of {key:?} at {time:?} {position}", derived.name);
                 }
             }

@@ -1,0 +1,204 @@
+//! Some of a node's timelines, behind one lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashTable;
+use thyme_timeline::{Layout, Timeline};
+
+use crate::node::NodeRows;
+use crate::residence::Residence;
+use crate::state::hash_key;
+
+/// Bytes that the allocator adds to an entity: its key and its rows are blocks of their own.
+const ALLOCATOR_BYTES: usize = 32;
+/// Entities that are loaded between two holds of the lock, at most.
+const MISSING_MAX: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Entity {
+    pub key: Box<[u8]>,
+    pub timeline: Timeline,
+    /// Whether the store has chunks of it.
+    pub stored: bool,
+    /// Whether it was read or changed since the hand came by.
+    used: AtomicBool,
+}
+
+impl Entity {
+    fn bytes(&self) -> usize {
+        self.timeline.bytes() - size_of::<Timeline>() + self.key.len() + ALLOCATOR_BYTES
+    }
+
+    /// Keeps it in memory for another turn of the hand.
+    pub fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was used since the last time this was asked.
+    pub fn rests(&mut self) -> bool {
+        !std::mem::take(self.used.get_mut())
+    }
+}
+
+/// An entity that was looked up in the store, which may not have it.
+pub(crate) struct Loaded {
+    pub hash: u64,
+    pub key: Box<[u8]>,
+    pub timeline: Option<Timeline>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Stripe {
+    table: HashTable<Entity>,
+    /// Whether anything changed since the last checkpoint.
+    pub dirty: bool,
+    /// Whether every entity of the stripe is here, so that nothing has to be asked of the store.
+    pub complete: bool,
+    /// How many entities were dropped so far. What was read from the store without the lock is still
+    /// what the store has as long as this did not move.
+    pub drops: u64,
+    /// Entities that the store does not have.
+    unstored: usize,
+    /// Bytes behind the entities of the table.
+    bytes: usize,
+    /// What the residence was told.
+    settled: usize,
+}
+
+impl Stripe {
+    pub fn get(&self, hash: u64, key: &[u8]) -> Option<&Entity> {
+        self.table.find(hash, |e| *e.key == *key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Entity> {
+        self.table.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entity> {
+        self.table.iter_mut()
+    }
+
+    /// Entities that are here, and those of them that the store does not have.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.table.len(), self.unstored)
+    }
+
+    /// The entity in a bucket of the table; the number of buckets only changes when entities come and go.
+    pub fn bucket(&mut self, index: usize) -> Option<&mut Entity> {
+        self.table.get_bucket_mut(index)
+    }
+
+    pub fn buckets(&self) -> usize {
+        self.table.num_buckets()
+    }
+
+    /// Adds an entity, unless it is here. `hot` keeps it for a turn of the hand.
+    pub fn place(&mut self, loaded: Loaded, hot: bool) {
+        let Loaded { hash, key, timeline } = loaded;
+        if self.get(hash, &key).is_some() {
+            return;
+        }
+        let stored = timeline.is_some();
+        let entity =
+            Entity { key, timeline: timeline.unwrap_or_default(), stored, used: AtomicBool::new(hot) };
+        self.bytes += entity.bytes();
+        self.unstored += usize::from(!stored);
+        // What was loaded as of an earlier position is not what the store has.
+        self.dirty |= entity.timeline.is_dirty();
+        self.table.insert_unique(hash, entity, |e| hash_key(&e.key));
+    }
+
+    /// Takes the rows of an entity away, for [`crate::Engine::damage_for_test`].
+    pub fn empty(&mut self, hash: u64, key: &[u8]) {
+        if let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key) {
+            self.bytes -= entity.timeline.bytes();
+            entity.timeline = Timeline::new();
+            self.bytes += entity.timeline.bytes();
+        }
+    }
+
+    /// Inserts rows from `order[next..]` until one's entity has to be asked of the store; gives how far it came.
+    pub fn insert(&mut self, layout: &Layout, rows: &NodeRows, order: &[u32], mut next: usize) -> usize {
+        self.dirty = true;
+        while let Some(&row) = order.get(next) {
+            let (hash, key) = (rows.hashes[row as usize], rows.key(row as usize));
+            if self.complete && self.get(hash, key).is_none() {
+                self.place(Loaded { hash, key: key.into(), timeline: None }, true);
+            }
+            let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key) else { break };
+            let before = entity.timeline.bytes();
+            // A hot entity's rows follow each other: its summaries are made once for all of them.
+            while let Some(&row) = order.get(next)
+                && rows.hashes[row as usize] == hash
+                && rows.key(row as usize) == key
+            {
+                entity.timeline.insert(layout, &rows.batch, row as usize);
+                next += 1;
+            }
+            entity.timeline.seal(layout);
+            entity.touch();
+            self.bytes = self.bytes + entity.timeline.bytes() - before;
+        }
+        next
+    }
+
+    /// The first few entities of some rows that are not here.
+    pub fn missing(&self, rows: &NodeRows, order: &[u32]) -> Vec<(u64, Box<[u8]>)> {
+        let mut missing: Vec<(u64, Box<[u8]>)> = Vec::new();
+        for &row in order {
+            let (hash, key) = (rows.hashes[row as usize], rows.key(row as usize));
+            if missing.iter().all(|(h, k)| *h != hash || **k != *key) && self.get(hash, key).is_none() {
+                missing.push((hash, key.into()));
+                if missing.len() == MISSING_MAX {
+                    break;
+                }
+            }
+        }
+        missing
+    }
+
+    /// Notes that the store has an entity now.
+    pub fn note_stored(&mut self, hash: u64, key: &[u8]) {
+        if let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key)
+            && !entity.stored
+        {
+            entity.stored = true;
+            self.unstored -= 1;
+        }
+    }
+
+    /// Drops an entity that the store has whole; gives the bytes that are free now.
+    pub fn drop_clean(&mut self, hash: u64, key: &[u8]) -> usize {
+        let Ok(found) = self.table.find_entry(hash, |e| *e.key == *key) else { return 0 };
+        if found.get().timeline.is_dirty() || !found.get().stored {
+            return 0;
+        }
+        let (entity, _) = found.remove();
+        let bytes = entity.bytes();
+        self.bytes -= bytes;
+        self.complete = false;
+        self.drops += 1;
+        bytes + size_of::<Entity>()
+    }
+
+    /// Gives room back that the table no longer needs.
+    pub fn shrink(&mut self) {
+        if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 4 {
+            self.table.shrink_to(self.table.len() * 2, |e| hash_key(&e.key));
+        }
+    }
+
+    /// Tells the residence how many bytes there are now. Called before the lock is given up.
+    pub fn settle(&mut self, residence: &Residence) {
+        let bytes = self.bytes + self.table.allocation_size();
+        residence.note_bytes(self.settled, bytes);
+        self.settled = bytes;
+    }
+
+    /// What [`Stripe::settle`] said last.
+    pub fn settled(&self) -> usize {
+        self.settled
+    }
+}
