@@ -23,7 +23,9 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
     "--clock", metavar="wall|event=A,B", help="What now is: the clock, or the largest event time of datasets."
 )
 @click.option(
-    "--memory", metavar="SIZE", help="How much memory to take, such as 2GiB.  [default: half of the machine's]"
+    "--memory",
+    metavar="SIZE",
+    help="How much memory to take, such as 2GiB.  [default: half of the machine's]",
 )
 @click.option("--shards", type=click.IntRange(1), help="How many shards; the default suits the machine.")
 @click.option(
