@@ -17,6 +17,7 @@ use thyme_engine::{Engine, Options, ReadAt};
 use thyme_log::{Log, NewRecord, SegmentLog, UntouchedDir};
 use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::parse;
+use thyme_testing::directory;
 use thyme_testing::random::Random;
 
 const DAMAGES: u64 = 420;
@@ -88,19 +89,6 @@ fn assert_true_at(engine: &Engine, last: u64) -> Result<()> {
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -155,7 +143,7 @@ fn build(root: &Path, tail: bool) -> (PathBuf, u64) {
         engine.checkpoint().unwrap();
     }
     // As after a kill.
-    copy(&data, &built);
+    directory::copy(&data, &built).unwrap();
     drop(engine);
     (built, record)
 }
@@ -235,7 +223,7 @@ fn a_damaged_file_is_named_or_does_not_matter() {
     assert!(files(&built[0].0).iter().any(|p| p.to_string_lossy().contains("keyspaces/1/tables/")));
     built.iter().for_each(|(path, last)| {
         let whole = path.with_extension("whole");
-        copy(path, &whole);
+        directory::copy(path, &whole).unwrap();
         look(&whole, *last).unwrap();
     });
     let (next, noticed) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -261,7 +249,7 @@ fn one_damage(seed: u64, built: &Path, last: u64) -> bool {
     let mut random = Random::new(seed);
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("data");
-    copy(built, &dir);
+    directory::copy(built, &dir).unwrap();
     let files = files(&dir);
     let last_segment =
         files.iter().rfind(|path| path.extension().is_some_and(|e| e == "log")).unwrap().clone();

@@ -16,6 +16,7 @@ use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::{Derived, RAW, Raw, document};
 use thyme_testing::ledger::{Event, Ledger, START_US, values};
 use thyme_testing::random::Random;
+use thyme_testing::{directory, seeds};
 
 const HISTORIES: u64 = 240;
 const OPERATIONS: usize = 18;
@@ -62,19 +63,6 @@ fn open(path: Option<&Path>, clock: &HandClock, shards: usize, memory: Option<Me
     let path = path.map(Path::to_owned);
     let options = Options { path, shards, memory, env: clock.env(), ..Options::default() };
     Reader::new(Arc::new(Engine::open(options).unwrap()), Arc::new(NoExtractors))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 impl History {
@@ -169,8 +157,8 @@ impl History {
             if self.random.chance(60) { self.submit() } else { (Vec::new(), channel().1) };
         let image = self.root.path().join(format!("image{}", self.random.bits()));
         // The store first: it is never ahead of the log.
-        copy(&path.join("store"), &image.join("store"));
-        copy(&path.join("log"), &image.join("log"));
+        directory::copy(&path.join("store"), &image.join("store")).unwrap();
+        directory::copy(&path.join("log"), &image.join("log")).unwrap();
         let shards = 1 + self.random.below(4);
         let before = self.reader.replace(open(Some(&image), &self.clock, shards, self.memory));
         self.path = Some(image);
@@ -381,20 +369,7 @@ fn run(seed: u64) {
     history.check(3);
 }
 
-/// Seeds, split over threads; says which seed failed.
 #[test]
 fn every_read_of_every_history_has_the_bits_of_the_oracle() {
-    let seeds =
-        std::env::var("THYME_SEED").ok().and_then(|s| s.parse().ok()).map_or(0..HISTORIES, |s| s..s + 1);
-    std::thread::scope(|scope| {
-        for worker in 0..WORKERS {
-            let seeds = seeds.clone();
-            scope.spawn(move || {
-                for seed in seeds.filter(|seed| seed % WORKERS == worker) {
-                    let failed = std::panic::catch_unwind(|| run(seed)).is_err();
-                    assert!(!failed, "history {seed} failed; THYME_SEED={seed} runs it alone");
-                }
-            });
-        }
-    });
+    seeds::each(HISTORIES, WORKERS, run);
 }

@@ -14,6 +14,7 @@ use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::{Derived, RAW, Raw, document};
 use thyme_testing::ledger::{Event, Ledger, START_US, values};
 use thyme_testing::random::Random;
+use thyme_testing::{directory, seeds};
 
 const HISTORIES: u64 = 48;
 const OPERATIONS: usize = 24;
@@ -48,19 +49,6 @@ struct History {
 fn open(path: Option<&Path>, clock: &HandClock, shards: usize) -> Reader {
     let options = Options { path: path.map(Path::to_owned), shards, env: clock.env(), ..Options::default() };
     Reader::new(Arc::new(Engine::open(options).unwrap()), Arc::new(NoExtractors))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 impl History {
@@ -126,8 +114,8 @@ impl History {
         let Some(path) = self.path.clone() else { return false };
         let image = self.root.path().join(format!("image{}", self.random.bits()));
         // The store first: it is never ahead of the log.
-        copy(&path.join("store"), &image.join("store"));
-        copy(&path.join("log"), &image.join("log"));
+        directory::copy(&path.join("store"), &image.join("store")).unwrap();
+        directory::copy(&path.join("log"), &image.join("log")).unwrap();
         self.sleep();
         let before = self.reader.replace(open(Some(&image), &self.clock, 1 + self.random.below(4)));
         self.path = Some(image);
@@ -248,25 +236,7 @@ fn run(seed: u64) -> usize {
 
 #[test]
 fn what_was_served_is_what_an_as_served_training_set_gives_bit_for_bit() {
-    let seeds =
-        std::env::var("THYME_SEED").ok().and_then(|s| s.parse().ok()).map_or(0..HISTORIES, |s| s..s + 1);
-    let differing = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|worker| {
-                let seeds = seeds.clone();
-                scope.spawn(move || {
-                    let mine = seeds.filter(|seed| seed % WORKERS == worker);
-                    let each = mine.map(|seed| {
-                        let differing = std::panic::catch_unwind(|| run(seed));
-                        assert!(differing.is_ok(), "history {seed} failed; THYME_SEED={seed} runs it alone");
-                        differing.unwrap()
-                    });
-                    each.sum::<usize>()
-                })
-            })
-            .collect();
-        workers.into_iter().map(|w| w.join().unwrap()).sum::<usize>()
-    });
+    let differing: usize = seeds::each(HISTORIES, WORKERS, run).into_iter().sum();
     assert!(differing > 0, "no late event ever made a difference");
 }
 

@@ -11,23 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from .faults import Faults, build
+from .faults import Faults
 from .lives import Lives, counted
 
 AT = 1_773_568_800
 #: Checkpoints come often, segments of the log are small.
 CONFIG = {"checkpoint_every_ms": 100, "segment_bytes": 20_000}
 DOCUMENT = {"format": 1, "datasets": counted("Hit", {"ById": "id", "ByWriter": "writer"})}
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def faults(library: Path, tmp_path: Path) -> Faults:
-    return Faults(library, tmp_path / "data")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from .faults import Faults, build
+from .faults import Faults
 from .lives import ARROW, Lives, counted
 
 #: `make crash ROUNDS=n` runs for longer.
@@ -29,16 +29,6 @@ SLOW = ((), ("slow store 30",), ("slow log 15",), ("slow . 8",))
 AT = 1_773_568_800
 #: More rows than one log record holds, so that half of a push could be there.
 MANY_ROWS = 33_000
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def faults(library: Path, tmp_path: Path) -> Faults:
-    return Faults(library, tmp_path / "data")
 
 
 @pytest.fixture

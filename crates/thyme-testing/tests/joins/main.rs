@@ -19,6 +19,7 @@ use thyme_store::Room;
 use thyme_testing::clock::HandClock;
 use thyme_testing::ledger::START_US;
 use thyme_testing::random::Random;
+use thyme_testing::{directory, seeds};
 
 const HISTORIES: u64 = 150;
 const OPERATIONS: usize = 22;
@@ -98,18 +99,6 @@ fn open(path: Option<&Path>, clock: &HandClock, shards: usize) -> Engine {
     Engine::open(Options { path, shards, memory, env: clock.env(), ..Options::default() }).unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
 impl History {
     fn new(seed: u64) -> History {
         let mut random = Random::new(seed);
@@ -163,12 +152,12 @@ impl History {
         }
         let image = self.root.path().join(format!("image{}", self.random.bits()));
         // The store first: it is never ahead of the log.
-        copy(&path.join("store"), &image.join("store"));
+        directory::copy(&path.join("store"), &image.join("store")).unwrap();
         if self.random.chance(50) {
             // What the log has by then is more than what the checkpoint knows.
             self.push();
         }
-        copy(&path.join("log"), &image.join("log"));
+        directory::copy(&path.join("log"), &image.join("log")).unwrap();
         self.engine = Some(open(Some(&image), &self.clock, shards));
         self.path = Some(image);
     }
@@ -247,22 +236,9 @@ fn run(seed: u64) {
     history.check(4);
 }
 
-/// Seeds, split over threads; says which seed failed.
 #[test]
 fn joined_values_have_the_bits_of_the_oracle_at_every_time_and_position() {
-    let seeds =
-        std::env::var("THYME_SEED").ok().and_then(|s| s.parse().ok()).map_or(0..HISTORIES, |s| s..s + 1);
-    std::thread::scope(|scope| {
-        for worker in 0..WORKERS {
-            let seeds = seeds.clone();
-            scope.spawn(move || {
-                for seed in seeds.filter(|seed| seed % WORKERS == worker) {
-                    let failed = std::panic::catch_unwind(|| run(seed)).is_err();
-                    assert!(!failed, "history {seed} failed; THYME_SEED={seed} runs it alone");
-                }
-            });
-        }
-    });
+    seeds::each(HISTORIES, WORKERS, run);
 }
 
 /// The events of all sides in an order of their own, on so many shards, and what the pipelines give at last.
