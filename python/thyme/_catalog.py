@@ -45,10 +45,18 @@ class Catalog:
         return {f["name"]: f["type"] for f in dataset.get("fields") or () if f.get("role") == "key"}
 
     def types(self, name: str) -> dict[str, str]:
-        """The type of each feature of a featureset, or each field of a dataset; empty if unknown."""
+        """The type of each feature of a featureset, or each field of a dataset; empty if unknown.
+
+        A feature is also there under the names that it had before and that still answer.
+        """
         featureset = self.featureset(name)
         if featureset is not None:
-            return {each["name"]: each["type"] for each in featureset.get("features") or () if "type" in each}
+            return {
+                name: each["type"]
+                for each in featureset.get("features") or ()
+                if "type" in each
+                for name in (*(each.get("former_names") or ()), each["name"])
+            }
         fields = (self.dataset(name) or {}).get("fields") or ()
         return {each["name"]: each["type"] for each in fields if "type" in each}
 

@@ -97,11 +97,14 @@ class ThymeResult:
         return frame
 
     def to_numpy(self) -> np.ndarray[Any, Any]:
-        """A 2-D array, rows by columns: numbers if all columns are numbers (null is NaN), else objects."""
+        """A 2-D array, rows by columns: numbers if all columns are numbers (null is NaN), else objects.
+
+        Old names of features that nobody asked for are left out: places in an array stay as they were.
+        """
         import numpy as np
         import polars as pl
 
-        frame = self.to_polars()
+        frame = self.to_polars().drop(self._old_names())
         if all(kind.is_numeric() or kind == pl.Boolean for kind in frame.dtypes):
             return frame.to_numpy()
         # One array of all columns: NumPy has no type that holds both numbers and times.
@@ -160,6 +163,12 @@ class ThymeResult:
     def get(self, name: str, default: Any = None) -> Any:
         """`self[name]`, or `default` if there is no such column."""
         return self[name] if name in self.columns else default
+
+    def _old_names(self) -> list[str]:
+        """The columns that repeat a feature under a name that it had before, if none were chosen."""
+        meta = self.metadata.get("meta") or {}
+        old = {} if "ids" in meta else meta.get("deprecated") or {}
+        return [name for name in old if name in self.columns]
 
     def _arrow_type(self, name: str) -> Any:
         import pyarrow as pa

@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from thyme._config import Config
-from thyme._errors import InvalidDataError, NotFoundError, error_from_answer
+from thyme._definitions import DefinitionsClient
+from thyme._errors import InvalidDataError, error_from_answer
 from thyme._frames import ARROW_STREAM, is_columns, is_frame, rows_of_columns, slices
 from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
+from thyme._selection import Features, selection, selection_text
 from thyme._session import Definition, Session, ThymeWarning, decode, name_of, warn
 from thyme._transport import HttpTransport, Transport
 from thyme._values import Time, from_answer, plain_values, request_time, to_json
@@ -26,7 +28,7 @@ LOG_SLICE_BYTES = 8 << 20
 OFFLINE_SLICE_ROWS = 250_000
 
 
-class ThymeClient:
+class ThymeClient(DefinitionsClient):
     """Talks to one Thyme server.
 
     Featuresets and datasets are given as their class or by name. An entity id is a plain value, a tuple in
@@ -61,6 +63,7 @@ class ThymeClient:
         inputs: Mapping[str, Any] | None = None,
         at: Time | None = None,
         *,
+        features: Features = None,
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
@@ -72,6 +75,8 @@ class ThymeClient:
             entity_id: The entity's id.
             inputs: Values of request features.
             at: The time as of which; None means now.
+            features: The features to answer, by id or name; None means all, and the old names that still
+                answer.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
@@ -85,6 +90,8 @@ class ThymeClient:
         """
         name = name_of(featureset)
         body = {"featureset": name, "entity_id": self._session.entity(name, entity_id)}
+        if features is not None:
+            body["features"] = selection(features, name)
         if inputs:
             body["inputs"] = dict(inputs)
         body.update(self._session.when(at, min_position, position, wait_ms))
@@ -97,6 +104,7 @@ class ThymeClient:
         inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         at: Time | None = None,
         *,
+        features: Features = None,
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
@@ -108,6 +116,8 @@ class ThymeClient:
             ids: The ids: a list, or a column of polars, pandas, NumPy or Arrow.
             inputs: Values of request features: one dict for all, or one an entity.
             at: The time as of which; None means now.
+            features: The features to answer, by id or name; None means all, and the old names that still
+                answer.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
@@ -118,6 +128,8 @@ class ThymeClient:
         name = name_of(featureset)
         keys = [self._session.entity(name, each) for each in plain_values(ids)]
         body: dict[str, Any] = {"featureset": name, "entity_ids": keys}
+        if features is not None:
+            body["features"] = selection(features, name)
         if inputs:
             body["inputs"] = dict(inputs) if isinstance(inputs, Mapping) else [dict(each) for each in inputs]
         body.update(self._session.when(at, min_position, position, wait_ms))
@@ -131,6 +143,7 @@ class ThymeClient:
         entity_column: str | Sequence[str] | None = None,
         timestamp_column: str,
         as_served: bool = False,
+        features: Features = None,
         output: str | Path | None = None,
         min_position: str | None = None,
         position: str | None = None,
@@ -150,6 +163,8 @@ class ThymeClient:
             timestamp_column: The column with the times.
             as_served: Uses what an online read at each row's time saw, leaving out what came later. Refused
                 (422) by a server whose clock is not the wall clock.
+            features: The features to answer, by id or name; None means all, and the old names that still
+                answer.
             output: Writes the rows to this Parquet, CSV, JSONL or Arrow file as they come; the result then
                 reads the file when it is first used.
             min_position: Waits until this position is visible.
@@ -171,6 +186,8 @@ class ThymeClient:
         params: dict[str, Any] = {"featureset": name, "timestamp_column": timestamp_column}
         if columns:
             params["entity_column"] = columns
+        if features is not None:
+            params["features"] = selection_text(features, name)
         if as_served:
             params["as_served"] = "1"
         params.update(self._session.when(None, min_position, position, wait_ms))
@@ -315,53 +332,11 @@ class ThymeClient:
         body = to_json({"dataset": name, "entity_ids": keys})
         return decode(self._session.request("POST", "/api/v1/erase", body=body, unhurried=True))
 
-    def commit(
-        self, definitions: Any, *, dry_run: bool = False, wait_sources: bool = False
-    ) -> dict[str, Any]:
-        """Commits definitions; when it returns they are live.
-
-        Args:
-            definitions: A module, a class, a list of classes, a reference such as `"features.py:Ride"`, or
-                a definition document.
-            dry_run: Validates only.
-            wait_sources: Also waits until each new source has read what was there.
-
-        Returns:
-            `commit`, `changes`, `counts`, `position`.
-
-        Raises:
-            InvalidDefinitionError: With one fault for each place that is wrong.
-        """
-        params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
-        body = to_json(_document(definitions))
-        answer = decode(self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
-        if not dry_run:
-            self._session.forget()
-            self._session.wrote(answer)
-        warn(answer)
-        return answer
-
     # State
 
     def status(self) -> dict[str, Any]:
         """The server's version, clock, positions, datasets, featuresets and sources."""
         return self._session.fetch("/api/v1/status")
-
-    def inspect(self, definition: Definition | None = None) -> dict[str, Any]:
-        """What is committed: everything, or one featureset or dataset.
-
-        Raises:
-            NotFoundError: Nothing is committed under that name.
-        """
-        catalog = self._session.refresh()
-        if definition is None:
-            return catalog.content
-        name = name_of(definition)
-        found = catalog.featureset(name) or catalog.dataset(name)
-        if found is None:
-            hint = _did_you_mean(name, catalog.names) if catalog.names else "; nothing is committed yet"
-            raise NotFoundError(f'no featureset or dataset named "{name}"{hint}')
-        return found
 
     def backup(self, directory: str) -> dict[str, Any]:
         """Backs the server up into a directory of its own machine, while it serves.
@@ -577,21 +552,6 @@ class ThymeClient:
 def _is_arrays(data: Mapping[str, Any]) -> bool:
     """Whether a dict holds columns and one of them is an array, which Arrow takes as it is."""
     return is_columns(data) and not all(isinstance(values, (list, tuple)) for values in data.values())
-
-
-def _document(definitions: Any) -> Any:
-    if isinstance(definitions, Mapping):
-        return definitions
-    from thyme._document import collect, load
-
-    return collect(load(definitions) if isinstance(definitions, str) else definitions)
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
-    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 __all__ = ["Definition", "ThymeClient", "ThymeWarning", "name_of"]

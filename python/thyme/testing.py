@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from thyme._local import LocalClient
 from thyme._result import ThymeResult
+from thyme._selection import Features
 from thyme._session import Definition, name_of
 from thyme._transport import LocalTransport
 from thyme._values import Time, to_datetime, to_micros
@@ -96,6 +97,8 @@ class MockContext:
         entity_id: Any,
         inputs: Mapping[str, Any] | None = None,
         at: Time | None = None,
+        *,
+        features: Features = None,
     ) -> dict[str, Any]:
         """The features of one entity.
 
@@ -104,9 +107,10 @@ class MockContext:
             entity_id: The entity's id.
             inputs: Values of request features.
             at: The time; None means now.
+            features: The features to answer, by id or name; None means all.
         """
         self._commit(featureset)
-        return self._client.query(featureset, entity_id, inputs, at).to_dict()[0]
+        return self._client.query(featureset, entity_id, inputs, at, features=features).to_dict()[0]
 
     def query_offline(
         self,
@@ -115,11 +119,16 @@ class MockContext:
         *,
         entity_column: str | Sequence[str] | None = None,
         timestamp_column: str,
+        features: Features = None,
     ) -> ThymeResult:
         """A training set; see `ThymeClient.query_offline`."""
         self._commit(featureset)
         return self._client.query_offline(
-            featureset, rows, entity_column=entity_column, timestamp_column=timestamp_column
+            featureset,
+            rows,
+            entity_column=entity_column,
+            timestamp_column=timestamp_column,
+            features=features,
         )
 
     def commit(self, definitions: Any) -> dict[str, Any]:

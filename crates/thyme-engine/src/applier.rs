@@ -310,7 +310,8 @@ impl Applier {
         self.shared.keys.forget(&idempotency::forget(&mut self.progress.remembered, stamp));
     }
 
-    fn commit(&mut self, number: u64, record: CommitRecord) -> Result<()> {
+    fn commit(&mut self, number: u64, mut record: CommitRecord) -> Result<()> {
+        record.document.retired_by(&record.id);
         let current = self.shared.catalog();
         let (catalog, fresh) = catalog::derive(
             &current,

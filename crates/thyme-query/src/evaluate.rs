@@ -58,7 +58,7 @@ pub fn evaluate(
             fill_default(plan, slot, &mut slots);
         }
     }
-    Ok(plan.features.iter().map(|(_, slot)| slots[*slot].clone()).collect())
+    Ok(plan.features.iter().map(|column| slots[column.slot].clone()).collect())
 }
 
 fn fill_default(plan: &Plan, slot: usize, slots: &mut [ColumnBuffer]) {
@@ -69,7 +69,8 @@ fn fill_default(plan: &Plan, slot: usize, slots: &mut [ColumnBuffer]) {
 
 fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()> {
     let known = || plan.requests.iter().map(|r| r.name.as_str());
-    if let Some((name, _)) = frame.inputs.iter().find(|(n, _)| known().all(|k| k != n)) {
+    let is_unknown = |name: &str| plan.request(name).is_none() && plan.unused.iter().all(|u| u != name);
+    if let Some((name, _)) = frame.inputs.iter().find(|(name, _)| is_unknown(name)) {
         return Err(Error::new(
             ErrorKind::InvalidData,
             match known().collect::<Vec<_>>().as_slice() {
@@ -83,7 +84,15 @@ fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()
         ));
     }
     for request in &plan.requests {
-        if let Some((_, column)) = frame.inputs.iter().find(|(n, _)| *n == request.name) {
+        let is_it = |name: &str| plan.request(name).is_some_and(|r| r.slot == request.slot);
+        let mut given = frame.inputs.iter().filter(|(name, _)| is_it(name));
+        if let Some((name, column)) = given.next() {
+            if let Some((other, _)) = given.next() {
+                return Err(Error::invalid_data(format!(
+                    "featureset {}: {name} and {other} are two names of one request feature; give it once, as {}",
+                    plan.name, request.name
+                )));
+            }
             slots[request.slot] = column.clone();
         }
         match &request.default {

@@ -10,10 +10,12 @@ pub mod extractor;
 mod offline;
 pub mod plan;
 pub mod reader;
+pub mod selection;
 
 pub use column::ColumnBuffer;
 pub use evaluate::Frame;
 pub use extractor::{ExtractorHost, LookupContext, NoExtractors};
-pub use offline::{Known, Offline};
+pub use offline::{Known, Labels, Offline};
 pub use plan::Plan;
 pub use reader::{Answer, Reader};
+pub use selection::{Column, Wanted};

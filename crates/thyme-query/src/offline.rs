@@ -7,13 +7,14 @@ use arrow::datatypes::{Field as ArrowField, FieldRef, Schema as ArrowSchema, Tim
 use thyme_core::error::nearest;
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, EventTime, Field, Position, Result};
+use thyme_engine::Snapshot;
 use thyme_engine::decode::columns::conform_column;
-use thyme_engine::{ReadAt, Snapshot};
 
 use crate::column::ColumnBuffer;
 use crate::evaluate::Frame;
 use crate::plan::Plan;
 use crate::reader::Reader;
+use crate::selection::Column;
 
 /// Which events each row of a training set counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,17 @@ pub struct Offline {
     pub latest: EventTime,
     /// What it was read at.
     pub snapshot: Snapshot,
+    /// What the caller should know about the values.
+    pub warnings: Vec<String>,
+}
+
+/// Which columns of the labels say what.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// The entity's key, in its order; none: the columns named like it.
+    pub entity_columns: &'a [String],
+    /// The times.
+    pub timestamp_column: &'a str,
 }
 
 impl Reader {
@@ -45,20 +57,17 @@ impl Reader {
     /// a feature that Thyme computes.
     pub fn offline(
         &self,
-        at: ReadAt,
-        featureset: &str,
+        snapshot: Snapshot,
+        plan: &Plan,
         labels: &RecordBatch,
-        entity_columns: &[String],
-        timestamp_column: &str,
+        shape: Labels<'_>,
         known: Known,
     ) -> Result<Offline> {
-        let snapshot = self.engine().snapshot(at)?.in_passing();
-        let plan = self.plan(&snapshot.catalog, featureset)?;
-        let columns = entity_columns_of(&plan, labels, entity_columns)?;
-        refuse_clashes(&plan, labels, &columns, timestamp_column)?;
-        let mut frame = frame(&plan, labels, &columns, timestamp_column)?;
+        let columns = entity_columns_of(plan, labels, shape.entity_columns)?;
+        refuse_clashes(plan, labels, &columns, shape.timestamp_column)?;
+        let mut frame = frame(plan, labels, &columns, shape.timestamp_column)?;
         frame.positions = self.positions(&snapshot, &frame.times, known)?;
-        let answer = self.evaluate(snapshot, &plan, &frame)?;
+        let answer = self.evaluate(snapshot, plan, &frame)?;
         let mut fields: Vec<FieldRef> = labels.schema_ref().fields().iter().cloned().collect();
         let mut arrays = labels.columns().to_vec();
         for (name, column) in answer.names.iter().zip(&answer.columns) {
@@ -72,6 +81,7 @@ impl Reader {
             batch: RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays)?,
             latest: frame.times.iter().max().copied().unwrap_or(answer.snapshot.time),
             snapshot: answer.snapshot,
+            warnings: answer.warnings,
         })
     }
 
@@ -135,7 +145,9 @@ fn refuse_clashes(
     timestamp_column: &str,
 ) -> Result<()> {
     let given = |slot: usize| plan.requests.iter().any(|r| r.slot == slot);
-    for (name, slot) in &plan.features {
+    // Nobody asked for the old names of all features: a column of the caller's hides them.
+    let asked = plan.features.iter().filter(|column| plan.selected || column.renamed.is_none());
+    for Column { name, slot, .. } in asked {
         let entity_field = plan.entity_slots.iter().find(|(s, _)| s == slot).map(|(_, field)| *field);
         let own_column = entity_field.is_some_and(|field| entity_columns[field] == *name);
         if labels.column_by_name(name).is_some() && !own_column && !given(*slot) {
@@ -165,10 +177,13 @@ fn frame(
     }
     let mut inputs = Vec::new();
     for request in &plan.requests {
-        if let Some(column) = labels.column_by_name(&request.name) {
+        // Among the columns of a frame that has both, the present name is what is meant.
+        let names = [&request.name].into_iter().chain(&request.former_names);
+        let given = names.filter_map(|name| Some((name, labels.column_by_name(name)?))).next();
+        if let Some((name, column)) = given {
             let data_type = plan.data_type(request.slot);
-            let values = convert(&field(&request.name, data_type, true), column)?;
-            inputs.push((request.name.clone(), ColumnBuffer::from_arrow(data_type, &values)?));
+            let values = convert(&field(name, data_type, true), column)?;
+            inputs.push((name.clone(), ColumnBuffer::from_arrow(data_type, &values)?));
         }
     }
     debug_assert_eq!(times.null_count(), 0);

@@ -10,6 +10,7 @@ use thyme_core::{DataType, Error, Result, Value};
 use thyme_engine::{Catalog, Node};
 
 use crate::extractor::ExtractorHost;
+use crate::selection::{self, Column, Wanted};
 
 /// A field of a dataset's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Call {
 pub struct Request {
     /// The feature.
     pub name: String,
+    /// The names that it had before and may still be given by.
+    pub former_names: Vec<String>,
     /// Its slot.
     pub slot: usize,
     /// What it is if it is not given.
@@ -66,14 +69,18 @@ pub struct Plan {
     pub name: String,
     /// The entity key: names and types, in order.
     pub entity: Vec<(String, DataType)>,
-    /// The features in declaration order: name and slot.
-    pub features: Vec<(String, usize)>,
+    /// The features of the answer, in order.
+    pub features: Vec<Column>,
+    /// Whether certain features were asked for; otherwise it is all of them.
+    pub selected: bool,
     /// The type and the default of each slot.
     pub slots: Vec<(DataType, Option<Value>)>,
     /// The slots that are entity fields.
     pub entity_slots: Vec<(usize, usize)>,
     /// What the caller gives.
     pub requests: Vec<Request>,
+    /// What the caller may give, though nothing that is asked for needs it.
+    pub unused: Vec<String>,
     /// Reads, one a dataset.
     pub reads: Vec<Read>,
     /// Calls, in an order that has inputs before their use.
@@ -93,24 +100,47 @@ impl Plan {
     ///
     /// # Errors
     /// NotFound; or a definition that validation should have refused.
-    pub fn new(catalog: &Catalog, featureset: &str, host: &dyn ExtractorHost) -> Result<Plan> {
+    pub fn new(
+        catalog: &Catalog,
+        featureset: &str,
+        wanted: Option<&[Wanted]>,
+        host: &dyn ExtractorHost,
+    ) -> Result<Plan> {
         let definition = catalog.featureset(featureset)?;
+        let columns = selection::columns(definition, wanted)?;
         let plan = Plan {
             name: definition.name.clone(),
             entity: entity_of(&catalog.document, definition)?,
-            features: Vec::new(),
+            features: Vec::with_capacity(columns.len()),
+            selected: wanted.is_some(),
             slots: Vec::new(),
             entity_slots: Vec::new(),
             requests: Vec::new(),
+            unused: Vec::new(),
             reads: Vec::new(),
             calls: Vec::new(),
         };
         let mut planner = Planner { catalog, host, plan, slot_of: HashMap::new(), called: Vec::new() };
-        for feature in &definition.features {
-            let slot = planner.feature(definition, &feature.name, 0)?;
-            planner.plan.features.push((feature.name.clone(), slot));
+        for column in columns {
+            let slot = planner.feature(definition, &column.name, 0)?;
+            planner.plan.features.push(Column { slot, ..column });
         }
-        Ok(planner.plan)
+        let mut plan = planner.plan;
+        let given = definition.features.iter().filter(|f| f.request);
+        let names = given.flat_map(|f| f.former_names.iter().chain([&f.name]));
+        plan.unused = names.filter(|name| plan.request(name).is_none()).cloned().collect();
+        Ok(plan)
+    }
+
+    /// What the caller gives under this name, or one that it had before.
+    pub fn request(&self, name: &str) -> Option<&Request> {
+        let formerly = |r: &&Request| r.former_names.iter().any(|n| n == name);
+        self.requests.iter().find(|r| r.name == name).or_else(|| self.requests.iter().find(formerly))
+    }
+
+    /// The features of the answer under names that they had before.
+    pub fn renamed(&self) -> impl Iterator<Item = (&Column, &str)> {
+        self.features.iter().filter_map(|column| Some((column, column.renamed.as_deref()?)))
     }
 
     /// The type of a feature.
@@ -192,15 +222,14 @@ impl<'a> Planner<'a> {
                 at()
             )));
         }
-        let feature = featureset.feature(name).ok_or_else(|| {
-            Error::not_found("feature", name, featureset.features.iter().map(|f| f.name.as_str()))
-        })?;
+        let feature = featureset.named(name)?;
         let slot = self.slot(feature)?;
         self.slot_of.insert(key, slot);
         if feature.request {
             let default = self.plan.slots[slot].1.clone();
             self.plan.requests.push(Request {
                 name: name.to_owned(),
+                former_names: feature.former_names.clone(),
                 slot,
                 default,
                 optional: feature.optional,

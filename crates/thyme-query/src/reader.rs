@@ -14,6 +14,7 @@ use crate::column::ColumnBuffer;
 use crate::evaluate::{Frame, evaluate};
 use crate::extractor::{self, ExtractorHost};
 use crate::plan::{Plan, Source};
+use crate::selection::Wanted;
 
 /// Reads of one engine.
 #[derive(Debug)]
@@ -26,7 +27,33 @@ pub struct Reader {
 #[derive(Debug, Default)]
 struct Plans {
     commit: String,
+    /// Of whole featuresets.
     by_name: HashMap<String, Arc<Plan>>,
+    /// Of some features of one.
+    selected: HashMap<String, HashMap<Vec<Wanted>, Arc<Plan>>>,
+}
+
+/// Plans of selections that are kept; they are what callers choose to ask for.
+const SELECTIONS_KEPT_MAX: usize = 1_000;
+
+impl Plans {
+    fn get(&self, featureset: &str, wanted: Option<&[Wanted]>) -> Option<&Arc<Plan>> {
+        match wanted {
+            None => self.by_name.get(featureset),
+            Some(wanted) => self.selected.get(featureset)?.get(wanted),
+        }
+    }
+
+    fn keep(&mut self, featureset: &str, wanted: Option<&[Wanted]>, plan: Arc<Plan>) {
+        let Some(wanted) = wanted else {
+            self.by_name.insert(featureset.to_owned(), plan);
+            return;
+        };
+        if self.selected.values().map(HashMap::len).sum::<usize>() >= SELECTIONS_KEPT_MAX {
+            self.selected.clear();
+        }
+        self.selected.entry(featureset.to_owned()).or_default().insert(wanted.to_vec(), plan);
+    }
 }
 
 /// Features of some entities at one `(T, S, C)`.
@@ -53,25 +80,38 @@ impl Reader {
         &self.engine
     }
 
-    /// The plan of a featureset under `catalog`.
+    /// The plan of a whole featureset under `catalog`.
     ///
     /// # Errors
     /// NotFound with the near names.
     pub fn plan(&self, catalog: &Catalog, featureset: &str) -> Result<Arc<Plan>> {
+        self.plan_of(catalog, featureset, None)
+    }
+
+    /// The plan of some features of a featureset; `None` is all of them.
+    ///
+    /// # Errors
+    /// NotFound with the near names, or what became of a name or an id.
+    pub fn plan_of(
+        &self,
+        catalog: &Catalog,
+        featureset: &str,
+        wanted: Option<&[Wanted]>,
+    ) -> Result<Arc<Plan>> {
         {
             let plans = self.plans.read();
             if plans.commit == catalog.commit
-                && let Some(plan) = plans.by_name.get(featureset)
+                && let Some(plan) = plans.get(featureset, wanted)
             {
                 return Ok(plan.clone());
             }
         }
-        let plan = Arc::new(Plan::new(catalog, featureset, &*self.host)?);
+        let plan = Arc::new(Plan::new(catalog, featureset, wanted, &*self.host)?);
         let mut plans = self.plans.write();
         if plans.commit != catalog.commit {
-            *plans = Plans { commit: catalog.commit.clone(), by_name: HashMap::new() };
+            *plans = Plans { commit: catalog.commit.clone(), ..Plans::default() };
         }
-        plans.by_name.insert(featureset.to_owned(), plan.clone());
+        plans.keep(featureset, wanted, plan.clone());
         Ok(plan)
     }
 
@@ -168,8 +208,10 @@ impl Reader {
     /// As [`evaluate`].
     pub fn evaluate(&self, snapshot: Snapshot, plan: &Plan, frame: &Frame) -> Result<Answer> {
         let columns = evaluate(plan, &snapshot, &*self.host, frame)?;
-        let names = plan.features.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Answer { names, columns, snapshot, warnings: Vec::new() })
+        let names = plan.features.iter().map(|column| column.name.clone()).collect();
+        let asked = plan.renamed().filter(|_| plan.selected);
+        let warnings = asked.map(|(column, now)| renamed(&plan.name, &column.name, now)).collect();
+        Ok(Answer { names, columns, snapshot, warnings })
     }
 
     /// The row of a dataset for one entity, every field in the dataset's order, and whether it has any event.
@@ -208,6 +250,11 @@ impl Reader {
         let names = fields.iter().map(|f| f.name.as_str());
         Ok((to_batch(names.zip(columns.iter().map(ColumnBuffer::to_arrow)))?, snapshot))
     }
+}
+
+/// What somebody who asks by an old name should know.
+fn renamed(featureset: &str, name: &str, now: &str) -> String {
+    format!("{featureset}.{name} was renamed to {now}; the old name answers until it is retired")
 }
 
 /// The fields a scan shows: the keys, then the rest; a derived dataset's event time is the read's own.

@@ -11,6 +11,7 @@ use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
 use crate::metrics::Metrics;
+use crate::names::OldNames;
 use crate::request::{Reply, Request};
 use crate::routes;
 use crate::verifier::{Verified, Verifier};
@@ -61,6 +62,7 @@ pub(crate) struct Ready {
     pub sources: Option<Sources>,
     pub metrics: Arc<Metrics>,
     pub verified: Verified,
+    pub old_names: OldNames,
 }
 
 impl Ready {
@@ -138,7 +140,13 @@ impl App {
         if let Some(sources) = &sources {
             sources.refresh();
         }
-        Ok(Ready { reader, sources, metrics: app.metrics.clone(), verified: Verified::default() })
+        Ok(Ready {
+            reader,
+            sources,
+            metrics: app.metrics.clone(),
+            verified: Verified::default(),
+            old_names: OldNames::default(),
+        })
     }
 
     /// What answers requests, once it is open.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use thyme_audit::explain::{Event, FieldExplanation, Group};
 use thyme_audit::{Asked, Difference, Explanation, Options, Origin, Report, Subject};
 use thyme_core::{DataType, Error, EventTime, Result, Value};
+use thyme_query::Wanted;
 
 use crate::app::Ready;
 use crate::json;
@@ -99,10 +100,10 @@ fn put_non_finite(out: &mut Json, non_finite: Map<String, Json>) {
 pub(crate) fn explain(ready: &Ready, request: &Request) -> Result<Reply> {
     let at = query_read_at(request)?;
     let subject = match (request.param("featureset"), request.param("dataset")) {
-        (Some(featureset), None) => Subject::Feature {
-            featureset: featureset.to_owned(),
-            feature: request.required("feature")?.to_owned(),
-        },
+        (Some(featureset), None) => {
+            let feature = feature(ready, request, featureset)?;
+            Subject::Feature { featureset: featureset.to_owned(), feature }
+        }
         (None, Some(dataset)) => {
             Subject::Field { dataset: dataset.to_owned(), field: request.required("field")?.to_owned() }
         }
@@ -125,6 +126,20 @@ pub(crate) fn explain(ready: &Ready, request: &Request) -> Result<Reply> {
     let mut out = explanation_json(&explained.explanation);
     out["as_of"] = json::as_of(&explained.snapshot);
     Ok(Reply::json(200, &out))
+}
+
+/// `feature=`, by name or id; counts who asks by an old name.
+fn feature(ready: &Ready, request: &Request, featureset: &str) -> Result<String> {
+    let catalog = ready.engine().catalog();
+    let set = catalog.featureset(featureset)?;
+    let feature = match Wanted::parse(request.required("feature")?)? {
+        Wanted::Id(id) => return Ok(set.numbered(id)?.name.clone()),
+        Wanted::Name(name) => name,
+    };
+    if set.named(&feature)?.name != feature {
+        ready.old_names.note_one(request, featureset, &feature);
+    }
+    Ok(feature)
 }
 
 /// `inputs={"hour":23}`: request features, typed as the featureset has them.

@@ -13,6 +13,7 @@ mod http;
 mod json;
 mod left_out;
 mod metrics;
+mod names;
 mod reads;
 mod request;
 pub mod routes;

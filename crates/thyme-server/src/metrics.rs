@@ -26,6 +26,7 @@ const COLLECTORS: &[fn(&Ready, &mut Exposition)] = &[
     families::storage,
     families::sources,
     crate::verifier::expose,
+    crate::names::expose,
 ];
 
 /// Upper bounds of the latency histograms, in nanoseconds and as Prometheus reads them.

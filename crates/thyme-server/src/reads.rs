@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
 use thyme_engine::{ReadAt, Snapshot};
-use thyme_query::{Answer, ColumnBuffer, Frame, Known, Plan};
+use thyme_query::{Answer, ColumnBuffer, Frame, Known, Labels, Plan};
 
 use crate::app::Ready;
 use crate::arrow_io;
 use crate::json;
+use crate::names;
 use crate::request::{ARROW_STREAM, PARQUET, Reply, Request};
 
 /// The most rows of a JSON or batch request; Arrow bodies are bounded by their bytes.
@@ -20,11 +21,12 @@ const ROWS_MAX: usize = 1_000_000;
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_id and optionally inputs, timestamp, min_position, position, wait_ms"
+    expecting = "a JSON object with featureset, entity_id and optionally features, inputs, timestamp, min_position, position, wait_ms"
 )]
 struct FeaturesBody {
     featureset: String,
     entity_id: Json,
+    features: Option<Json>,
     #[serde(default)]
     inputs: Option<Map<String, Json>>,
     timestamp: Option<Json>,
@@ -36,11 +38,12 @@ struct FeaturesBody {
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_ids and optionally inputs, timestamp, min_position, position, wait_ms"
+    expecting = "a JSON object with featureset, entity_ids and optionally features, inputs, timestamp, min_position, position, wait_ms"
 )]
 struct BatchBody {
     featureset: String,
     entity_ids: Vec<Json>,
+    features: Option<Json>,
     #[serde(default)]
     inputs: Json,
     timestamp: Option<Json>,
@@ -50,10 +53,14 @@ struct BatchBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a JSON object with featureset and queries")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a JSON object with featureset, queries and optionally features, as_served, min_position, position, wait_ms"
+)]
 struct OfflineBody {
     featureset: String,
     queries: Vec<OfflineQuery>,
+    features: Option<Json>,
     #[serde(default)]
     as_served: bool,
     min_position: Option<String>,
@@ -106,8 +113,16 @@ fn read_at(
 const READ_PARAMS: [&str; 5] = ["timestamp", "ts", "min_position", "position", "wait_ms"];
 
 /// What an offline request with a frame as its body takes.
-const OFFLINE_PARAMS: [&str; 7] =
-    ["featureset", "timestamp_column", "entity_column", "as_served", "min_position", "position", "wait_ms"];
+const OFFLINE_PARAMS: [&str; 8] = [
+    "featureset",
+    "features",
+    "timestamp_column",
+    "entity_column",
+    "as_served",
+    "min_position",
+    "position",
+    "wait_ms",
+];
 
 /// Refuses parameters that no read takes, nor is among `known`.
 pub(crate) fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
@@ -179,14 +194,16 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
         };
     };
     let snapshot = ready.engine().snapshot(at)?;
-    let plan = ready.reader.plan(&snapshot.catalog, featureset)?;
+    let wanted = names::wanted_param(request)?;
+    let plan = ready.reader.plan_of(&snapshot.catalog, featureset, wanted.as_deref())?;
     let entity = entity_param(request, &plan.entity)?;
+    ready.old_names.note(request, &plan, std::iter::empty());
     answer_one(ready, snapshot, &plan, entity, Vec::new())
 }
 
 /// The entity of a GET: `entity_id=`, or each key field by its own name.
 fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<Value>> {
-    let mut known = vec!["featureset", "entity_type", "entity_id", "missing"];
+    let mut known = vec!["featureset", "features", "entity_type", "entity_id", "missing"];
     known.extend(fields.iter().map(|(name, _)| name.as_str()));
     refuse_unknown(request, &known)?;
     let named: Vec<(&str, &str)> =
@@ -214,9 +231,11 @@ pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
     let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
-    let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
+    let wanted = names::wanted(body.features.as_ref())?;
+    let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
     let entity = json::entity(&plan.entity, &body.entity_id)?;
     let given = body.inputs.unwrap_or_default();
+    ready.old_names.note(request, &plan, given.keys().map(String::as_str));
     let inputs = input_columns(&plan, 1, |_| &given)?;
     answer_one(ready, snapshot, &plan, entity, inputs)
 }
@@ -232,7 +251,7 @@ fn answer_one(
     let answer = ready.reader.query(snapshot, plan, &[entity], inputs)?;
     let (features, non_finite) = features_json(&answer, 0);
     let mut body = one(&plan.name, id, features.into(), non_finite, &answer.snapshot);
-    warn(&mut body, &answer);
+    add_notes(&mut body, plan, &answer);
     Ok(Reply::json(200, &body))
 }
 
@@ -256,7 +275,10 @@ fn one(
     body
 }
 
-fn warn(body: &mut Json, answer: &Answer) {
+fn add_notes(body: &mut Json, plan: &Plan, answer: &Answer) {
+    if let Some(meta) = names::meta(plan) {
+        body["meta"] = meta;
+    }
     if !answer.warnings.is_empty() {
         body["warnings"] = json!(answer.warnings);
     }
@@ -289,14 +311,14 @@ fn input_columns<'a>(
             let index = match columns.iter().position(|(n, _)| n == name) {
                 Some(index) => index,
                 None => {
-                    let request = plan.requests.iter().find(|r| r.name == *name);
+                    let request = plan.request(name);
                     // An unknown name is refused where the plan is run, with the names it takes.
                     let data_type = request.map_or(DataType::Int, |r| plan.data_type(r.slot));
                     columns.push((name.clone(), ColumnBuffer::nulls(data_type, rows)));
                     columns.len() - 1
                 }
             };
-            if plan.requests.iter().any(|r| r.name == *name) {
+            if plan.request(name).is_some() {
                 let column = &mut columns[index].1;
                 let subject =
                     if rows == 1 { format!("inputs.{name}") } else { format!("inputs[{row}].{name}") };
@@ -344,12 +366,14 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
     let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
-    let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
+    let wanted = names::wanted(body.features.as_ref())?;
+    let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
     let rows = checked_rows(body.entity_ids.len())?;
     let entities =
         body.entity_ids.iter().map(|id| json::entity(&plan.entity, id)).collect::<Result<Vec<_>>>()?;
     let per_row = rows_of_inputs(&body.inputs, rows)?;
     let inputs = input_columns(&plan, rows, |row| per_row[if per_row.len() == 1 { 0 } else { row }])?;
+    ready.old_names.note(request, &plan, inputs.iter().map(|(name, _)| name.as_str()));
     let answer = ready.reader.query(snapshot, &plan, &entities, inputs)?;
     if request.accepts_arrow() {
         return batch_arrow(&plan, &entities, &answer);
@@ -366,7 +390,7 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     if bad.iter().any(|b| !b.is_empty()) {
         out["non_finite"] = bad.into_iter().map(Json::Object).collect();
     }
-    warn(&mut out, &answer);
+    add_notes(&mut out, &plan, &answer);
     Ok(Reply::json(200, &out))
 }
 
@@ -438,10 +462,14 @@ fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<
     let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, a)| a).collect())?;
     let mut metadata =
         vec![("as_of", json::as_of(&answer.snapshot)), ("mode", mode(&answer.snapshot).into())];
-    if !answer.warnings.is_empty() {
-        metadata.push(("warnings", json!(answer.warnings)));
-    }
+    metadata.extend(arrow_notes(plan, &answer.warnings));
     Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
+}
+
+/// What `add_notes` says, as schema metadata.
+fn arrow_notes(plan: &Plan, warnings: &[String]) -> Vec<(&'static str, Json)> {
+    let warnings = (!warnings.is_empty()).then(|| ("warnings", json!(warnings)));
+    names::meta(plan).map(|meta| ("meta", meta)).into_iter().chain(warnings).collect()
 }
 
 /// `POST /features/offline`: JSON queries, or labels as Arrow or Parquet.
@@ -473,10 +501,16 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     let featureset = request.required("featureset")?;
     let timestamp_column = request.required("timestamp_column")?;
     let columns = request.list("entity_column");
-    let set = ready.reader.offline(at, featureset, &labels, &columns, timestamp_column, known)?;
+    let wanted = names::wanted_param(request)?;
+    let snapshot = ready.engine().snapshot(at)?.in_passing();
+    let plan = ready.reader.plan_of(&snapshot.catalog, featureset, wanted.as_deref())?;
+    ready.old_names.note(request, &plan, labels.schema_ref().fields().iter().map(|f| f.name().as_str()));
+    let shape = Labels { entity_columns: &columns, timestamp_column };
+    let set = ready.reader.offline(snapshot, &plan, &labels, shape, known)?;
     let mut as_of = json::as_of_until(&set.snapshot, set.latest);
     tell(known, &mut as_of);
-    let metadata = [("as_of", as_of), ("mode", "point_in_time".into())];
+    let mut metadata = vec![("as_of", as_of), ("mode", "point_in_time".into())];
+    metadata.extend(arrow_notes(&plan, &set.warnings));
     Ok(Reply::arrow(arrow_io::write_stream(&set.batch, &metadata)?))
 }
 
@@ -498,7 +532,8 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     let body: OfflineBody = parse(request)?;
     let at = read_at(None, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
-    let plan = ready.reader.plan(&snapshot.catalog, &body.featureset)?;
+    let wanted = names::wanted(body.features.as_ref())?;
+    let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
     let rows = checked_rows(body.queries.len())?;
     let mut entity: Vec<ColumnBuffer> =
         plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
@@ -509,6 +544,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
         key.into_iter().zip(&mut entity).for_each(|(value, column)| column.set(row, value));
     }
     let inputs = input_columns(&plan, rows, |row| &body.queries[row].inputs)?;
+    ready.old_names.note(request, &plan, inputs.iter().map(|(name, _)| name.as_str()));
     let latest = times.iter().max().copied().unwrap_or(snapshot.time);
     let known = known(body.as_served);
     let positions = ready.reader.positions(&snapshot, &times, known)?;
@@ -529,7 +565,9 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
         .collect();
     let mut as_of = json::as_of_until(&answer.snapshot, latest);
     tell(known, &mut as_of);
-    Ok(Reply::json(200, &json!({"results": results, "as_of": as_of})))
+    let mut out = json!({"results": results, "as_of": as_of});
+    add_notes(&mut out, &plan, &answer);
+    Ok(Reply::json(200, &out))
 }
 
 /// `GET /features/scan`.

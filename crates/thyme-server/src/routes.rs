@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{audit, backups, left_out, metrics, reads, state, writes};
+use crate::{audit, backups, left_out, metrics, names, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -34,6 +34,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/features/offline", reads::offline),
     route("GET", "/features/scan", reads::scan),
     route("POST", "/api/v1/commit", writes::commit),
+    route("POST", "/api/v1/retire", names::retire),
     route("POST", "/api/v1/log", writes::log),
     route("POST", "/api/v1/backup", backups::backup),
     route("GET", "/api/v1/status", state::status),

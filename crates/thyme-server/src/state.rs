@@ -84,6 +84,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "datasets": datasets,
             "featuresets": featuresets,
             "sources": sources,
+            "old_names": crate::names::status(ready),
             "backup": engine.backup_under_way().map(|(done, total)| json!({"done": done, "total": total})),
             "verified": ready.verified.summary(),
             "memory": {
@@ -171,6 +172,7 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
                 json!({
                     "id": feature.id, "name": feature.name, "type": feature.data_type, "source": source,
                     "default": feature.default, "request": feature.request, "meta": feature.meta,
+                    "former_names": feature.former_names,
                 })
             })
             .collect();
@@ -185,6 +187,8 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
             "entity_types": entity.iter().map(|(n, t)| (n.clone(), json!(t))).collect::<serde_json::Map<_, _>>(),
             "features": features,
             "extractors": extractors,
+            "retired_ids": f.retired_ids,
+            "retired_names": f.retired_names,
             "meta": f.meta,
         }));
     }

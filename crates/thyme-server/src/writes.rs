@@ -30,14 +30,8 @@ struct LogBody<'a> {
 
 /// `POST /api/v1/commit`.
 pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
-    // A page in someone's browser can post a text to this machine, but not JSON without being asked first.
-    if request.content_type() != "application/json" {
-        return Ok(Reply::failure(
-            415,
-            "unsupported_media_type",
-            "a commit is sent with Content-Type: application/json",
-            &[],
-        ));
+    if let Some(refused) = refuse_other_than_json(request, "a commit") {
+        return Ok(refused);
     }
     let document: Document = serde_json::from_slice(&request.body)
         .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))?;
@@ -60,20 +54,28 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
     Ok(Reply::json(200, &answer(&document, &plan, &id, Some(position))))
 }
 
+/// A page in someone's browser can post a text to this machine, but not JSON without being asked first.
+pub(crate) fn refuse_other_than_json(request: &Request, what: &str) -> Option<Reply> {
+    let detail = format!("{what} is sent with Content-Type: application/json");
+    (request.content_type() != "application/json")
+        .then(|| Reply::failure(415, "unsupported_media_type", &detail, &[]))
+}
+
+/// What a commit changes.
+pub(crate) fn changes(plan: &thyme_engine::Planned) -> Json {
+    let changes = plan.changes.iter();
+    changes.map(|c| json!({"kind": c.kind, "subject": c.subject, "detail": c.detail})).collect()
+}
+
 fn answer(
     document: &Document,
     plan: &thyme_engine::Planned,
     id: &str,
     position: Option<thyme_core::Position>,
 ) -> Json {
-    let changes: Vec<Json> = plan
-        .changes
-        .iter()
-        .map(|c| json!({"kind": c.kind, "subject": c.subject, "detail": c.detail}))
-        .collect();
     json!({
         "commit": id,
-        "changes": changes,
+        "changes": changes(plan),
         "counts": {
             "datasets": document.datasets.len(),
             "pipelines": document.datasets.iter().map(|d| d.pipelines.len()).sum::<usize>(),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "thyme.cli.serve:serve",
     "commit": "thyme.cli.commit:commit",
+    "retire": "thyme.cli.commit:retire",
     "status": "thyme.cli.state:status",
     "logs": "thyme.cli.state:logs",
     "inspect": "thyme.cli.inspect:inspect",

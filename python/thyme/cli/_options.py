@@ -33,6 +33,17 @@ def output_options(command: Command) -> Command:
     )(command)
 
 
+def feature_option(command: Command) -> Command:
+    """Adds `--feature`."""
+    return click.option(
+        "--feature",
+        "features",
+        multiple=True,
+        metavar="NAME|ID",
+        help="Only this feature, by name or id; may be repeated.",
+    )(command)
+
+
 def position_options(command: Command) -> Command:
     """Adds `--min-position` and `--position`."""
     command = click.option("--position", help="Read the state as it was known at this position.")(command)

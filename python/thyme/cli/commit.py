@@ -62,6 +62,23 @@ def commit(
     _print(answer, dry_run)
 
 
+@click.command()
+@click.argument("reference", metavar="FEATURESET.OLD_NAME")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
+@click.pass_context
+def retire(ctx: click.Context, reference: str, as_json: bool) -> None:
+    """End an old name of a feature: it answers no more.
+
+    `thyme status` shows which old names still answer, and who asks for them.
+    """
+    answer = open_client(ctx).retire(reference)
+    if as_json:
+        print_json(answer)
+        return
+    _print_changes(answer["changes"], "nothing changed")
+    click.echo(f"commit {answer['commit']}")
+
+
 def document_of(modules: Sequence[ModuleType], where: str) -> Mapping[str, Any]:
     """The definition document of those modules that define something.
 
@@ -82,13 +99,17 @@ def _print(answer: Mapping[str, Any], dry_run: bool) -> None:
         f"{count} {name if count != 1 else name.removesuffix('s')}"
         for name, count in (answer.get("counts") or {}).items()
     )
-    changes = [change for change in answer.get("changes") or () if change.get("kind") != "unchanged"]
-    for change in changes:
-        detail = f"  {change['detail']}" if change.get("detail") else ""
-        click.echo(f"{_SIGNS.get(change['kind'], ' ')} {change['kind']} {change['subject']}{detail}")
-    if not changes:
-        click.echo("nothing changes" if dry_run else "nothing changed")
+    _print_changes(answer.get("changes") or (), "nothing changes" if dry_run else "nothing changed")
     if dry_run:
         click.echo(f"valid: {counts} (dry run, nothing was committed)")
     else:
         click.echo(f"commit {answer.get('commit')}: {counts}")
+
+
+def _print_changes(changes: Sequence[Mapping[str, Any]], otherwise: str) -> None:
+    shown = [change for change in changes if change.get("kind") != "unchanged"]
+    for change in shown:
+        detail = f"  {change['detail']}" if change.get("detail") else ""
+        click.echo(f"{_SIGNS.get(change['kind'], ' ')} {change['kind']} {change['subject']}{detail}")
+    if not shown:
+        click.echo(otherwise)

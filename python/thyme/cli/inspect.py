@@ -54,7 +54,14 @@ def _print_all(catalog: Mapping[str, Any]) -> None:
 def _print_featureset(featureset: Mapping[str, Any]) -> None:
     click.echo(f"{featureset['name']}: features of {', '.join(featureset.get('entity') or ())}")
     _print_meta(featureset)
-    print_rows(featureset["features"], ("id", "name", "type", "source"))
+    features = featureset["features"]
+    old = any(feature.get("former_names") for feature in features)
+    rows = [{**each, "old_names": ", ".join(each.get("former_names") or ())} for each in features]
+    print_rows(rows, ("id", "name", "type", "source", *(["old_names"] if old else [])))
+    for retired in featureset.get("retired_names") or ():
+        click.echo(f"  {retired['name']} was a name of {retired['id']}, retired at {retired['commit']}")
+    if featureset.get("retired_ids"):
+        click.echo(f"  ids of removed features: {', '.join(map(str, featureset['retired_ids']))}")
 
 
 def _print_dataset(dataset: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from thyme._errors import InvalidDataError
 from thyme.cli._app import open_client
-from thyme.cli._options import entity_ids, key_types, output_options, time_option
+from thyme.cli._options import entity_ids, feature_option, key_types, output_options, time_option
 from thyme.cli._output import write_table
 from thyme.cli._progress import progress
 from thyme.cli._references import resolve
@@ -35,6 +35,7 @@ TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
 )
 @click.option("--timestamp-column", help=f"Default: the first of {', '.join(TIME_COLUMNS)} that is there.")
 @click.option("--as-served", is_flag=True, help="Leave out what came after each row's time.")
+@feature_option
 @output_options
 @click.pass_context
 def query_offline(
@@ -46,6 +47,7 @@ def query_offline(
     columns: tuple[str, ...],
     timestamp_column: str | None,
     as_served: bool,
+    features: tuple[str, ...],
     kind: str | None,
     output: str | None,
 ) -> None:
@@ -82,6 +84,7 @@ def query_offline(
             entity_column=list(columns) or None,
             timestamp_column=timestamp_column,
             as_served=as_served,
+            features=features or None,
             output=direct,
             progress=advance,
         )

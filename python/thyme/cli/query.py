@@ -7,6 +7,7 @@ import click
 from thyme.cli._app import complain, open_client
 from thyme.cli._options import (
     entity_ids,
+    feature_option,
     key_types,
     output_options,
     position_options,
@@ -26,6 +27,7 @@ from thyme.cli._references import resolve
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="The value of a request feature."
 )
+@feature_option
 @position_options
 @output_options
 @click.pass_context
@@ -35,6 +37,7 @@ def query(
     entities: tuple[str, ...],
     at: str | None,
     inputs: tuple[str, ...],
+    features: tuple[str, ...],
     min_position: str | None,
     position: str | None,
     kind: str | None,
@@ -51,6 +54,7 @@ def query(
         entity_ids(client, name, entities),
         request_inputs(client, name, inputs),
         time_option(at),
+        features=features or None,
         min_position=min_position,
         position=position,
     )

@@ -27,6 +27,7 @@ _TABLES = {
         "newest",
     ),
     "featuresets": ("name", "features", "extractors"),
+    "old_names": ("featureset", "name", "now", "id", "asked", "included"),
     "sources": ("dataset", "kind", "path", "rows", "dead_letters", "caught_up", "error"),
 }
 

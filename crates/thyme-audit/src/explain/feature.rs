@@ -3,7 +3,7 @@
 use thyme_core::definition::{Feature, Featureset};
 use thyme_core::{DataType, Error, ErrorKind, Result, Value};
 use thyme_engine::Snapshot;
-use thyme_query::{ColumnBuffer, Reader};
+use thyme_query::{ColumnBuffer, Reader, Wanted};
 
 use super::{Explanation, Origin, field};
 
@@ -25,9 +25,10 @@ impl Asker<'_> {
     pub fn explanation(&self, featureset: &str, feature: &str, depth: usize) -> Result<Explanation> {
         let catalog = &self.snapshot.catalog;
         let definition = catalog.featureset(featureset)?;
-        let found = definition.feature(feature).filter(|_| depth <= DEPTH_MAX).ok_or_else(|| {
-            Error::not_found("feature", feature, definition.features.iter().map(|f| f.name.as_str()))
-        })?;
+        let found = definition.named(feature)?;
+        if depth > DEPTH_MAX {
+            return Err(Error::internal(format!("{featureset}.{feature} is made by extractors in a circle")));
+        }
         let name = format!("{featureset}.{}", found.name);
         let mut notes = Vec::new();
         if found.name != feature {
@@ -80,9 +81,10 @@ impl Asker<'_> {
         feature: &str,
         notes: &mut Vec<String>,
     ) -> Result<Option<Value>> {
-        let plan = self.reader.plan(&self.snapshot.catalog, &featureset.name)?;
+        let wanted = [Wanted::Name(feature.to_owned())];
+        let plan = self.reader.plan_of(&self.snapshot.catalog, &featureset.name, Some(&wanted))?;
         let key = self.key_of(plan.entity.iter().map(|(name, _)| name.as_str()).collect())?;
-        let known = |name: &String| plan.requests.iter().any(|r| r.name == *name);
+        let known = |name: &String| plan.request(name).is_some();
         let inputs = self.inputs.iter().filter(|(name, _)| known(name)).cloned().collect();
         match self.reader.query(self.snapshot.clone(), &plan, &[key], inputs) {
             Ok(answer) => {

@@ -36,18 +36,22 @@ impl Round {
             name: plan.name.clone(),
             entity: plan.entity.clone(),
             features: Vec::new(),
+            selected: false,
             slots: plan.slots.clone(),
             entity_slots: Vec::new(),
             requests: Vec::new(),
+            unused: Vec::new(),
             reads: Vec::new(),
             calls: Vec::new(),
         };
         for read in &plan.reads {
             for (source, slot) in &read.targets {
-                let Some((name, _)) = plan.features.iter().find(|(_, s)| s == slot) else { continue };
+                // The first one has the present name.
+                let Some(column) = plan.features.iter().find(|c| c.slot == *slot) else { continue };
+                let name = column.name.clone();
                 let (data_type, default) = plan.slots[*slot].clone();
-                features.push(Referring { name: name.clone(), read, source: *source, data_type, default });
-                reduced.features.push((name.clone(), *slot));
+                features.push(Referring { name, read, source: *source, data_type, default });
+                reduced.features.push(column.clone());
             }
             let targets = read.targets.clone();
             reduced.reads.push(Read { node: read.node.clone(), key: read.key.clone(), targets });

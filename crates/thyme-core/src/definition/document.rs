@@ -293,9 +293,25 @@ pub struct Featureset {
     /// The ids of removed features, ascending: never given again. Kept by commits; ignored in a proposal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired_ids: Vec<u32>,
+    /// Former names that no longer answer, in the order of their retirement. Kept by commits; ignored in a
+    /// proposal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired_names: Vec<RetiredName>,
     /// Where it is defined.
     #[serde(default)]
     pub at: Place,
+}
+
+/// A name that a feature had, that answered after the rename, and that was retired on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredName {
+    /// The name.
+    pub name: String,
+    /// The feature's id.
+    pub id: u32,
+    /// The commit that retired it. Empty in that commit itself, whose id is not known before it is written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub commit: String,
 }
 
 /// One feature.
@@ -425,13 +441,7 @@ impl Dataset {
 }
 
 impl Featureset {
-    /// The feature called `name`, or the one that was called so before a rename.
-    pub fn feature(&self, name: &str) -> Option<&Feature> {
-        let formerly = |f: &&Feature| f.former_names.iter().any(|n| n == name);
-        self.features.iter().find(|f| f.name == name).or_else(|| self.features.iter().find(formerly))
-    }
-
-    /// The extractor that gives the feature called `name`.
+    /// The extractor that gives the feature called `name` now.
     pub fn giver(&self, name: &str) -> Option<&Extractor> {
         self.extractors.iter().find(|e| e.outputs.iter().any(|o| o == name))
     }

@@ -6,6 +6,9 @@
 mod dataset;
 mod featureset;
 mod join;
+mod retire;
+
+pub use retire::retire;
 
 #[cfg(test)]
 mod tests;
@@ -78,7 +81,8 @@ pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
     let mut at: HashMap<&str, usize> = positions(current.featuresets.iter().map(|f| f.name.as_str()));
     for featureset in &proposed.featuresets {
         let index = *at.entry(&featureset.name).or_insert(next.featuresets.len());
-        let merged = featureset::merge(current.featuresets.get(index), featureset, &mut plan);
+        let sets = featureset::Sets { current, proposed };
+        let merged = featureset::merge(current.featuresets.get(index), featureset, sets, &mut plan);
         put(&mut next.featuresets, index, merged);
     }
     plan.finish(next)

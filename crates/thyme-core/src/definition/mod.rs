@@ -5,6 +5,7 @@ pub mod entity;
 pub mod evolution;
 pub mod validate;
 
+mod naming;
 mod show;
 
 pub use document::*;

@@ -42,11 +42,28 @@ impl Engine {
         let _one_at_a_time = self.commit_lock.lock();
         let plan = self.plan(document)?;
         check(&plan)?;
+        self.write_commit(plan)
+    }
+
+    /// Retires an old name of a feature, as a commit: from then on it answers no more.
+    ///
+    /// # Errors
+    /// As [`evolution::retire`], or a log that cannot be written.
+    pub fn retire_name(&self, featureset: &str, name: &str) -> Result<(Planned, String, Position)> {
+        let _one_at_a_time = self.commit_lock.lock();
+        let plan = evolution::retire(&self.catalog().document, featureset, name)?;
+        self.write_commit(plan)
+    }
+
+    /// Makes a plan true, unless it changes nothing.
+    fn write_commit(&self, plan: Planned) -> Result<(Planned, String, Position)> {
         let catalog = self.catalog();
         if !catalog.commit.is_empty() && plan.next == catalog.document {
             return Ok((plan, catalog.commit.clone(), Position::end_of(self.shared.gate.applied())));
         }
-        self.verify_log()?;
+        if plan.next.datasets != catalog.document.datasets {
+            self.verify_log()?;
+        }
         let id = commit_id(&catalog.commit, &plan.next)?;
         let record = Box::new(CommitRecord { id: id.clone(), document: plan.next.clone() });
         let (sender, receiver) = bounded(1);

@@ -3,17 +3,44 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
-use crate::definition::document::{Extractor, Feature, FeatureRef, Featureset, FieldRef, Place};
+use crate::definition::document::{Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, Place};
 use crate::definition::show;
 
+/// All featuresets before and in the proposal, to see which features extractors take from others.
+#[derive(Clone, Copy)]
+pub(super) struct Sets<'a> {
+    pub current: &'a Document,
+    pub proposed: &'a Document,
+}
+
+impl Sets<'_> {
+    /// The id behind a name of a committed featureset.
+    fn id_before(&self, featureset: &str, name: &str) -> Option<u32> {
+        self.current.featureset(featureset)?.feature(name)?.id
+    }
+
+    /// The id behind a name of a featureset as it will be.
+    fn id_after(&self, featureset: &str, name: &str) -> Option<u32> {
+        let proposed = self.proposed.featureset(featureset);
+        let named = proposed.and_then(|set| set.features.iter().find(|f| f.name == name));
+        named.and_then(|f| f.id).or_else(|| self.id_before(featureset, name))
+    }
+}
+
 /// What the featureset will be, with an id for each feature.
-pub(super) fn merge(current: Option<&Featureset>, proposed: &Featureset, draft: &mut Draft) -> Featureset {
+pub(super) fn merge(
+    current: Option<&Featureset>,
+    proposed: &Featureset,
+    sets: Sets<'_>,
+    draft: &mut Draft,
+) -> Featureset {
     let nothing = Featureset {
         name: proposed.name.clone(),
         features: Vec::new(),
         extractors: Vec::new(),
         meta: proposed.meta.clone(),
         retired_ids: Vec::new(),
+        retired_names: Vec::new(),
         at: Place::default(),
     };
     let was = current.unwrap_or(&nothing);
@@ -22,7 +49,7 @@ pub(super) fn merge(current: Option<&Featureset>, proposed: &Featureset, draft: 
 
     let before = draft.changes.len();
     merge_features(was, &mut next, draft);
-    merge_extractors(was, &next, draft);
+    merge_extractors(was, &next, sets, draft);
     let members = draft.changes.split_off(before);
     let changed = members.iter().filter(|c| c.kind != ChangeKind::Unchanged).count();
     if current.is_none() {
@@ -40,6 +67,7 @@ pub(super) fn merge(current: Option<&Featureset>, proposed: &Featureset, draft: 
     let mut retired: BTreeSet<u32> = was.retired_ids.iter().copied().collect();
     retired.extend(was.features.iter().filter_map(|f| f.id).filter(|id| !kept.contains(id)));
     next.retired_ids = retired.into_iter().collect();
+    next.retired_names = was.retired_names.clone();
     next
 }
 
@@ -65,7 +93,7 @@ fn assign_ids(was: &Featureset, features: &mut [Feature]) {
 fn merge_features(was: &Featureset, next: &mut Featureset, draft: &mut Draft) {
     let by_id: HashMap<u32, &Feature> = was.features.iter().filter_map(|f| Some((f.id?, f))).collect();
     let retired: HashSet<u32> = was.retired_ids.iter().copied().collect();
-    let names: HashSet<String> = next.features.iter().map(|f| f.name.clone()).collect();
+    let answering = answering(was, &next.features);
     let (was_given, is_given) = (givers(was), givers(next));
     let mut kept = HashSet::new();
     let mut merged = Vec::with_capacity(next.features.len());
@@ -73,13 +101,17 @@ fn merge_features(was: &Featureset, next: &mut Featureset, draft: &mut Draft) {
         let id = feature.id.unwrap_or(0);
         let mut feature = Feature { former_names: Vec::new(), ..feature.clone() };
         let subject = format!("{}.{}", next.name, feature.name);
-        let place = if feature.at.file.is_empty() { &next.at } else { &feature.at };
+        let place = if feature.at.file.is_empty() { &next.at } else { &feature.at }.clone();
+        let place = &place;
+        if let Some(owner) = answering.get(feature.name.as_str()).filter(|owner| owner.id != Some(id)) {
+            refuse_taken(next, &feature, owner, place, draft);
+        }
         if let Some(old) = by_id.get(&id) {
             kept.insert(id);
             let outer = Outer { was: &was_given, is: &is_given };
             merge_feature(old, &feature, &outer, place, &subject, draft);
             let earlier = old.former_names.iter().chain([&old.name]);
-            feature.former_names = earlier.filter(|n| !names.contains(*n)).cloned().collect();
+            feature.former_names = earlier.filter(|n| **n != feature.name).cloned().collect();
         } else if retired.contains(&id) {
             draft.conflict(
                 place,
@@ -99,6 +131,36 @@ fn merge_features(was: &Featureset, next: &mut Featureset, draft: &mut Draft) {
         draft.change(ChangeKind::Removed, format!("{}.{}", next.name, gone.name), detail);
     }
     next.features = merged;
+}
+
+/// By name, the committed feature that it asks for, now and after a commit of `next`: its name or one that it
+/// had before, unless the commit removes it.
+fn answering<'a>(was: &'a Featureset, next: &[Feature]) -> HashMap<&'a str, &'a Feature> {
+    let stays: HashSet<u32> = next.iter().filter_map(|f| f.id).collect();
+    let staying = was.features.iter().filter(|f| f.id.is_some_and(|id| stays.contains(&id)));
+    staying.flat_map(|f| f.former_names.iter().chain([&f.name]).map(move |name| (name.as_str(), f))).collect()
+}
+
+/// A name that still answers for one feature cannot be given to another: whoever asks by it would get another
+/// value without noticing.
+fn refuse_taken(next: &Featureset, feature: &Feature, owner: &Feature, place: &Place, draft: &mut Draft) {
+    let (set, name, id) = (&next.name, &feature.name, owner.id.unwrap_or(0));
+    let now = next.features.iter().find(|f| f.id == owner.id).map_or(name.as_str(), |f| f.name.as_str());
+    let fix = match owner.name == *name {
+        true => format!(
+            "commit its rename to {now} first, then end the old name with `thyme retire {set}.{name}`, and give it away after that"
+        ),
+        false => format!("end the old name first with `thyme retire {set}.{name}`"),
+    };
+    draft.conflict(
+        place,
+        &format!("{set}.{name}"),
+        "a name that no other feature answers to".to_owned(),
+        name.clone(),
+        format!(
+            "{set}.{name} takes a name that still answers for the feature with the id {id}, which is called {now}: {fix}, or choose another name"
+        ),
+    );
 }
 
 fn added_detail(was: &Featureset, name: &str, id: u32) -> String {
@@ -191,14 +253,17 @@ fn origin(feature: &Feature, by_extractor: bool) -> String {
     }
 }
 
-fn merge_extractors(was: &Featureset, next: &Featureset, draft: &mut Draft) {
+fn merge_extractors(was: &Featureset, next: &Featureset, sets: Sets<'_>, draft: &mut Draft) {
     let by_name: HashMap<&str, &Extractor> = was.extractors.iter().map(|e| (e.name.as_str(), e)).collect();
     for extractor in &next.extractors {
         let subject = format!("{}.{}", next.name, extractor.name);
         let place = if extractor.at.file.is_empty() { &next.at } else { &extractor.at };
         match by_name.get(extractor.name.as_str()) {
             None => draft.change(ChangeKind::Added, subject, format!("version {}", extractor.version)),
-            Some(old) => merge_extractor((was, old), (next, extractor), place, &subject, draft),
+            Some(old) => {
+                let meaning = extractor_meaning((was, old), (next, extractor), sets);
+                merge_extractor(old, extractor, meaning, (place, &subject), draft);
+            }
         }
     }
     let kept: HashSet<&str> = next.extractors.iter().map(|e| e.name.as_str()).collect();
@@ -208,13 +273,12 @@ fn merge_extractors(was: &Featureset, next: &Featureset, draft: &mut Draft) {
 }
 
 fn merge_extractor(
-    (was, old): (&Featureset, &Extractor),
-    (is, new): (&Featureset, &Extractor),
-    place: &Place,
-    subject: &str,
+    old: &Extractor,
+    new: &Extractor,
+    meaning: Vec<String>,
+    (place, subject): (&Place, &str),
     draft: &mut Draft,
 ) {
-    let meaning = extractor_meaning((was, old), (is, new));
     if new.version < old.version {
         draft.conflict(
             place,
@@ -249,24 +313,32 @@ fn merge_extractor(
 fn extractor_meaning(
     (was, old): (&Featureset, &Extractor),
     (is, new): (&Featureset, &Extractor),
+    sets: Sets<'_>,
 ) -> Vec<String> {
     let id = |set: &Featureset, name: &str| match set.feature(name).and_then(|f| f.id) {
         Some(id) => format!("#{id}"),
         None => name.to_owned(),
     };
-    let input =
-        |set: &Featureset, input: &FeatureRef| match input.featureset.as_deref().filter(|f| *f != set.name) {
-            Some(other) => format!("{other}.{}", input.feature),
-            None => id(set, &input.feature),
-        };
-    let inputs = |set: &Featureset, e: &Extractor| e.inputs.iter().map(|i| input(set, i)).collect::<Vec<_>>();
+    let other_id = |i: &FeatureRef, found: Option<u32>| {
+        let other = i.featureset.as_deref().unwrap_or_default();
+        found.map_or_else(|| format!("{other}.{}", i.feature), |id| format!("{other}#{id}"))
+    };
+    let foreign = |i: &FeatureRef| i.featureset.as_deref().is_some_and(|f| f != is.name);
+    let before = |i: &FeatureRef| match i.featureset.as_deref().filter(|_| foreign(i)) {
+        Some(other) => other_id(i, sets.id_before(other, &i.feature)),
+        None => id(was, &i.feature),
+    };
+    let after = |i: &FeatureRef| match i.featureset.as_deref().filter(|_| foreign(i)) {
+        Some(other) => other_id(i, sets.id_after(other, &i.feature)),
+        None => id(is, &i.feature),
+    };
     let outputs = |set: &Featureset, e: &Extractor| e.outputs.iter().map(|o| id(set, o)).collect::<Vec<_>>();
     let taken = |e: &Extractor| show::list(e.inputs.iter().map(|i| i.feature.clone()));
     let given = |e: &Extractor| show::list(e.outputs.iter().cloned());
     // A name that another feature bears now looks the same and is not.
     let renamed = |was: &str, is: &str| if was == is { " (another id)" } else { "" };
     let mut found = Vec::new();
-    if inputs(was, old) != inputs(is, new) {
+    if !old.inputs.iter().map(before).eq(new.inputs.iter().map(after)) {
         let (was, is) = (taken(old), taken(new));
         found.push(format!("inputs: {was} -> {is}{}", renamed(&was, &is)));
     }

@@ -1,0 +1,86 @@
+//! The end of an old name.
+
+use super::{Change, ChangeKind, Plan};
+use crate::definition::document::{Document, Featureset, RetiredName};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Plans the retirement of `name`, a former name of a feature: from then on it answers no more. Of a name that
+/// is retired already it is a plan that changes nothing.
+///
+/// # Errors
+/// NotFound: no such featureset or name. Conflict: it is the feature's present name, or an extractor takes the
+/// feature by it.
+pub fn retire(current: &Document, featureset: &str, name: &str) -> Result<Plan> {
+    let known = current.featuresets.iter();
+    let index = known
+        .clone()
+        .position(|f| f.name == featureset)
+        .ok_or_else(|| Error::not_found("featureset", featureset, known.map(|f| f.name.as_str())))?;
+    let mut next = current.clone();
+    let set = &mut next.featuresets[index];
+    let subject = format!("{featureset}.{name}");
+    if let Some(present) = set.features.iter().find(|f| f.name == name) {
+        let id = present.id.unwrap_or(0);
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{subject} is the present name of the feature with the id {id}; only names that it had before are retired: to end the feature, remove it from the class and commit"
+            ),
+        ));
+    }
+    let Some(feature) = set.features.iter_mut().find(|f| f.former_names.iter().any(|n| n == name)) else {
+        return match set.retired_name(name) {
+            Some(retired) => {
+                let detail = format!("retired already, at commit {}", retired.commit);
+                let change = Change { kind: ChangeKind::Unchanged, subject, detail };
+                Ok(Plan { next, changes: vec![change] })
+            }
+            None => Err(unknown(set, name)),
+        };
+    };
+    feature.former_names.retain(|n| n != name);
+    let (id, now) = (feature.id.unwrap_or(0), feature.name.clone());
+    set.retired_names.push(RetiredName { name: name.to_owned(), id, commit: String::new() });
+    refuse_in_use(current, featureset, name, &now)?;
+    let detail = format!("retired; the feature with the id {id} answers as {now}");
+    let change = Change { kind: ChangeKind::Removed, subject, detail };
+    Ok(Plan { next, changes: vec![change] })
+}
+
+fn unknown(set: &Featureset, name: &str) -> Error {
+    let old: Vec<&str> = set.former_names().map(|(name, _)| name).collect();
+    let detail = match old.as_slice() {
+        [] => format!("{}.{name}: no feature of {} has an old name", set.name, set.name),
+        old => format!("{}.{name} is no old name of a feature; old names are {}", set.name, old.join(", ")),
+    };
+    Error::new(ErrorKind::NotFound, detail)
+}
+
+/// An extractor that takes the feature by the old name would find nothing.
+fn refuse_in_use(current: &Document, featureset: &str, name: &str, now: &str) -> Result<()> {
+    for set in &current.featuresets {
+        for extractor in &set.extractors {
+            let taken = |i: &&crate::definition::FeatureRef| {
+                i.featureset.as_deref().unwrap_or(&set.name) == featureset && i.feature == name
+            };
+            if extractor.inputs.iter().any(|input| taken(&input)) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "{featureset}.{name} cannot be retired: the extractor {}.{} takes the feature by this name; commit it with {now} first",
+                        set.name, extractor.name
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Document {
+    /// Fills in which commit retired the names that say nothing yet: this one.
+    pub fn retired_by(&mut self, commit: &str) {
+        let names = self.featuresets.iter_mut().flat_map(|f| &mut f.retired_names);
+        names.filter(|n| n.commit.is_empty()).for_each(|n| n.commit = commit.to_owned());
+    }
+}
