@@ -111,6 +111,12 @@ class UnavailableError(ThymeError):
     default_code = "unavailable"
 
 
+class OverloadedError(UnavailableError):
+    """More comes in than the server can take: nothing was stored; send it again later."""
+
+    default_code = "overloaded"
+
+
 class StorageFullError(UnavailableError):
     """No space is left on the server: nothing was stored."""
 
@@ -155,6 +161,7 @@ _BY_CODE: dict[str, type[ThymeError]] = {
         UnsupportedError,
         ExtractorError,
         UnavailableError,
+        OverloadedError,
         StorageFullError,
         InternalError,
         CorruptError,
@@ -172,7 +179,8 @@ _BY_STATUS: dict[int, type[ThymeError]] = {
     413: TooLargeError,
     415: UnsupportedError,
     422: UnsupportedError,
-    429: UnavailableError,
+    408: UnavailableError,
+    429: OverloadedError,
     501: UnsupportedError,
     502: UnavailableError,
     503: UnavailableError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,8 @@ class HttpTransport:
     PAUSES_S = (0.0, 0.2)
     # How often a server that says "not now, retry after" is asked again, and the longest it may ask to wait.
     BUSY_TRIES = 3
+    # The same for one that says that too much comes in: it has done nothing, so any request may be repeated.
+    OVERLOADED_TRIES = 20
     BUSY_PAUSE_MAX_S = 10.0
 
     def __init__(self, config: Config, transport: httpx.BaseTransport | None = None) -> None:
@@ -90,14 +93,20 @@ class HttpTransport:
         repeatable: bool,
         timeout_s: float | None,
     ) -> Answer:
-        """Sends one request; a repeatable one again if the connection failed or the server is busy."""
+        """Sends one request.
+
+        A repeatable one is sent again if the connection failed or the server is busy; any one, if the
+        server says that too much comes in.
+        """
         import httpx
 
         origin = self._query_origin if target.startswith("/features") else self.origin
         timeout = httpx.Timeout(timeout_s, connect=5.0)
         pauses = list(self.PAUSES_S) if repeatable else []
         # Whoever asks how the server is wants that answer.
-        busy_tries = self.BUSY_TRIES if repeatable and target not in _ABOUT_THE_SERVER else 0
+        may_wait = target not in _ABOUT_THE_SERVER
+        busy_tries = self.BUSY_TRIES if repeatable and may_wait else 0
+        overloaded_tries = self.OVERLOADED_TRIES if may_wait else 0
         while True:
             try:
                 answer = self._http.request(
@@ -114,11 +123,17 @@ class HttpTransport:
                 raise ConnectionFailed(_unreachable(origin, error)) from None
             except RuntimeError as error:
                 raise ConnectionFailed(f"this client is closed ({error})") from None
-            pause = _retry_after(answer) if busy_tries else None
+            pause = _retry_after(answer)
             if pause is not None and pause <= self.BUSY_PAUSE_MAX_S:
-                busy_tries -= 1
-                time.sleep(pause)
-                continue
+                if overloaded_tries and _is_overloaded(answer):
+                    overloaded_tries -= 1
+                    # Those who were sent away together should not come back together.
+                    time.sleep(pause * random.uniform(1.0, 1.5))
+                    continue
+                if busy_tries:
+                    busy_tries -= 1
+                    time.sleep(pause)
+                    continue
             return Answer(answer.status_code, dict(answer.headers), answer.content)
 
     def close(self) -> None:
@@ -137,6 +152,11 @@ def _retry_after(answer: httpx.Response) -> float | None:
     """The seconds after which a busy server wants to be asked again; None if it is not busy or says none."""
     text = answer.headers.get("retry-after", "") if answer.status_code in (429, 503) else ""
     return float(text) if text.isascii() and text.isdigit() else None
+
+
+def _is_overloaded(answer: httpx.Response) -> bool:
+    """Whether it says that it has done nothing because too much comes in."""
+    return answer.status_code == 429 and b'"overloaded"' in answer.content
 
 
 def _unreachable(origin: str, error: Exception) -> str:

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Gone,
     /// The request is well-formed but cannot be done on this server.
     Unsupported,
+    /// More comes in than can be done: nothing was stored; retry later.
+    Overloaded,
     /// Not now: retry.
     Unavailable,
     /// No space is left: nothing was stored; retry once there is.
@@ -42,6 +44,7 @@ impl ErrorKind {
             ErrorKind::TooLarge => "too_large",
             ErrorKind::Gone => "gone",
             ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Overloaded => "overloaded",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::StorageFull => "storage_full",
             ErrorKind::Corrupt => "corrupt",

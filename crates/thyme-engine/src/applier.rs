@@ -12,6 +12,7 @@ use thyme_core::definition::{Dataset, Document};
 use thyme_core::{Error, Result};
 
 use crate::admission::{self, Watermark};
+use crate::budget::Tickets;
 use crate::catalog::{self, Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::decode::columns::event_times;
@@ -19,7 +20,6 @@ use crate::engine::Shared;
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::idempotency::{self, Remembered};
-use crate::in_flight::Ticket;
 use crate::left_out::{LateRanges, RecordSet, StreamLimits};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
@@ -32,7 +32,7 @@ pub(crate) struct Applied {
     pub stamp: i64,
     pub payload: Payload,
     /// The room that it takes on its way.
-    pub ticket: Option<Arc<Ticket>>,
+    pub tickets: Option<Tickets>,
 }
 
 impl Applied {
@@ -145,14 +145,14 @@ impl Applier {
     pub fn recover(&mut self) -> Result<()> {
         let log = self.shared.log.clone();
         let last = log.last().map_or(0, |(number, _)| number);
-        let in_flight = self.shared.in_flight.another();
+        let budget = self.shared.budget.another();
         for record in log.read(self.progress.record + 1)? {
             let record = record?;
             self.shared.note_recovery(record.number, last);
             self.shared.gate.replayed(record.number, record.stamp);
             let payload = Payload::decode(&record.payload, &|id| self.progress.ids.schema(id))?;
-            let mut applied = Applied { number: record.number, stamp: record.stamp, payload, ticket: None };
-            applied.ticket = applied.rows().map(|rows| in_flight.enter(rows_bytes(rows)));
+            let mut applied = Applied { number: record.number, stamp: record.stamp, payload, tickets: None };
+            applied.tickets = applied.rows().map(|rows| Arc::new(vec![budget.take(rows_bytes(rows))]));
             self.apply(applied)?;
         }
         if !self.shards.barrier() {
@@ -214,15 +214,15 @@ impl Applier {
     }
 
     fn apply(&mut self, applied: Applied) -> Result<()> {
-        let Applied { number, stamp, payload, ticket } = applied;
+        let Applied { number, stamp, payload, tickets } = applied;
         let mut task = match payload {
             Payload::Events(record) => self.events(number, stamp, &record)?,
             Payload::Commit(record) => {
                 self.commit(number, *record)?;
-                Task { record: Some(number), work: Vec::new(), reached: None, ticket: None }
+                Task { record: Some(number), work: Vec::new(), reached: None, tickets: None }
             }
         };
-        task.ticket = ticket;
+        task.tickets = tickets;
         self.progress.record = number;
         self.progress.stamp = stamp;
         match self.shards.dispatch(&task) {
@@ -258,7 +258,7 @@ impl Applier {
         let work = feed(&catalog, None, Incoming { dataset, number, batch, admitted: &admitted })?;
         self.count(number, record, &admitted);
         self.remember(number, stamp, record);
-        Ok(Task { record: Some(number), work, reached: None, ticket: None })
+        Ok(Task { record: Some(number), work, reached: None, tickets: None })
     }
 
     /// Notes where late rows are; `before` is the watermark of their stream before the record.
@@ -350,7 +350,7 @@ impl Applier {
         let mut limits: HashMap<u32, Dataset> = HashMap::new();
         let mut admission = Admission::default();
         // Records that came after the commit wait behind it, and may have taken all the room.
-        let in_flight = self.shared.in_flight.another();
+        let budget = self.shared.budget.another();
         for record in self.shared.log.read(1)? {
             let record = record?;
             if record.number >= until {
@@ -378,8 +378,8 @@ impl Applier {
                     let (dataset, number, batch) = (events.dataset, record.number, &events.batch);
                     let incoming = Incoming { dataset, number, batch, admitted: &admitted };
                     let work = feed(catalog, Some(nodes), incoming)?;
-                    let ticket = Some(in_flight.enter(rows_bytes(batch)));
-                    if !self.shards.dispatch(&Task { record: None, work, reached: None, ticket }) {
+                    let tickets = Some(Arc::new(vec![budget.take(rows_bytes(batch))]));
+                    if !self.shards.dispatch(&Task { record: None, work, reached: None, tickets }) {
                         return Err(Error::internal("a shard failed during a backfill"));
                     }
                 }

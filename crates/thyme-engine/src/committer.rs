@@ -10,10 +10,10 @@ use thyme_core::{Error, Position, Result};
 use thyme_log::{Log, NewRecord};
 
 use crate::applier::{Applied, Message};
+use crate::budget::Ticket;
 use crate::done::Done;
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
-use crate::in_flight::InFlight;
 use crate::push::{Push, Receipt};
 use crate::queue::Outbox;
 use crate::record::{CommitRecord, DeadLetter, EventsRecord, Payload};
@@ -71,7 +71,6 @@ pub(crate) struct Committer {
     pub log: Arc<dyn Log>,
     pub gate: Arc<Gate>,
     pub applier: Outbox<Message>,
-    pub in_flight: Arc<InFlight>,
 }
 
 impl Committer {
@@ -102,7 +101,7 @@ impl Committer {
                 Job::Commit { record, done } => {
                     merger.flush(&self.gate, &mut records, &mut pending);
                     let (number, stamp) = self.gate.stamp();
-                    records.push(Applied { number, stamp, payload: Payload::Commit(record), ticket: None });
+                    records.push(Applied { number, stamp, payload: Payload::Commit(record), tickets: None });
                     pending.push(Pending { done, record: number, last_row: None, accepted: 0, skipped: 0 });
                 }
                 Job::Events { push, done } => {
@@ -126,8 +125,6 @@ impl Committer {
                 }
                 for record in records {
                     // The applier only goes away with the engine; what is durable is replayed then.
-                    let ticket = record.rows().map(|rows| self.in_flight.enter(rows_bytes(rows)));
-                    let record = Applied { ticket, ..record };
                     self.applier.send(Message::Record(Box::new(record)));
                 }
             }
@@ -184,7 +181,7 @@ fn refuse(group: Vec<Job>, error: &Error) {
 }
 
 /// About the bytes a push takes in a record.
-fn push_bytes(push: &Push) -> usize {
+pub(crate) fn push_bytes(push: &Push) -> usize {
     let dead = push.dead_letters.iter().map(|d| d.origin.len() + d.reason.len() + d.raw.len() + 12);
     rows_bytes(&push.batch) + dead.sum::<usize>()
 }
@@ -226,6 +223,7 @@ struct Open {
     rows: usize,
     bytes: usize,
     jobs: Vec<Joined>,
+    tickets: Vec<Ticket>,
 }
 
 /// One push of a record.
@@ -257,6 +255,7 @@ impl Merger {
             rows: 0,
             bytes: 0,
             jobs: Vec::new(),
+            tickets: Vec::new(),
         });
         open.rows += push.batch.num_rows();
         open.bytes += push_bytes(&push);
@@ -267,6 +266,7 @@ impl Merger {
             idempotency: push.idempotency,
         });
         open.dead_letters.append(&mut push.dead_letters);
+        open.tickets.extend(push.ticket);
         open.batches.push(push.batch);
         open.cursor = push.cursor;
     }
@@ -286,6 +286,8 @@ impl Merger {
         };
         // Pushes that were joined fit into one record, which their marks ride on.
         let ends = if open.jobs.len() == 1 { cuts(&joined) } else { vec![joined.num_rows()] };
+        // Given back when the last of the records is through.
+        let tickets = Arc::new(open.tickets);
         let mut start = 0;
         for &end in &ends {
             let (number, stamp) = gate.stamp();
@@ -297,7 +299,7 @@ impl Merger {
                 marks: Vec::new(),
                 batch: joined.slice(start, end - start),
             }));
-            records.push(Applied { number, stamp, payload, ticket: None });
+            records.push(Applied { number, stamp, payload, tickets: Some(tickets.clone()) });
             start = end;
         }
         let first = records[first_new].number;

@@ -25,6 +25,7 @@ use thyme_log::{Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
 
 use crate::applier::{Applier, Progress};
+use crate::budget::Budget;
 use crate::catalog::{self, Catalog};
 use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Job};
@@ -32,7 +33,6 @@ use crate::directory::DataDirectory;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
-use crate::in_flight::InFlight;
 use crate::lease;
 use crate::left_out::{LateRanges, RecordSet};
 use crate::memory::Memory;
@@ -48,13 +48,15 @@ pub use commits::Planned;
 pub use history::{History, HistoryRecord};
 pub use left_out::{Letter, Replay, Reread};
 pub use simulated::Logged;
+pub use writes::{PATIENCE, overloaded};
 
 /// What every part of the engine shares.
 pub(crate) struct Shared {
     pub log: Arc<dyn Log>,
     pub store: Arc<Store>,
     pub residence: Arc<Residence>,
-    pub in_flight: Arc<InFlight>,
+    /// What pushes and records take from where they come in until they are applied.
+    pub budget: Arc<Budget>,
     pub gate: Arc<Gate>,
     pub clock: Clock,
     pub events: Arc<EventLog>,
@@ -247,7 +249,11 @@ impl Engine {
             store,
             residence,
             // Whoever steps cannot wait for a shard.
-            in_flight: InFlight::new(memory.filter(|_| waits).map_or(usize::MAX, |m| m.records)),
+            budget: Budget::new(if waits {
+                memory.unwrap_or_else(Memory::of_machine).records
+            } else {
+                usize::MAX
+            }),
             gate: gate.clone(),
             clock: options.clock,
             events: events.clone(),
@@ -282,12 +288,8 @@ impl Engine {
         let messages = Outbox::Thread(messages);
         let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
         let mut threads = vec![std::thread::spawn(move || applier.run(&inbox))];
-        let committer = Committer {
-            log: shared.log.clone(),
-            gate: shared.gate.clone(),
-            applier: messages.clone(),
-            in_flight: shared.in_flight.clone(),
-        };
+        let committer =
+            Committer { log: shared.log.clone(), gate: shared.gate.clone(), applier: messages.clone() };
         threads.push(std::thread::spawn(move || committer.run(&queue)));
         let (checkpointer, stop_checkpoints) = (Mutex::new(None), Mutex::new(None));
         if durable {

@@ -9,6 +9,7 @@
 
 pub mod admission;
 mod applier;
+mod budget;
 mod catalog;
 mod checkpoint;
 mod committer;
@@ -22,7 +23,6 @@ mod flow;
 mod gate;
 mod gather;
 mod idempotency;
-mod in_flight;
 mod join;
 mod keys;
 mod late;
@@ -43,8 +43,11 @@ mod state;
 mod stepper;
 mod stripe;
 
+pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};
 pub use catalog::{Catalog, LiveDataset};
-pub use engine::{Engine, History, HistoryRecord, Letter, Logged, Planned, Replay, Reread};
+pub use engine::{
+    Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread, overloaded,
+};
 pub use events::{Event, EventLog, Severity};
 pub use idempotency::Idempotency;
 pub use late::{LateEvent, LateQuery};

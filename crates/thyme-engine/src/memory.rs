@@ -19,7 +19,7 @@ pub struct Memory {
     pub total: u64,
     /// Bytes of timelines.
     pub timelines: usize,
-    /// Bytes of records between the log and the timelines.
+    /// Bytes of pushes and of records, from where they come in until they are in the timelines.
     pub records: usize,
     /// What the store takes.
     pub store: Room,

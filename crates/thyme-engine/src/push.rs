@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use thyme_core::Position;
 use thyme_core::error::Fault;
 
+use crate::budget::Ticket;
 use crate::idempotency::Idempotency;
 use crate::record::DeadLetter;
 
@@ -28,6 +29,8 @@ pub struct Push {
     pub(crate) cursor: Option<Vec<u8>>,
     pub(crate) dead_letters: Vec<DeadLetter>,
     pub(crate) batch: RecordBatch,
+    /// The room that it takes until it is applied.
+    pub(crate) ticket: Option<Ticket>,
     /// Makes it count once however often it is sent.
     pub idempotency: Option<Idempotency>,
     /// What is wrong with the rows that were skipped.
@@ -38,6 +41,12 @@ impl Push {
     /// Its rows, in the dataset's schema.
     pub fn batch(&self) -> &RecordBatch {
         &self.batch
+    }
+
+    /// Takes the room that was taken for it before it was read.
+    #[must_use]
+    pub fn with_ticket(self, ticket: Option<Ticket>) -> Push {
+        Push { ticket, ..self }
     }
 }
 

@@ -10,9 +10,9 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use thyme_core::{Error, Position};
 
+use crate::budget::Tickets;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
-use crate::in_flight::Ticket;
 use crate::node::{Node, NodeRows};
 use crate::queue::Hand;
 use crate::state::STRIPES;
@@ -26,7 +26,7 @@ pub(crate) struct Task {
     /// Signalled when everything before is done.
     pub reached: Option<Sender<()>>,
     /// The room that the record takes until all shards are through.
-    pub ticket: Option<Arc<Ticket>>,
+    pub tickets: Option<Tickets>,
 }
 
 /// Tasks a shard may be behind before the applier waits for it.
@@ -98,7 +98,7 @@ impl Shards {
         match self {
             Shards::Threads { senders, .. } => {
                 let (reached, done) = bounded(senders.len());
-                let task = Task { record: None, work: Vec::new(), reached: Some(reached), ticket: None };
+                let task = Task { record: None, work: Vec::new(), reached: Some(reached), tickets: None };
                 self.dispatch(&task) && {
                     drop(task);
                     (0..senders.len()).all(|_| done.recv().is_ok())

@@ -57,12 +57,8 @@ impl Stepper {
     ) -> (Stepper, Hand<Job>, Option<Arc<Checkpointer>>) {
         let (jobs, messages) = (Hand::default(), Hand::default());
         let to_applier = Outbox::Hand(messages.clone());
-        let committer = Committer {
-            log: shared.log.clone(),
-            gate: shared.gate.clone(),
-            applier: to_applier.clone(),
-            in_flight: shared.in_flight.clone(),
-        };
+        let committer =
+            Committer { log: shared.log.clone(), gate: shared.gate.clone(), applier: to_applier.clone() };
         let checkpointer =
             durable.then(|| Arc::new(Checkpointer::new(shared.clone(), to_applier, checkpointed)));
         let parts = Parts {

@@ -173,7 +173,7 @@ impl App {
     /// [`App::request`] for a request that was whole at `arrived`.
     pub(crate) fn request_since(&self, arrived: Instant, request: &Request) -> Reply {
         let reply = routes::dispatch(self, request);
-        self.metrics.answered(request, reply.status, arrived.elapsed());
+        self.metrics.answered(&request.method, &request.path, reply.status, arrived.elapsed());
         reply
     }
 

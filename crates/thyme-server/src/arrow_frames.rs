@@ -7,7 +7,7 @@ use arrow::ipc::{RecordBatch, root_as_message};
 use thyme_core::{Error, ErrorKind, Result};
 
 /// The most bytes that one body may decompress to.
-const DECOMPRESSED_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const DECOMPRESSED_BYTES_MAX: u64 = 1 << 30;
 const CONTINUATION: u32 = u32::MAX;
 const PREFIX_BYTES: usize = 8;
 
@@ -35,7 +35,8 @@ pub(crate) fn check_size(what: &str, bytes: u64) -> Result<()> {
     ))
 }
 
-fn declared(stream: &[u8]) -> u64 {
+/// What a stream says that it decompresses to.
+pub(crate) fn declared(stream: &[u8]) -> u64 {
     let (mut rest, mut total) = (stream, 0u64);
     while let Some((bytes, next)) = message(rest) {
         total = total.saturating_add(bytes);

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderBuilder, ParquetRecordBatchReaderBuilder};
 use serde_json::Value as Json;
 use thyme_core::{Error, Result};
 
@@ -56,11 +56,7 @@ pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
     contained("a Parquet file", || {
         let builder = ParquetRecordBatchReaderBuilder::try_new(body).map_err(|e| malformed(&e))?;
         let schema = builder.schema().clone();
-        let groups = builder.metadata().row_groups().iter();
-        let declared = groups.fold(0u64, |sum, group| {
-            sum.saturating_add(u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX))
-        });
-        check_size("the Parquet file", declared)?;
+        check_size("the Parquet file", declared_in(&builder))?;
         let reader = builder.with_batch_size(PARQUET_BATCH_ROWS).build().map_err(|e| malformed(&e))?;
         let (mut batches, mut bytes) = (Vec::new(), 0u64);
         for batch in reader {
@@ -74,6 +70,21 @@ pub(crate) fn read_parquet(body: bytes::Bytes) -> Result<Vec<RecordBatch>> {
             batches.push(RecordBatch::new_empty(schema));
         }
         Ok(batches)
+    })
+}
+
+/// What a Parquet file says that it decompresses to; 0 for what is none.
+pub(crate) fn declared_parquet(body: &bytes::Bytes) -> u64 {
+    let declared = contained("a Parquet file", || {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(body.clone());
+        Ok(builder.map_or(0, |builder| declared_in(&builder)))
+    });
+    declared.unwrap_or(0)
+}
+
+fn declared_in<T>(builder: &ArrowReaderBuilder<T>) -> u64 {
+    builder.metadata().row_groups().iter().fold(0u64, |sum, group| {
+        sum.saturating_add(u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX))
     })
 }
 

@@ -1,21 +1,39 @@
 //! The HTTP server: sockets in front of [`App`].
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use thyme_core::{Error, Result};
-use tokio::net::TcpListener;
+use thyme_engine::{Budget, Ticket};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 
-use crate::app::App;
+use crate::app::{App, Ready};
+use crate::bodies::{self, Bounds, Read};
 use crate::request::{Reply, Request};
-use crate::routes;
+use crate::{routes, writes};
+
+/// What a connection may hold of a request that nobody has asked it for yet; also the longest head.
+const CONNECTION_BYTES: usize = 64 << 10;
+/// How long a connection may take for the head of a request, or be idle. Longer than clients keep idle ones.
+const HEAD_WAIT: Duration = Duration::from_secs(75);
+/// Bodies of reads that wait for nobody.
+const READ_BODY_BYTES: usize = 64 << 10;
+/// How long no connection is accepted after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How the server listens.
 #[derive(Clone, Debug)]
@@ -61,6 +79,26 @@ fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Error {
 struct Door {
     app: Arc<App>,
     options: ServeOptions,
+    /// The bodies of everything but pushes, which take from the engine's own.
+    bodies: OnceLock<Arc<Budget>>,
+    /// Pushes that are decoded at the same time.
+    decoding: Arc<Semaphore>,
+}
+
+impl Door {
+    fn new(app: Arc<App>, options: ServeOptions) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Door { app, options, bodies: OnceLock::new(), decoding: Arc::new(Semaphore::new(cores.max(2))) }
+    }
+
+    /// As much room as there is for pushes.
+    fn bodies(&self, ready: &Ready) -> &Arc<Budget> {
+        self.bodies.get_or_init(|| Budget::new(ready.engine().push_budget().facts().limit))
+    }
+
+    fn bounds<'a>(&self, budget: &'a Arc<Budget>, factor: usize, free: usize) -> Bounds<'a> {
+        Bounds { budget, factor, free, bytes_max: self.options.body_bytes_max }
+    }
 }
 
 /// Serves `app` until `stop` resolves; then lets running requests finish.
@@ -75,32 +113,62 @@ pub async fn serve(
     options.check()?;
     let listen = options.listen;
     let listener = TcpListener::bind(listen).await.map_err(|e| cannot_listen(listen, &e))?;
-    let router = Router::new().fallback(handle).with_state(Arc::new(Door { app, options }));
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Answers are small and written at once: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
-        .map_err(|e| Error::unavailable(format!("the server stopped: {e}")))
+    let door = Arc::new(Door::new(app, options));
+    // Each connection holds a receiver: it learns there that it is to end, and its end is learned by it.
+    let (closing, open) = watch::channel(false);
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(converse(door.clone(), stream, open.clone()))),
+            // Out of file descriptors, most likely: there will be some when a connection ends.
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    drop((listener, open));
+    let _ = closing.send(true);
+    closing.closed().await;
+    Ok(())
 }
 
-async fn handle(State(door): State<Arc<Door>>, request: axum::extract::Request) -> Response<Body> {
-    let reply = match admit(&door, &request) {
-        Some(refused) => {
-            door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
-            refused
-        }
-        None => answer(door, request).await,
-    };
-    to_response(reply)
+/// Answers the requests of one connection.
+async fn converse(door: Arc<Door>, stream: TcpStream, mut open: watch::Receiver<bool>) {
+    // Answers are small and written at once: waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(to_response(handle(door, request).await)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .max_buf_size(CONNECTION_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // What goes wrong here is the caller's affair, who is gone.
+        _ = connection.as_mut() => return,
+        _ = open.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn handle(door: Arc<Door>, request: hyper::Request<Incoming>) -> Reply {
+    let (parts, body) = request.into_parts();
+    if let Some(refused) = admit(&door, &parts) {
+        door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
+        return refused;
+    }
+    answer(door, parts, body).await
 }
 
 /// Refuses callers without a key, and pages that pretend to be this machine.
-fn admit(door: &Door, request: &axum::extract::Request) -> Option<Reply> {
-    let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
-    let open = matches!(request.uri().path(), "/health" | "/metrics");
+fn admit(door: &Door, parts: &Parts) -> Option<Reply> {
+    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
+    let open = matches!(parts.uri.path(), "/health" | "/metrics");
     if !door.options.api_keys.is_empty() {
         let given = header("authorization").and_then(|v| v.strip_prefix("Bearer ")).unwrap_or("");
         let known = door
@@ -137,18 +205,23 @@ fn is_local(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-async fn answer(door: Arc<Door>, request: axum::extract::Request) -> Reply {
-    let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, door.options.body_bytes_max).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let detail =
-                format!("the body is larger than {} bytes; send it in parts", door.options.body_bytes_max);
-            door.app.metrics.refused_at_the_door(413, Duration::ZERO);
-            return Reply::failure(413, "too_large", &detail, &[]);
+async fn answer(door: Arc<Door>, parts: Parts, body: Incoming) -> Reply {
+    let is_push = (parts.method.as_str(), parts.uri.path()) == writes::LOG;
+    let received = match door.app.ready_now() {
+        // Its rows are there before its body is gone.
+        Ok(ready) if is_push => {
+            door.bounds(ready.engine().push_budget(), 2, 0).read(&parts.headers, body).await
         }
-        Err(error) => {
-            return Reply::failure(400, "invalid_data", &format!("the body could not be read: {error}"), &[]);
+        Ok(ready) => door.bounds(door.bodies(&ready), 1, READ_BODY_BYTES).read(&parts.headers, body).await,
+        Err(_) if body.is_end_stream() => Ok(Read::default()),
+        // Nobody could do anything with it.
+        Err(error) => Err(bodies::refuse(Reply::error(&error), &parts.headers, body).await),
+    };
+    let Read { body, ticket } = match received {
+        Ok(read) => read,
+        Err(reply) => {
+            door.app.metrics.refused(parts.method.as_str(), parts.uri.path(), reply.status);
+            return reply;
         }
     };
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
@@ -160,17 +233,51 @@ async fn answer(door: Arc<Door>, request: axum::extract::Request) -> Reply {
     let request = Request::new(parts.method.as_str(), target, headers, body);
     #[expect(clippy::disallowed_methods, reason = "measures; no value depends on it")]
     let arrived = Instant::now();
+    if is_push {
+        let reply = push(&door, request, ticket).await;
+        door.app.metrics.answered(writes::LOG.0, writes::LOG.1, reply.status, arrived.elapsed());
+        return reply;
+    }
     if routes::is_quick(&door.app, &request) {
         return door.app.request_since(arrived, &request);
     }
     let app = door.app.clone();
-    tokio::task::spawn_blocking(move || app.request_since(arrived, &request)).await.unwrap_or_else(|_| {
-        Reply::error(&Error::internal("the request failed inside the server; see its log"))
-    })
+    let answered = tokio::task::spawn_blocking(move || {
+        let reply = app.request_since(arrived, &request);
+        drop(ticket);
+        reply
+    });
+    answered.await.unwrap_or_else(|_| failed())
 }
 
-fn to_response(reply: Reply) -> Response<Body> {
-    let mut response = Response::new(Body::from(reply.body));
+/// Answers a push: it is decoded on a thread of its own, of which there are few, and waits for the disk on
+/// none, so that however many wait, reads find a thread.
+async fn push(door: &Door, request: Request, mut ticket: Option<Ticket>) -> Reply {
+    let expanded = writes::expanded(&request);
+    if let Some(ticket) = ticket.as_mut().filter(|ticket| ticket.bytes() < expanded)
+        && let Err(reply) = bodies::grow(ticket, expanded).await
+    {
+        return reply;
+    }
+    let app = door.app.clone();
+    let Ok(slot) = door.decoding.clone().acquire_owned().await else { return failed() };
+    let begun = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        app.ready_now().map(|ready| writes::begin(ready, request, ticket))
+    });
+    match begun.await {
+        Ok(Ok(begun)) => begun.end().await,
+        Ok(Err(error)) => Reply::error(&error),
+        Err(_) => failed(),
+    }
+}
+
+fn failed() -> Reply {
+    Reply::error(&Error::internal("the request failed inside the server; see its log"))
+}
+
+fn to_response(reply: Reply) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

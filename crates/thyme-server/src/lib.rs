@@ -8,6 +8,7 @@ mod arrow_frames;
 mod arrow_io;
 mod audit;
 mod backups;
+mod bodies;
 mod exposition;
 mod http;
 mod json;

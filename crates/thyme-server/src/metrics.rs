@@ -14,13 +14,14 @@ use parking_lot::Mutex;
 
 use crate::app::{App, Ready};
 use crate::exposition::{Exposition, Kind};
-use crate::request::{Reply, Request};
+use crate::request::Reply;
 use crate::routes::ROUTES;
 
 /// What writes the families that need an open engine, in the order of the answer.
 const COLLECTORS: &[fn(&Ready, &mut Exposition)] = &[
     families::datasets,
     families::pushes,
+    families::pressure,
     families::log,
     families::checkpoints,
     families::storage,
@@ -58,6 +59,8 @@ const OTHER: &str = "other";
 pub(crate) struct Metrics {
     /// By route as in [`ROUTES`], then those that no route takes; by class of status.
     requests: Vec<[Latencies; CLASSES]>,
+    /// Requests that were told to come back later (429).
+    overloaded: AtomicU64,
     /// By dataset: only names that are committed.
     pushes: Mutex<BTreeMap<String, Pushes>>,
 }
@@ -87,6 +90,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Metrics {
             requests: (0..=ROUTES.len()).map(|_| Default::default()).collect(),
+            overloaded: AtomicU64::new(0),
             pushes: Mutex::default(),
         }
     }
@@ -94,9 +98,19 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts a request that has been answered.
-    pub fn answered(&self, request: &Request, status: u16, took: Duration) {
-        let route = ROUTES.iter().position(|r| r.path == request.path && r.method == request.method);
+    pub fn answered(&self, method: &str, path: &str, status: u16, took: Duration) {
+        let route = ROUTES.iter().position(|r| r.path == path && r.method == method);
         self.count(route, status, took);
+    }
+
+    /// Counts a request that was refused for its body, or before it was read.
+    pub fn refused(&self, method: &str, path: &str, status: u16) {
+        self.answered(method, path, status, Duration::ZERO);
+    }
+
+    /// How many requests were told to come back later.
+    pub fn overloaded(&self) -> u64 {
+        self.overloaded.load(Ordering::Relaxed)
     }
 
     /// Counts a request that was refused before anybody looked for its route.
@@ -105,6 +119,7 @@ impl Metrics {
     }
 
     fn count(&self, route: Option<usize>, status: u16, took: Duration) {
+        self.overloaded.fetch_add(u64::from(status == 429), Ordering::Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let class = usize::from(status / 100).clamp(1, CLASSES) - 1;
         let Some(classes) = self.requests.get(route.unwrap_or(ROUTES.len())) else { return };

@@ -123,7 +123,7 @@ impl Reply {
             body["faults"] = faults.iter().map(fault).collect();
         }
         let mut reply = Self::json(status, &body);
-        if status == 503 {
+        if matches!(status, 429 | 503) {
             reply.headers.push(("retry-after", "1".into()));
         }
         reply
@@ -164,6 +164,7 @@ fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::Gone => 410,
         ErrorKind::TooLarge => 413,
         ErrorKind::Unsupported | ErrorKind::Extractor => 422,
+        ErrorKind::Overloaded => 429,
         ErrorKind::Unavailable => 503,
         ErrorKind::StorageFull => 507,
         ErrorKind::Corrupt | ErrorKind::Internal => 500,

@@ -68,6 +68,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
         .collect();
     let (log_bytes, store_bytes, checkpoint) = engine.storage();
     let memory = engine.memory();
+    let pushes = engine.push_budget().facts();
     Ok(Reply::json(
         200,
         &json!({
@@ -95,6 +96,12 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "entities_in_memory": memory.resident_entities,
                 "loads": memory.loads,
                 "evictions": memory.evictions,
+            },
+            "pushes": {
+                "bytes_in_flight": pushes.taken,
+                "bytes_in_flight_max": pushes.limit,
+                "waiting": pushes.waiting,
+                "overloaded": ready.metrics.overloaded(),
             },
             "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
         }),

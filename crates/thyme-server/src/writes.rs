@@ -10,9 +10,11 @@ use thyme_core::definition::Document;
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::decode::json::lines;
-use thyme_engine::{Idempotency, LiveDataset, Push, Receipt};
+use thyme_engine::{Idempotency, LiveDataset, Push, Receipt, Ticket};
+use tokio::sync::oneshot;
 
 use crate::app::Ready;
+use crate::arrow_frames::{DECOMPRESSED_BYTES_MAX, declared};
 use crate::arrow_io;
 use crate::reads::parse;
 use crate::request::{ARROW_STREAM, NDJSON, PARQUET, Reply, Request};
@@ -87,41 +89,110 @@ fn answer(
     })
 }
 
-/// `POST /api/v1/log`.
-pub(crate) fn log(ready: &Ready, request: &Request) -> Result<Reply> {
-    let mut dataset = None;
-    let pushed = push(ready, request, &mut dataset);
-    // Only names that are committed become a label.
-    if let Some(live) = &dataset {
-        ready.metrics.push(&live.definition.name, |pushes| match &pushed {
-            Ok((receipt, _)) => {
-                pushes.accepted += 1;
-                pushes.bytes += request.body.len() as u64;
-                pushes.skipped_rows += receipt.skipped;
-            }
-            Err(error) => pushes.refused += u64::from(error.kind() == ErrorKind::InvalidData),
-        });
-    }
-    pushed.map(|(receipt, faults)| received(receipt, &faults))
+/// The method and the path of pushes.
+pub(crate) const LOG: (&str, &str) = ("POST", "/api/v1/log");
+
+/// A push that was read: what it is for, what is wrong with rows that it skips, and how large its body was.
+#[derive(Default)]
+struct Received {
+    dataset: Option<Arc<LiveDataset>>,
+    faults: Vec<Fault>,
+    body_bytes: u64,
 }
 
-/// Stores a push, unless it was answered before; notes which dataset it is for as soon as that is known.
-fn push(
-    ready: &Ready,
-    request: &Request,
-    dataset: &mut Option<Arc<LiveDataset>>,
-) -> Result<(Receipt, Vec<Fault>)> {
-    let idempotency = idempotency(ready, request)?;
-    if let Some(receipt) =
-        idempotency.as_ref().map(|asked| ready.engine().answered(asked)).transpose()?.flatten()
-    {
-        return Ok((receipt, Vec::new()));
+/// What becomes of a push once its body is decoded.
+enum Next {
+    /// It was answered before.
+    Answered(Receipt),
+    Store(Box<Push>),
+}
+
+/// `POST /api/v1/log` in process: waits in the calling thread.
+pub(crate) fn log(ready: &Ready, request: &Request) -> Result<Reply> {
+    let mut received = Received::new(request);
+    let pushed = received.decode(ready, request).and_then(|next| match next {
+        Next::Answered(receipt) => Ok(receipt),
+        Next::Store(push) => ready.engine().push(*push),
+    });
+    received.answer(ready, pushed)
+}
+
+/// A push on its way to the disk.
+pub(crate) struct Begun {
+    ready: Arc<Ready>,
+    received: Received,
+    answer: oneshot::Receiver<Result<Receipt>>,
+}
+
+/// `POST /api/v1/log`: decodes the body and hands its rows in, with the room that was taken for them.
+pub(crate) fn begin(ready: Arc<Ready>, request: Request, ticket: Option<Ticket>) -> Begun {
+    let mut received = Received::new(&request);
+    let (sender, answer) = oneshot::channel();
+    // Nobody is there to be told if the connection has ended.
+    let tell = move |result| drop(sender.send(result));
+    let next = received.decode(&ready, &request);
+    drop(request);
+    match next {
+        Ok(Next::Store(push)) => ready.engine().submit(push.with_ticket(ticket), tell),
+        Ok(Next::Answered(receipt)) => tell(Ok(receipt)),
+        Err(error) => tell(Err(error)),
     }
-    let mut push = read(ready, request, dataset)?;
-    push.idempotency = idempotency;
-    let faults = push.faults.clone();
-    let receipt = ready.engine().push(push)?;
-    Ok((receipt, faults))
+    Begun { ready, received, answer }
+}
+
+impl Begun {
+    /// The answer, once it is known.
+    pub async fn end(self) -> Reply {
+        let stopping = |_| Err(Error::unavailable("the server is stopping; nothing was stored"));
+        let pushed = self.answer.await.unwrap_or_else(stopping);
+        self.received.answer(&self.ready, pushed).unwrap_or_else(|error| Reply::error(&error))
+    }
+}
+
+/// The bytes that the rows of a push take, as far as its body says so before it is decoded.
+pub(crate) fn expanded(request: &Request) -> usize {
+    let bytes = match request.content_type().as_str() {
+        ARROW_STREAM => declared(&request.body),
+        PARQUET => arrow_io::declared_parquet(&request.body),
+        _ => 0,
+    };
+    // What is too large is refused when it is decoded.
+    usize::try_from(bytes.min(DECOMPRESSED_BYTES_MAX)).unwrap_or(usize::MAX)
+}
+
+impl Received {
+    fn new(request: &Request) -> Self {
+        Received { body_bytes: request.body.len() as u64, ..Received::default() }
+    }
+
+    /// Reads the rows, unless they were answered before; notes the dataset as soon as it is known.
+    fn decode(&mut self, ready: &Ready, request: &Request) -> Result<Next> {
+        let idempotency = idempotency(ready, request)?;
+        if let Some(asked) = &idempotency
+            && let Some(receipt) = ready.engine().answered(asked)?
+        {
+            return Ok(Next::Answered(receipt));
+        }
+        let mut push = read(ready, request, &mut self.dataset)?;
+        push.idempotency = idempotency;
+        self.faults = push.faults.clone();
+        Ok(Next::Store(Box::new(push)))
+    }
+
+    fn answer(&self, ready: &Ready, pushed: Result<Receipt>) -> Result<Reply> {
+        // Only names that are committed become a label.
+        if let Some(live) = &self.dataset {
+            ready.metrics.push(&live.definition.name, |pushes| match &pushed {
+                Ok(receipt) => {
+                    pushes.accepted += 1;
+                    pushes.bytes += self.body_bytes;
+                    pushes.skipped_rows += receipt.skipped;
+                }
+                Err(error) => pushes.refused += u64::from(error.kind() == ErrorKind::InvalidData),
+            });
+        }
+        pushed.map(|receipt| received(receipt, &self.faults))
+    }
 }
 
 fn received(receipt: Receipt, faults: &[Fault]) -> Reply {

@@ -54,6 +54,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     headlines.update(state.get("state") or {})
     memory = state.get("memory") or {}
     headlines.update({f"memory_{name}": value for name, value in memory.items() if value is not None})
+    headlines.update({f"pushes_{name}": value for name, value in (state.get("pushes") or {}).items()})
     if state.get("doing"):
         headlines["doing"] = state["doing"]
     width = max(map(len, headlines), default=0)

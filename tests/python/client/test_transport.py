@@ -10,7 +10,7 @@ import pytest
 from running import free_port
 from stand_in import CATALOG, FakeServer
 from thyme._config import Config
-from thyme._errors import ConnectionFailed, InternalError, ThymeError, UnavailableError
+from thyme._errors import ConnectionFailed, InternalError, OverloadedError, ThymeError, UnavailableError
 from thyme._transport import HttpTransport, LocalTransport
 from thyme.client import ThymeClient
 
@@ -66,7 +66,8 @@ def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
 class Busy:
     """Says "not now" at first."""
 
-    def __init__(self, refusals: int, status: int, retry_after: str) -> None:
+    def __init__(self, refusals: int, status: int, retry_after: str, code: str = "unavailable") -> None:
+        self.code = code
         self.left = refusals
         self.status = status
         self.headers = {"Retry-After": retry_after}
@@ -76,7 +77,7 @@ class Busy:
         self.tries += 1
         if self.left:
             self.left -= 1
-            body = {"error": "unavailable", "detail": "not now"}
+            body = {"error": self.code, "detail": "not now"}
             return httpx.Response(self.status, headers=self.headers, json=body)
         return httpx.Response(200, json={**CATALOG, "accepted": 1, "position": "e1"})
 
@@ -102,6 +103,20 @@ def test_a_busy_server_is_asked_again_when_it_says(status: int, monkeypatch: pyt
         with pytest.raises(UnavailableError):
             ask(http_client(handle))
         assert handle.tries == 1
+
+
+def test_a_server_that_takes_no_more_is_asked_again_for_a_push_without_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("thyme._transport.time.sleep", slept.append)
+    handle = Busy(5, 429, "1", "overloaded")
+    assert http_client(handle).log("Ride", [{"driver": "d1"}]) == "e1"
+    assert handle.tries == 6
+    assert len(slept) == 5
+    assert all(1.0 <= pause <= 1.5 for pause in slept)
+    with pytest.raises(OverloadedError, match="not now"):
+        http_client(Busy(10**6, 429, "1", "overloaded")).log("Ride", [{"driver": "d1"}])
 
 
 def test_a_push_is_tried_once_unless_it_has_a_key() -> None:

@@ -9,7 +9,6 @@ use thyme_log::{MemoryLog, Records};
 
 use super::*;
 use crate::gate::NowSource;
-use crate::in_flight::InFlight;
 
 #[derive(Debug, Default)]
 struct FlakyLog {
@@ -63,17 +62,7 @@ fn desk() -> Desk {
         (Arc::new(FlakyLog::default()), Arc::new(Gate::new(Arc::new(Ticking(AtomicI64::new(100))))));
     let (applier, applied) = sync_channel(1024);
     let applier = Outbox::Thread(applier);
-    Desk {
-        committer: Committer {
-            log: log.clone(),
-            gate: gate.clone(),
-            applier,
-            in_flight: InFlight::new(usize::MAX),
-        },
-        log,
-        gate,
-        applied,
-    }
+    Desk { committer: Committer { log: log.clone(), gate: gate.clone(), applier }, log, gate, applied }
 }
 
 /// Rows of `bytes` bytes of text each.
@@ -90,6 +79,7 @@ fn push(rows: usize, bytes: usize) -> Push {
         cursor: None,
         dead_letters: Vec::new(),
         batch: batch.unwrap(),
+        ticket: None,
         idempotency: None,
         faults: Vec::new(),
     }

@@ -1,20 +1,46 @@
 //! Writing: pushes and what connectors read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::bounded;
 use thyme_core::definition::OnError;
-use thyme_core::{Error, Position, Result};
+use thyme_core::{Error, ErrorKind, Position, Result};
 
 use super::Engine;
+use crate::budget::{Budget, BudgetFacts, LINE_MAX};
 use crate::catalog::{LiveDataset, PUSH_STREAM};
-use crate::committer::Job;
+use crate::committer::{Job, push_bytes};
 use crate::decode::{self, Decoded, columns, json};
 use crate::done::Done;
 use crate::idempotency::{Idempotency, Turn};
 use crate::push::{Push, Receipt, SourceBatch};
 use crate::record::DeadLetter;
+
+/// How long a push waits for room before its sender is told to come back later.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// What a push takes beside its rows: its answer, its place in queues, and what an allocation takes at least.
+const PUSH_BYTES: usize = 1024;
+
+/// What a push takes until it is applied.
+fn takes(push: &Push) -> usize {
+    push_bytes(push) + PUSH_BYTES
+}
+
+/// Why a push is not taken now.
+pub fn overloaded(facts: BudgetFacts) -> Error {
+    let detail = if facts.waiting < LINE_MAX {
+        format!(
+            "{} KiB of pushes are on their way to the disk, which is all there is room for, and this one found none within {} s",
+            facts.taken >> 10,
+            PATIENCE.as_secs()
+        )
+    } else {
+        format!("{} pushes wait already", facts.waiting)
+    };
+    Error::new(ErrorKind::Overloaded, format!("{detail}; nothing of it was stored: send it again later"))
+}
 
 impl Engine {
     /// Reads rows of JSON text for `dataset`.
@@ -65,6 +91,7 @@ impl Engine {
             dataset: dataset.id,
             stream: Arc::from(PUSH_STREAM),
             cursor: None,
+            ticket: None,
             idempotency: None,
             faults: rejected.iter().take(decode::FAULTS_MAX).map(|r| r.fault.clone()).collect(),
             dead_letters: rejected
@@ -83,13 +110,26 @@ impl Engine {
             cursor: Some(rows.cursor),
             dead_letters: rows.dead_letters,
             batch: rows.batch,
+            ticket: None,
             idempotency: None,
             faults: Vec::new(),
         }
     }
 
-    /// Logs a push; `done` is told once it is on durable storage, or why it is not.
-    pub fn submit(&self, push: Push, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
+    /// What pushes take from where they come in until they are applied. Who reads them from a network takes
+    /// room before reading them.
+    pub fn push_budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
+    }
+
+    /// Logs a push; `done` is told once it is on durable storage, or why it is not. Without a ticket it waits
+    /// for room, as long as it takes.
+    pub fn submit(&self, mut push: Push, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
+        let bytes = takes(&push);
+        match &mut push.ticket {
+            Some(ticket) => ticket.resize(bytes),
+            none => *none = Some(self.shared.budget.take(bytes)),
+        }
         let Some(asked) = push.idempotency.clone() else {
             return self.enqueue(push, Done::new(done));
         };
@@ -129,8 +169,14 @@ impl Engine {
     /// Logs a push and waits until it is on durable storage.
     ///
     /// # Errors
-    /// StorageFull or Unavailable: nothing was stored.
-    pub fn push(&self, push: Push) -> Result<Receipt> {
+    /// Overloaded, StorageFull or Unavailable: nothing was stored.
+    pub fn push(&self, mut push: Push) -> Result<Receipt> {
+        if push.ticket.is_none() {
+            push.ticket = self.shared.budget.take_within(takes(&push), PATIENCE);
+            if push.ticket.is_none() {
+                return Err(overloaded(self.shared.budget.facts()));
+            }
+        }
         let (sender, receiver) = bounded(1);
         self.submit(push, move |result| {
             // The receiver waits right below.

@@ -57,6 +57,23 @@ pub(super) fn pushes(ready: &Ready, out: &mut Exposition) {
     out.single("thyme_idempotency_conflicts_total", Counter, help, conflicts);
 }
 
+/// How much comes in, against what there is room for.
+pub(super) fn pressure(ready: &Ready, out: &mut Exposition) {
+    let facts = ready.engine().push_budget().facts();
+    let help = "Bytes of pushes between where they come in and the timelines.";
+    out.single("thyme_push_in_flight_bytes", Gauge, help, facts.taken as u64);
+    let help = "Bytes of pushes that there is room for; what comes then waits.";
+    out.single("thyme_push_in_flight_bytes_max", Gauge, help, facts.limit as u64);
+    out.single(
+        "thyme_pushes_waiting",
+        Gauge,
+        "Pushes and batches of sources that wait for room.",
+        facts.waiting as u64,
+    );
+    let help = "Requests that were told to come back later (429).";
+    out.single("thyme_overloaded_total", Counter, help, ready.metrics.overloaded());
+}
+
 /// The log and how far it is applied.
 pub(super) fn log(ready: &Ready, out: &mut Exposition) {
     let engine = ready.engine();
