@@ -318,14 +318,15 @@ class ThymeClient(DefinitionsClient):
         return push.total
 
     def erase(self, dataset: Definition, ids: Iterable[Any]) -> dict[str, Any]:
-        """Removes all events of some entities for good.
+        """Removes all events of some entities up to now, and all that is made of them, from every file.
 
         Args:
-            dataset: The dataset.
-            ids: The ids.
+            dataset: A raw dataset. Values of its other entities stay the same.
+            ids: The ids, at most 1,000. Events that are pushed later are new.
 
         Returns:
-            The server's answer.
+            A receipt that does not name them: `dataset`, `position`, `time`, `entities` (a keyed hash each),
+            and how many `events`, `dead_letters` and `records` went, from which `datasets`.
         """
         name = name_of(dataset)
         keys = [self._session.entity(name, each) for each in plain_values(ids)]
@@ -410,7 +411,7 @@ class ThymeClient(DefinitionsClient):
         )
 
     def dead_letter_counts(self, dataset: Definition) -> dict[str, int]:
-        """`count` of all there ever were, how many were `replayed`, and how many are `waiting`."""
+        """`count` of all that are kept, how many were `replayed`, and how many are `waiting`."""
         answer = self._session.fetch("/api/v1/dead-letters", {"dataset": name_of(dataset), "limit": 1})
         return {name: answer[name] for name in ("count", "replayed", "waiting")}
 
@@ -418,8 +419,8 @@ class ThymeClient(DefinitionsClient):
         """Reads the dead letters of a dataset again under the definitions of now.
 
         Returns:
-            `replayed`, `failed`, `cut` (failed because only their first bytes were kept), `position`, and
-            `reasons` of up to 100 that failed.
+            `replayed`, `erased` (left out, since their entities were erased), `failed`, `cut` (failed because
+            only their first bytes were kept), `position`, and `reasons` of up to 100 that failed.
         """
         body = to_json({"dataset": name_of(dataset)})
         answer = decode(

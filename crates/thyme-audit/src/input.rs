@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use thyme_core::Result;
 use thyme_core::definition::{Dataset, JoinDef, OperatorDef};
+use thyme_core::{EventTime, Result, Span};
 use thyme_engine::{Catalog, HistoryRecord, LiveDataset};
 use thyme_oracle::admission::Limits;
 use thyme_oracle::expression::Typed;
@@ -18,6 +18,18 @@ impl Streams {
     pub fn verdicts(&mut self, record: &HistoryRecord) -> Vec<Verdict> {
         let limits = Limits::of(&record.definition, &record.stream);
         let stream = self.0.entry((record.dataset, record.stream.clone())).or_default();
+        if let Some((late, watermark)) = record.verdicts_given() {
+            // Rows of erased entities moved the watermark; what is left does not tell any more.
+            stream.watermark = watermark.map(EventTime);
+            let verdict = |row: usize| match late.get(&(row as u32)) {
+                Some(watermark) => {
+                    let behind = Span(watermark.saturating_sub(record.time(row).0));
+                    Verdict::Late { watermark: EventTime(*watermark), behind }
+                }
+                None => Verdict::Admitted,
+            };
+            return (0..record.rows()).map(verdict).collect();
+        }
         (0..record.rows()).map(|row| stream.verdict(record.time(row), record.stamp, limits)).collect()
     }
 }

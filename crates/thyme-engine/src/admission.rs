@@ -26,14 +26,20 @@ pub struct Limits {
 ///
 /// A row is late when `t < W - max_lateness`, with `W` the largest event time at earlier positions of
 /// the stream; a row more than `max_future_skew` ahead of `stamp` does not move `W` (contract, 4).
-/// Calls `late(row)` for each late row.
-pub fn admit(times: &[i64], stamp: i64, limits: Limits, mark: &mut Watermark, mut late: impl FnMut(usize)) {
+/// Calls `late(row, W)` for each late row.
+pub fn admit(
+    times: &[i64],
+    stamp: i64,
+    limits: Limits,
+    mark: &mut Watermark,
+    mut late: impl FnMut(usize, i64),
+) {
     let horizon = stamp.saturating_add(limits.max_future_skew.0);
     for (row, &t) in times.iter().enumerate() {
         if let (Some(lateness), Some(w)) = (limits.max_lateness, mark.largest)
             && t < w.saturating_sub(lateness.0)
         {
-            late(row);
+            late(row, w);
             continue;
         }
         if t <= horizon && mark.largest.is_none_or(|w| t > w) {
@@ -60,7 +66,7 @@ mod tests {
         let mut mark = Watermark { largest: start };
         let mut rows = Vec::new();
         let limits = Limits { max_lateness: lateness.map(Span), max_future_skew: Span(100) };
-        admit(times, stamp, limits, &mut mark, |row| rows.push(row));
+        admit(times, stamp, limits, &mut mark, |row, _| rows.push(row));
         (rows, mark.largest)
     }
 

@@ -1,28 +1,29 @@
 //! The applier: takes records in log order, gives the admission verdicts, runs the stateless operators
 //! once, and hands the rows to the shards. One thread, deterministic in the records alone.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use arrow::array::{BooleanBufferBuilder, RecordBatch};
+use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
-use thyme_core::definition::{Dataset, Document};
-use thyme_core::{Error, Result};
+use thyme_core::definition::Document;
+use thyme_core::{Error, Position, Result};
 
-use crate::admission::{self, Watermark};
+use crate::admission::Watermark;
 use crate::budget::Tickets;
 use crate::catalog::{self, Catalog, Ids};
 use crate::committer::rows_bytes;
-use crate::decode::columns::event_times;
 use crate::engine::Shared;
+use crate::erasure::{Erased, Pending, Scan, Target, removal};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::idempotency::{self, Remembered};
-use crate::left_out::{LateRanges, RecordSet, StreamLimits};
+use crate::left_out::{LateRanges, RecordSet, Replayed, StreamLimits};
 use crate::node::{Admitted, Node};
-use crate::record::{CommitRecord, EventsRecord, Payload, peek_dataset};
+use crate::record::{CommitRecord, EraseRecord, EventsRecord, Payload};
+use crate::replay::{Admission, Replay};
 use crate::shard::{HandShards, Shards, Task};
 use crate::state::DatasetCounters;
 
@@ -40,7 +41,7 @@ impl Applied {
     pub fn rows(&self) -> Option<&RecordBatch> {
         match &self.payload {
             Payload::Events(events) => Some(&events.batch),
-            Payload::Commit(_) => None,
+            Payload::Commit(_) | Payload::Erase(_) => None,
         }
     }
 }
@@ -73,6 +74,9 @@ pub(crate) struct Progress {
     pub event_now: Option<i64>,
     /// Idempotency keys of the last 24 h of stamps, oldest first.
     pub remembered: VecDeque<Remembered>,
+    /// Who was erased, by keyed hash.
+    #[serde(default)]
+    pub erased: Vec<Erased>,
 }
 
 impl Progress {
@@ -90,41 +94,8 @@ impl Progress {
             late: BTreeMap::new(),
             event_now: None,
             remembered: VecDeque::new(),
+            erased: Vec::new(),
         }
-    }
-}
-
-/// Watermarks of every stream, moved by the rows alone.
-#[derive(Default)]
-struct Admission {
-    marks: HashMap<(u32, String), Watermark>,
-}
-
-impl Admission {
-    fn watermark(&self, dataset: u32, stream: &str) -> Option<i64> {
-        self.marks.get(&(dataset, stream.to_owned())).and_then(|mark| mark.largest)
-    }
-
-    /// The rows' verdicts, and how many are late.
-    fn admit(&mut self, record: &EventsRecord, definition: &Dataset, stamp: i64) -> Result<Admitted> {
-        let time_field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
-        let times = event_times(&record.batch, time_field)?;
-        let mark = self.marks.entry((record.dataset, record.stream.clone())).or_default();
-        let mut late = Vec::new();
-        admission::admit(times.values(), stamp, catalog::limits(definition, &record.stream), mark, |row| {
-            late.push(row)
-        });
-        let kept = (!late.is_empty()).then(|| {
-            let mut kept = BooleanBufferBuilder::new(times.len());
-            kept.append_n(times.len(), true);
-            late.iter().for_each(|&row| kept.set_bit(row, false));
-            kept.finish()
-        });
-        let newest = match &kept {
-            None => times.values().iter().max().copied(),
-            Some(kept) => kept.set_indices().map(|row| times.value(row)).max(),
-        };
-        Ok(Admitted { kept, late: late.len() as u64, newest })
     }
 }
 
@@ -141,8 +112,9 @@ impl Applier {
         Applier { shared, shards, admission: Admission { marks }, progress }
     }
 
-    /// Applies what the log holds after the checkpoint.
-    pub fn recover(&mut self) -> Result<()> {
+    /// Applies what the log holds after the checkpoint. An erasure that was begun is done again where the log
+    /// says so.
+    pub fn recover(&mut self, pending: Option<&Pending>) -> Result<()> {
         let log = self.shared.log.clone();
         let last = log.last().map_or(0, |(number, _)| number);
         let budget = self.shared.budget.another();
@@ -151,6 +123,11 @@ impl Applier {
             self.shared.note_recovery(record.number, last);
             self.shared.gate.replayed(record.number, record.stamp);
             let payload = Payload::decode(&record.payload, &|id| self.progress.ids.schema(id))?;
+            if let (Payload::Erase(erase), Some(pending)) = (&payload, pending)
+                && erase.id == pending.id
+            {
+                self.shared.begin_erasing(pending.target(&self.progress.ids)?, None);
+            }
             let mut applied = Applied { number: record.number, stamp: record.stamp, payload, tickets: None };
             applied.tickets = applied.rows().map(|rows| Arc::new(vec![budget.take(rows_bytes(rows))]));
             self.apply(applied)?;
@@ -159,6 +136,20 @@ impl Applier {
             return Err(Error::internal("a shard failed while the log was replayed"));
         }
         Ok(())
+    }
+
+    /// The record of an erasure that was begun and not ended; it is under way from here on.
+    pub fn unfinished(&self, pending: Option<&Pending>) -> Result<Option<u64>> {
+        let Some(pending) = pending else { return Ok(None) };
+        let Some(erased) = self.progress.erased.iter().find(|erased| erased.id == pending.id) else {
+            // Nothing of it was written: nobody was told that it would be done.
+            self.shared.disk.as_deref().map(Pending::clear).transpose()?;
+            return Ok(None);
+        };
+        if self.shared.erasing().is_none() {
+            self.shared.begin_erasing(pending.target(&self.progress.ids)?, None);
+        }
+        Ok(Some(erased.record))
     }
 
     /// Runs until every sender is gone, then lets the shards finish.
@@ -221,6 +212,10 @@ impl Applier {
                 self.commit(number, *record)?;
                 Task { record: Some(number), work: Vec::new(), reached: None, tickets: None }
             }
+            Payload::Erase(record) => {
+                self.erase(number, stamp, &record)?;
+                Task { record: Some(number), work: Vec::new(), reached: None, tickets: None }
+            }
         };
         task.tickets = tickets;
         self.progress.record = number;
@@ -243,10 +238,11 @@ impl Applier {
                 ))
             })?,
         };
-        let before = self.admission.watermark(record.dataset, &record.stream);
+        let before = self.admission.watermark(record);
         let admitted = self.admission.admit(record, definition, stamp)?;
-        if admitted.late > 0 {
-            self.note_late(number, record, admitted.late, before, StreamLimits::of(definition));
+        let late = admitted.late.len() as u64;
+        if late > 0 {
+            self.note_late(number, record, late, before, StreamLimits::of(definition));
         }
         if let Some(newest) = admitted.newest
             && self.shared.clock.counts(&definition.name)
@@ -284,7 +280,8 @@ impl Applier {
     fn count(&mut self, number: u64, record: &EventsRecord, admitted: &Admitted) {
         let counters = self.progress.counters.entry(record.dataset).or_default();
         counters.events += record.batch.num_rows() as u64;
-        counters.late += admitted.late;
+        counters.erased += record.remains.dropped;
+        counters.late += admitted.late.len() as u64;
         counters.dead_letters += record.dead_letters.len() as u64;
         counters.newest = counters.newest.max(admitted.newest);
         let counters = *counters;
@@ -327,9 +324,10 @@ impl Applier {
         if !fresh.is_empty() {
             // Joins may read an index that the shards are still filling.
             self.barrier()?;
-            self.backfill(&catalog, &fresh, number)?;
+            self.backfill(&catalog, &fresh, number, None)?;
         }
         self.barrier()?;
+        self.shared.learn(&self.progress.ids);
         self.progress.commit = record.id;
         self.progress.document = record.document;
         self.shared.set_catalog(catalog);
@@ -343,46 +341,104 @@ impl Applier {
         }
     }
 
+    /// Takes out of the state what an erasure that is under way names. One that has been ended left nothing of
+    /// it in the log.
+    fn erase(&mut self, number: u64, stamp: i64, record: &EraseRecord) -> Result<()> {
+        let erased = Erased::new(number, stamp, record);
+        self.shared.ledger.add(&erased)?;
+        self.progress.erased.push(erased);
+        self.forget_replayed(record)?;
+        let Some(erasing) = self.shared.erasing().filter(|erasing| erasing.target.id == record.id) else {
+            return Ok(());
+        };
+        let mut scan = erasing.scan.lock();
+        let scan = scan.get_or_insert_with(|| Scan::new(self.progress.ids.clone()));
+        scan.advance(self.shared.log.as_ref(), number - 1, &erasing.target)?;
+        self.barrier()?;
+        let catalog = self.shared.catalog();
+        for (from, found) in &scan.found {
+            removal::remove(&catalog, *from, found, Position::end_of(number - 1))?;
+            let counters = self.progress.counters.entry(found.dataset).or_default();
+            counters.events = counters.events.saturating_sub(found.rows.len() as u64);
+            counters.late = counters.late.saturating_sub(found.late);
+            counters.dead_letters = counters.dead_letters.saturating_sub(found.letters.len() as u64);
+            self.shared.counters.lock().insert(found.dataset, *counters);
+            for (mark, fate) in &found.marks {
+                idempotency::erase(&mut self.progress.remembered, &self.shared.keys, *from, mark, *fate);
+            }
+        }
+        self.join_again(&catalog, number, scan, &erasing.target)
+    }
+
+    /// Letters that are gone are not counted as replayed any more.
+    fn forget_replayed(&mut self, record: &EraseRecord) -> Result<()> {
+        for (stream, gone) in &record.replayed {
+            let Some(cursor) = self.progress.cursors.get_mut(stream) else { continue };
+            let mut replayed = Replayed::decode(cursor)?;
+            replayed.letters = replayed.letters.saturating_sub(*gone);
+            *cursor = replayed.encode()?;
+            self.shared.cursors.lock().insert(stream.clone(), cursor.clone());
+        }
+        Ok(())
+    }
+
+    /// Fills nodes with joins anew, if an erasure took rows from what they are made of: what a row had joined is
+    /// in the versions of others.
+    fn join_again(&mut self, current: &Catalog, until: u64, scan: &Scan, target: &Target) -> Result<()> {
+        let lost =
+            |node: &&Arc<Node>| scan.found.values().any(|f| !f.rows.is_empty() && node.takes(f.dataset));
+        let readable = current.datasets.values().filter_map(|live| live.node.as_ref());
+        let joining: Vec<&Arc<Node>> = readable.filter(|n| n.joins().next().is_some()).filter(lost).collect();
+        if joining.is_empty() {
+            return Ok(());
+        }
+        for node in joining.iter().flat_map(|node| node.parts().chain([*node])) {
+            // A number is never used again: what is stored under the old one is dropped with it.
+            self.progress.ids.nodes.get_mut(node.id.0 as usize).into_iter().for_each(String::clear);
+        }
+        let (commit, document) = (current.commit.clone(), current.document.clone());
+        let residence = &self.shared.residence;
+        let (catalog, fresh) = catalog::derive(current, &mut self.progress.ids, commit, document, residence)?;
+        for node in &fresh {
+            node.state.begin_empty()?;
+        }
+        self.backfill(&catalog, &fresh, until, Some((scan, target)))?;
+        self.barrier()?;
+        self.shared.learn(&self.progress.ids);
+        self.shared.set_catalog(catalog);
+        Ok(())
+    }
+
     /// Fills new nodes from the records before `until`. The verdicts are given again from the log alone,
     /// under the limits that were committed at each position, so they are the ones of the first time.
-    fn backfill(&self, catalog: &Catalog, nodes: &[Arc<Node>], until: u64) -> Result<()> {
-        let ids = &self.progress.ids;
-        let mut limits: HashMap<u32, Dataset> = HashMap::new();
-        let mut admission = Admission::default();
+    fn backfill(
+        &self,
+        catalog: &Catalog,
+        nodes: &[Arc<Node>],
+        until: u64,
+        erased: Option<(&Scan, &Target)>,
+    ) -> Result<()> {
+        let mut replay = Replay::new(self.progress.ids.clone());
+        let wanted = |id| nodes.iter().any(|node| node.takes(id));
         // Records that came after the commit wait behind it, and may have taken all the room.
         let budget = self.shared.budget.another();
-        for record in self.shared.log.read(1)? {
+        for record in self.shared.log.read(self.shared.log.first())? {
             let record = record?;
             if record.number >= until {
                 break;
             }
             self.shared.note_backfill(record.number, until);
-            if peek_dataset(&record.payload).is_some_and(|id| nodes.iter().all(|n| !n.takes(id))) {
-                continue;
-            }
-            match Payload::decode(&record.payload, &|id| ids.schema(id))? {
-                Payload::Commit(commit) => {
-                    for d in commit.document.datasets {
-                        if let Some(id) =
-                            ids.datasets.iter().position(|k| k.name == d.name && k.version == d.version)
-                        {
-                            limits.insert(id as u32, d);
-                        }
-                    }
-                }
-                Payload::Events(events) => {
-                    let definition = limits.get(&events.dataset).ok_or_else(|| {
-                        Error::corrupt(format!("record {} comes before its dataset's commit", record.number))
-                    })?;
-                    let admitted = admission.admit(&events, definition, record.stamp)?;
-                    let (dataset, number, batch) = (events.dataset, record.number, &events.batch);
-                    let incoming = Incoming { dataset, number, batch, admitted: &admitted };
-                    let work = feed(catalog, Some(nodes), incoming)?;
-                    let tickets = Some(Arc::new(vec![budget.take(rows_bytes(batch))]));
-                    if !self.shards.dispatch(&Task { record: None, work, reached: None, tickets }) {
-                        return Err(Error::internal("a shard failed during a backfill"));
-                    }
-                }
+            let without = |events| match erased {
+                Some((scan, target)) => scan.without(record.number, events, target),
+                None => Ok(events),
+            };
+            let Some((events, admitted)) = replay.take(&record, &wanted, &without)? else { continue };
+            let (dataset, number, batch) = (events.dataset, record.number, &events.batch);
+            let incoming = Incoming { dataset, number, batch, admitted: &admitted };
+            let work = feed(catalog, Some(nodes), incoming)?;
+            let tickets = Some(Arc::new(vec![budget.take(rows_bytes(batch))]));
+            if !self.shards.dispatch(&Task { record: None, work, reached: None, tickets }) {
+                return Err(Error::internal("a shard failed during a backfill"));
             }
         }
         self.shared.note_backfill(0, 0);

@@ -12,11 +12,14 @@ use thyme_log::{Log, NewRecord};
 use crate::applier::{Applied, Message};
 use crate::budget::Ticket;
 use crate::done::Done;
+use crate::engine::Shared;
+use crate::erasure::{Erased, Ledger};
 use crate::gate::Gate;
 use crate::idempotency::Idempotency;
 use crate::push::{Push, Receipt};
 use crate::queue::Outbox;
-use crate::record::{CommitRecord, DeadLetter, EventsRecord, Payload};
+use crate::record::{CommitRecord, DeadLetter, EraseRecord, EventsRecord, Payload};
+use crate::remains::Remains;
 
 /// Rows a record is cut at: large enough to amortise, small enough to be visible soon.
 pub(crate) const RECORD_ROWS: usize = 32 * 1024;
@@ -36,6 +39,10 @@ pub(crate) enum Job {
     },
     Commit {
         record: Box<CommitRecord>,
+        done: Done,
+    },
+    Erase {
+        record: Box<EraseRecord>,
         done: Done,
     },
     /// Ends the committer once everything before is durable.
@@ -71,9 +78,16 @@ pub(crate) struct Committer {
     pub log: Arc<dyn Log>,
     pub gate: Arc<Gate>,
     pub applier: Outbox<Message>,
+    pub ledger: Arc<Ledger>,
 }
 
 impl Committer {
+    /// Of an engine, whose applier listens at `applier`.
+    pub fn new(shared: &Shared, applier: Outbox<Message>) -> Self {
+        let (log, gate, ledger) = (shared.log.clone(), shared.gate.clone(), shared.ledger.clone());
+        Committer { log, gate, applier, ledger }
+    }
+
     /// Runs until [`Job::Stop`] or until nobody can send any more.
     pub fn run(self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
@@ -104,11 +118,30 @@ impl Committer {
                     records.push(Applied { number, stamp, payload: Payload::Commit(record), tickets: None });
                     pending.push(Pending { done, record: number, last_row: None, accepted: 0, skipped: 0 });
                 }
-                Job::Events { push, done } => {
+                Job::Erase { record, done } => {
+                    merger.flush(&self.gate, &mut records, &mut pending);
+                    let (number, stamp) = self.gate.stamp();
+                    // From here on, so that nothing a source read before is written after.
+                    if let Err(error) = self.ledger.add(&Erased::new(number, stamp, &record)) {
+                        self.gate.unstamp(number);
+                        done.answer(Err(error));
+                        continue;
+                    }
+                    records.push(Applied { number, stamp, payload: Payload::Erase(record), tickets: None });
+                    pending.push(Pending { done, record: number, last_row: None, accepted: 0, skipped: 0 });
+                }
+                Job::Events { mut push, done } => {
+                    let dropped = match self.ledger.screen(&mut push) {
+                        Ok(dropped) => dropped,
+                        Err(error) => {
+                            done.answer(Err(error));
+                            continue;
+                        }
+                    };
                     if !merger.takes(&push) {
                         merger.flush(&self.gate, &mut records, &mut pending);
                     }
-                    merger.push(*push, done);
+                    merger.push(*push, dropped, done);
                 }
             }
         }
@@ -138,13 +171,7 @@ impl Committer {
     }
 
     fn write(&self, records: &[Applied]) -> Result<()> {
-        let payloads: Vec<Vec<u8>> = records
-            .iter()
-            .map(|r| match &r.payload {
-                Payload::Events(events) => events.encode(),
-                Payload::Commit(commit) => commit.encode(),
-            })
-            .collect::<Result<_>>()?;
+        let payloads: Vec<Vec<u8>> = records.iter().map(|r| r.payload.encode()).collect::<Result<_>>()?;
         let new: Vec<NewRecord<'_>> =
             records.iter().zip(&payloads).map(|(r, payload)| NewRecord { stamp: r.stamp, payload }).collect();
         let last = self.log.append(&new)?;
@@ -174,7 +201,9 @@ pub(crate) fn gather(first: Job, mut more: impl FnMut() -> Option<Job>) -> Vec<J
 fn refuse(group: Vec<Job>, error: &Error) {
     for job in group {
         match job {
-            Job::Events { done, .. } | Job::Commit { done, .. } => done.answer(Err(error.clone())),
+            Job::Events { done, .. } | Job::Commit { done, .. } | Job::Erase { done, .. } => {
+                done.answer(Err(error.clone()))
+            }
             Job::Stop => {}
         }
     }
@@ -219,6 +248,8 @@ struct Open {
     stream: Arc<str>,
     cursor: Option<Vec<u8>>,
     dead_letters: Vec<DeadLetter>,
+    /// Rows of erased entities that were left out.
+    dropped: u64,
     batches: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
@@ -245,12 +276,13 @@ impl Merger {
         })
     }
 
-    fn push(&mut self, mut push: Push, done: Done) {
+    fn push(&mut self, mut push: Push, dropped: u64, done: Done) {
         let open = self.open.get_or_insert_with(|| Open {
             dataset: push.dataset,
             stream: push.stream.clone(),
             cursor: None,
             dead_letters: Vec::new(),
+            dropped: 0,
             batches: Vec::new(),
             rows: 0,
             bytes: 0,
@@ -259,6 +291,7 @@ impl Merger {
         });
         open.rows += push.batch.num_rows();
         open.bytes += push_bytes(&push);
+        open.dropped += dropped;
         open.jobs.push(Joined {
             done,
             accepted: push.batch.num_rows() as u64,
@@ -297,6 +330,7 @@ impl Merger {
                 cursor: None,
                 dead_letters: Vec::new(),
                 marks: Vec::new(),
+                remains: Remains::default(),
                 batch: joined.slice(start, end - start),
             }));
             records.push(Applied { number, stamp, payload, tickets: Some(tickets.clone()) });
@@ -319,6 +353,7 @@ impl Merger {
             last.cursor = open.cursor;
             last.dead_letters = open.dead_letters;
             last.marks = marks;
+            last.remains.dropped = open.dropped;
         }
     }
 }

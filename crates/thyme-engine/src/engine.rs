@@ -2,6 +2,7 @@
 
 mod backups;
 mod commits;
+mod erase;
 mod facts;
 mod history;
 mod left_out;
@@ -21,15 +22,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Result};
-use thyme_log::{Log, MemoryLog, SegmentLog};
+use thyme_log::{DirDisk, Disk, Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
 
 use crate::applier::{Applier, Progress};
 use crate::budget::Budget;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, Ids};
 use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Job};
 use crate::directory::DataDirectory;
+use crate::erasure::{Erasing, Ledger, Pending};
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::idempotency::Keys;
@@ -76,9 +78,25 @@ pub(crate) struct Shared {
     pub lease: Mutex<()>,
     /// Whether what runs in the background should come to an end.
     closing: AtomicBool,
+    /// Where the log is, if it is on a disk.
+    pub disk: Option<Arc<dyn Disk>>,
+    pub ledger: Arc<Ledger>,
+    erasing: Mutex<Option<Arc<Erasing>>>,
+    ids: Mutex<Ids>,
 }
 
 impl Shared {
+    /// The erasure that is under way.
+    pub fn erasing(&self) -> Option<Arc<Erasing>> {
+        self.erasing.lock().clone()
+    }
+
+    /// Learns the ids that a commit gave.
+    pub fn learn(&self, ids: &Ids) {
+        *self.ids.lock() = ids.clone();
+        self.ledger.learn(ids);
+    }
+
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.read().clone()
     }
@@ -117,22 +135,27 @@ struct Opened {
     checkpointed: u64,
     checkpoint_every: Duration,
     durable: bool,
+    /// The record of an erasure that was begun and is to be ended before anybody is served.
+    unfinished: Option<u64>,
 }
 
+/// The log, the disk it is on, and the store.
+type Parts = (Arc<dyn Log>, Option<Arc<dyn Disk>>, Store);
+
 /// The log and the store that `options` name.
-fn open_parts(options: &Options, events: &EventLog) -> Result<(Arc<dyn Log>, Store)> {
-    let room = options.memory().map_or_else(Room::default, |memory| memory.store);
-    let (opened, store) = match (&options.parts, &options.path) {
-        (None, None) => return Ok((Arc::new(MemoryLog::default()), Store::in_memory())),
-        (Some(parts), _) => {
-            let opened = SegmentLog::open_on(parts.log.clone(), parts.log_options)?;
-            (opened, Store::over(parts.store.clone())?)
-        }
-        (None, Some(path)) => {
-            (SegmentLog::open(&path.join("log"), options.log)?, Store::open(&path.join("store"), room)?)
-        }
+fn open_parts(options: &Options, events: &EventLog) -> Result<Parts> {
+    let (disk, log_options): (Arc<dyn Disk>, _) = match (&options.parts, &options.path) {
+        (None, None) => return Ok((Arc::new(MemoryLog::default()), None, Store::in_memory())),
+        (Some(parts), _) => (parts.log.clone(), parts.log_options),
+        (None, Some(path)) => (Arc::new(DirDisk::open(&path.join("log"))?), options.log),
     };
-    let (log, report) = opened;
+    let (log, report) = SegmentLog::open_on(disk.clone(), log_options)?;
+    let room = options.memory().map_or_else(Room::default, |memory| memory.store);
+    let store = match (&options.parts, &options.path) {
+        (Some(parts), _) => Store::over(parts.store.clone())?,
+        (None, Some(path)) => Store::open(&path.join("store"), room)?,
+        (None, None) => Store::in_memory(),
+    };
     if let Some(torn) = report.torn {
         let message = format!(
             "{} bytes of a write that was never acknowledged were cut from {} at {}",
@@ -140,7 +163,7 @@ fn open_parts(options: &Options, events: &EventLog) -> Result<(Arc<dyn Log>, Sto
         );
         events.record(Severity::Warning, "log_tail_cut", "log", message);
     }
-    Ok((Arc::new(log), store))
+    Ok((Arc::new(log), Some(disk), store))
 }
 
 /// One engine over one data directory, or in memory. Dropping it closes it.
@@ -175,7 +198,11 @@ impl Engine {
     /// # Errors
     /// A directory in use, damaged files, a newer format, or I/O.
     pub fn open(options: Options) -> Result<Engine> {
-        Self::opened(options, Shards::start, true).map(Self::start)
+        let opened = Self::opened(options, Shards::start, true)?;
+        let unfinished = opened.unfinished;
+        let engine = Self::start(opened);
+        engine.end_erasure(unfinished)?;
+        Ok(engine)
     }
 
     /// As [`Engine::open`], but without threads: nothing happens unless the [`Stepper`] is told so. What
@@ -185,7 +212,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_stepped(options: Options) -> Result<(Engine, Stepper)> {
-        let Opened { shared, applier, shards, memory, checkpointed, durable, .. } =
+        let Opened { shared, applier, shards, memory, checkpointed, durable, unfinished, .. } =
             Self::opened(options, Shards::by_hand, false)?;
         let (stepper, jobs, checkpointer) = Stepper::new(&shared, applier, checkpointed, durable);
         let engine = Engine {
@@ -200,6 +227,7 @@ impl Engine {
             threads: Mutex::default(),
             stepper: Some(stepper.clone()),
         };
+        engine.end_erasure(unfinished)?;
         Ok((engine, stepper))
     }
 
@@ -211,7 +239,7 @@ impl Engine {
         let path = options.path.as_deref().filter(|_| options.parts.is_none());
         let directory = path.map(DataDirectory::open).transpose()?;
         let events = Arc::new(EventLog::new(options.env.clone()));
-        let (log, store) = open_parts(&options, &events)?;
+        let (log, disk, store) = open_parts(&options, &events)?;
         let (memory, store) = (options.memory(), Arc::new(store));
         let residence = Residence::new(store.clone(), memory.map(|m| m.timelines), waits);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -244,7 +272,13 @@ impl Engine {
         for node in &nodes {
             node.state.restore()?;
         }
+        let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
+        let ledger = Arc::new(Ledger::open(disk.as_deref(), &progress.ids, &progress.erased)?);
         let shared = Arc::new(Shared {
+            disk,
+            ledger,
+            erasing: Mutex::new(None),
+            ids: Mutex::new(progress.ids.clone()),
             log: log.clone(),
             store,
             residence,
@@ -273,23 +307,33 @@ impl Engine {
         progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
         let record = progress.record;
         let mut applier = Applier::new(shared.clone(), shards(count, record, &gate, &events), progress);
-        applier.recover()?;
+        applier.recover(pending.as_ref())?;
+        let unfinished = applier.unfinished(pending.as_ref())?;
         *shared.work.lock() = None;
         let checkpoint_every = options.checkpoint_every;
-        Ok(Opened { shared, applier, shards: count, memory, checkpointed: record, checkpoint_every, durable })
+        let checkpointed = record;
+        Ok(Opened {
+            shared,
+            applier,
+            shards: count,
+            memory,
+            checkpointed,
+            checkpoint_every,
+            durable,
+            unfinished,
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
     fn start(opened: Opened) -> Engine {
-        let Opened { shared, applier, shards, memory, checkpointed, checkpoint_every, durable } = opened;
+        let Opened { shared, applier, shards, memory, checkpointed, checkpoint_every, durable, .. } = opened;
         // These channels drop what nobody will receive any more, and those who wait for it learn that;
         // crossbeam's keep it.
         let (messages, inbox) = sync_channel(64);
         let messages = Outbox::Thread(messages);
         let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
         let mut threads = vec![std::thread::spawn(move || applier.run(&inbox))];
-        let committer =
-            Committer { log: shared.log.clone(), gate: shared.gate.clone(), applier: messages.clone() };
+        let committer = Committer::new(&shared, messages.clone());
         threads.push(std::thread::spawn(move || committer.run(&queue)));
         let (checkpointer, stop_checkpoints) = (Mutex::new(None), Mutex::new(None));
         if durable {
@@ -375,6 +419,8 @@ impl Engine {
             let _ = thread.join();
         }
         self.shared.gate.stop("the engine is closed");
+        // Whoever still holds a snapshot must not keep the next from opening it.
+        self.shared.store.close();
     }
 
     fn drain(&self) -> Result<()> {

@@ -60,9 +60,9 @@ impl Places {
 }
 
 impl Flow {
-    /// The rows of a log record.
-    pub fn of_record(batch: RecordBatch, number: u64, timestamp: &str) -> Flow {
-        Flow { batch, rows: None, origin: Arc::new(Origin::Record(number, timestamp.to_owned())) }
+    /// The rows of a log record; `numbers` are theirs in it, if they do not count from 0.
+    pub fn of_record(batch: RecordBatch, number: u64, numbers: Option<UInt32Array>, timestamp: &str) -> Flow {
+        Flow { batch, rows: numbers, origin: Arc::new(Origin::Record(number, timestamp.to_owned())) }
     }
 
     /// Versions that come and go.

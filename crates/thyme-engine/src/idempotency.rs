@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::{Error, ErrorKind, Position, Result};
 
 use crate::done::Done;
+use crate::erasure::Fate;
 use crate::push::Receipt;
 
 /// How long a key is remembered, in microseconds of stamps.
@@ -27,6 +28,9 @@ pub struct Idempotency {
 }
 
 type Hash = [u8; 32];
+
+/// The hash of a body that an erasure made everybody forget.
+const ANY_BODY: Hash = [0; 32];
 
 /// A key in a log record: what it was for, and the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +88,41 @@ impl Mark {
         };
         let Mark { key, body, accepted, skipped, .. } = self.clone();
         Remembered { key, body, position: position.to_bits(), accepted, skipped, stamp }
+    }
+}
+
+impl Mark {
+    /// Forgets the body: a push with this key is answered as the first was, whatever it holds.
+    pub fn blank(&mut self) {
+        self.body = ANY_BODY;
+    }
+
+    pub fn is_blank(&self) -> bool {
+        self.body == ANY_BODY
+    }
+}
+
+/// Does to what is remembered what an erasure did to a mark in record `record`.
+pub(crate) fn erase(
+    remembered: &mut VecDeque<Remembered>,
+    keys: &Keys,
+    record: u64,
+    mark: &Mark,
+    fate: Fate,
+) {
+    let is_it = |r: &Remembered| r.key == mark.key && Position::from_bits(r.position).record() == record;
+    let mut slots = keys.slots.lock();
+    let slot = slots.get_mut(&mark.key);
+    match (fate, slot) {
+        (Fate::Gone, Some(Slot::Known(known))) if is_it(known) => {
+            slots.remove(&mark.key);
+        }
+        (Fate::Blank, Some(Slot::Known(known))) if is_it(known) => known.body = ANY_BODY,
+        _ => {}
+    }
+    match fate {
+        Fate::Gone => remembered.retain(|r| !is_it(r)),
+        Fate::Blank => remembered.iter_mut().filter(|r| is_it(r)).for_each(|r| r.body = ANY_BODY),
     }
 }
 
@@ -237,7 +276,7 @@ impl Keys {
 
 /// Checks that a key is used with the body it was used with first.
 fn check_body(known: &Hash, given: &Hash) -> Result<()> {
-    match known == given {
+    match known == given || *known == ANY_BODY {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Conflict,

@@ -12,7 +12,7 @@ use crate::admission::{self, Watermark};
 use crate::catalog::LiveDataset;
 use crate::decode::columns::event_times;
 use crate::left_out::{LateRange, StreamLimits};
-use crate::record::{Payload, peek_dataset};
+use crate::record::{EventsRecord, Payload, peek_dataset};
 
 /// An event that was too late to count.
 #[derive(Clone, Debug)]
@@ -92,6 +92,7 @@ impl Walk<'_> {
                 continue;
             }
             match Payload::decode(&record.payload, &|_| Some(self.dataset.schema.clone()))? {
+                Payload::Erase(_) => {}
                 Payload::Commit(commit) => {
                     let mine = |d: &&thyme_core::definition::Dataset| {
                         let own = &self.dataset.definition;
@@ -104,8 +105,8 @@ impl Walk<'_> {
                 Payload::Events(events) => {
                     let limits = limits.for_stream(&events.stream);
                     let mark = marks.entry(events.stream.clone()).or_default();
-                    let rows = late_rows(self.dataset, &events.batch, record.stamp, limits, mark)?;
-                    self.keep(record.number, record.stamp, &events.stream, &events.batch, &rows, &mut found)?;
+                    let rows = late_rows(self.dataset, &events, record.stamp, limits, mark)?;
+                    self.keep(record.number, record.stamp, &events, &rows, &mut found)?;
                 }
             }
         }
@@ -116,12 +117,11 @@ impl Walk<'_> {
         &self,
         number: u64,
         stamp: i64,
-        stream: &str,
-        batch: &RecordBatch,
+        events: &EventsRecord,
         rows: &[Late],
         found: &mut VecDeque<LateEvent>,
     ) -> Result<()> {
-        let position = |late: &Late| Position::new(number, late.row);
+        let position = |late: &Late| Position::new(number, events.row_number(late.row as usize));
         let rows: Vec<&Late> = rows.iter().filter(|l| position(l) < self.query.before).collect();
         if rows.is_empty() || stamp < self.query.since {
             return Ok(());
@@ -129,7 +129,7 @@ impl Walk<'_> {
         let newest = &rows[rows.len().saturating_sub(self.query.limit)..];
         // Their own columns: a page must not keep whole records.
         let indices = UInt32Array::from_iter_values(newest.iter().map(|l| l.row));
-        let batch = take_record_batch(batch, &indices)?;
+        let batch = take_record_batch(&events.batch, &indices)?;
         for (row, late) in newest.iter().enumerate() {
             if found.len() == self.query.limit {
                 found.pop_front();
@@ -137,7 +137,7 @@ impl Walk<'_> {
             found.push_back(LateEvent {
                 position: position(late),
                 stamp,
-                stream: stream.to_owned(),
+                stream: events.stream.clone(),
                 time: late.time,
                 watermark: late.watermark,
                 max_lateness: late.max_lateness,
@@ -150,30 +150,39 @@ impl Walk<'_> {
 }
 
 struct Late {
+    /// By index among the rows that are left.
     row: u32,
     time: i64,
     watermark: i64,
     max_lateness: Span,
 }
 
-/// The late rows of a batch; moves the watermark.
+/// The late rows of a record; moves the watermark.
 fn late_rows(
     dataset: &LiveDataset,
-    batch: &RecordBatch,
+    events: &EventsRecord,
     stamp: i64,
     limits: admission::Limits,
     mark: &mut Watermark,
 ) -> Result<Vec<Late>> {
     let field = dataset.definition.fields.timestamp().map_or("", |f| f.name.as_str());
-    let times = event_times(batch, field)?;
-    let mut late = Vec::new();
-    for (row, time) in times.values().iter().enumerate() {
-        // A late row does not move the watermark, so the one after it is the one it was compared with.
-        let mut is_late = false;
-        admission::admit(std::slice::from_ref(time), stamp, limits, mark, |_| is_late = true);
-        if let (true, Some(watermark), Some(max_lateness)) = (is_late, mark.largest, limits.max_lateness) {
-            late.push(Late { row: row as u32, time: *time, watermark, max_lateness });
+    let times = event_times(&events.batch, field)?;
+    let mut late: Vec<(u32, i64)> = Vec::new();
+    match &events.remains.left {
+        // The verdicts were given when the record was whole.
+        Some(left) => {
+            late.extend(left.late.iter().copied().zip(left.behind.iter().copied()));
+            mark.largest = left.watermark;
         }
+        None => admission::admit(times.values(), stamp, limits, mark, |row, watermark| {
+            late.push((row as u32, watermark));
+        }),
     }
-    Ok(late)
+    // Without a limit nothing was late.
+    let Some(max_lateness) = limits.max_lateness else { return Ok(Vec::new()) };
+    let late = late.into_iter().filter_map(|(row, watermark)| {
+        let time = *times.values().get(row as usize)?;
+        Some(Late { row, time, watermark, max_lateness })
+    });
+    Ok(late.collect())
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::Dataset;
+use thyme_core::{Error, Result};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
 use crate::catalog::{PUSH_STREAM, limits};
@@ -170,6 +171,23 @@ pub(crate) struct Replayed {
 }
 
 impl Replayed {
+    /// The input stream of a dataset's replayed letters, with a watermark of its own like each source's. Its
+    /// cursor says which.
+    pub fn stream(dataset: &Dataset) -> String {
+        format!("dead-letters:{}@{}", dataset.name, dataset.version)
+    }
+
+    /// From the cursor.
+    pub fn decode(cursor: &[u8]) -> Result<Replayed> {
+        serde_json::from_slice(cursor)
+            .map_err(|e| Error::corrupt(format!("which dead letters were replayed cannot be read: {e}")))
+    }
+
+    /// As the cursor.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::internal(format!("replay: {e}")))
+    }
+
     /// Whether a letter has become a row.
     pub fn has(&self, record: u64, index: u32) -> bool {
         let waits = |ranges: &Vec<[u32; 2]>| ranges.iter().any(|[a, b]| (*a..=*b).contains(&index));

@@ -17,6 +17,7 @@ pub mod decode;
 mod directory;
 mod done;
 mod engine;
+mod erasure;
 mod events;
 mod feed;
 mod flow;
@@ -35,6 +36,8 @@ mod options;
 mod push;
 mod queue;
 mod record;
+mod remains;
+mod replay;
 mod residence;
 mod rows;
 mod shard;
@@ -48,6 +51,7 @@ pub use catalog::{Catalog, LiveDataset};
 pub use engine::{
     Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread, overloaded,
 };
+pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};
 pub use idempotency::Idempotency;
 pub use late::{LateEvent, LateQuery};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
+use arrow::array::{BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use thyme_core::aggregate;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place};
@@ -79,7 +79,10 @@ pub struct Node {
 pub(crate) struct Admitted {
     /// `None`: all of them.
     pub kept: Option<BooleanBuffer>,
-    pub late: u64,
+    /// The rows' numbers in their record; `None`: they count from 0.
+    pub numbers: Option<UInt32Array>,
+    /// The watermark that each late row was behind of, in order.
+    pub late: Vec<i64>,
     pub newest: Option<i64>,
 }
 
@@ -299,7 +302,7 @@ impl Node {
         self.input == id || self.joins().any(|join| join.right.input == id)
     }
 
-    fn joins(&self) -> impl Iterator<Item = &Join> {
+    pub(crate) fn joins(&self) -> impl Iterator<Item = &Join> {
         self.steps.iter().filter_map(|step| match step {
             Step::Join(join) => Some(join.as_ref()),
             _ => None,
@@ -320,7 +323,9 @@ impl Node {
     ) -> Result<Option<NodeRows>> {
         let mut flow = None;
         if incoming.dataset == self.input {
-            let mut rows = Flow::of_record(incoming.batch.clone(), incoming.number, &self.input_timestamp);
+            let numbers = incoming.admitted.numbers.clone();
+            let mut rows =
+                Flow::of_record(incoming.batch.clone(), incoming.number, numbers, &self.input_timestamp);
             if let Some(kept) = &incoming.admitted.kept {
                 rows.keep(&BooleanArray::new(kept.clone(), None))?;
             }

@@ -31,6 +31,8 @@ pub struct Push {
     pub(crate) batch: RecordBatch,
     /// The room that it takes until it is applied.
     pub(crate) ticket: Option<Ticket>,
+    /// Where its rows were dead letters, if that is what they were.
+    pub(crate) letters: Option<Vec<StoredLetter>>,
     /// Makes it count once however often it is sent.
     pub idempotency: Option<Idempotency>,
     /// What is wrong with the rows that were skipped.
@@ -48,6 +50,15 @@ impl Push {
     pub fn with_ticket(self, ticket: Option<Ticket>) -> Push {
         Push { ticket, ..self }
     }
+}
+
+/// Where a row was a dead letter before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredLetter {
+    /// The record that has it.
+    pub record: u64,
+    /// Whether a client pushed it.
+    pub is_pushed: bool,
 }
 
 /// What a connector read: rows, what could not be read, and where it goes on.

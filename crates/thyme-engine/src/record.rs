@@ -1,6 +1,6 @@
 //! What a log record's payload holds. Described byte by byte in `docs/formats.md`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
@@ -12,11 +12,15 @@ use thyme_core::definition::Document;
 use thyme_core::{Error, Result};
 
 use crate::idempotency::Mark;
+use crate::remains::Remains;
 
 /// The version of the payload format.
 const VERSION: u8 = 1;
+/// That of an events payload with something to say in its [`Remains`].
+const VERSION_REMAINS: u8 = 2;
 const KIND_EVENTS: u8 = 1;
 const KIND_COMMIT: u8 = 2;
+const KIND_ERASE: u8 = 3;
 const NO_CURSOR: u32 = u32::MAX;
 /// Bodies shorter than this are not worth compressing.
 const COMPRESS_FROM: usize = 512;
@@ -85,7 +89,21 @@ pub(crate) struct EventsRecord {
     pub dead_letters: Vec<DeadLetter>,
     /// The idempotency keys of the pushes in it.
     pub marks: Vec<Mark>,
+    /// What erasures took out.
+    pub remains: Remains,
     pub batch: RecordBatch,
+}
+
+/// An erasure: which entities, by keyed hash, of which dataset.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct EraseRecord {
+    pub id: String,
+    pub dataset: String,
+    /// Hexadecimal.
+    pub entities: Vec<String>,
+    /// By input stream of replays: how many of the dead letters that go had become rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replayed: BTreeMap<String, u64>,
 }
 
 /// A committed set of definitions: the whole of it, as it stands after the commit.
@@ -99,6 +117,24 @@ pub(crate) struct CommitRecord {
 pub(crate) enum Payload {
     Events(Box<EventsRecord>),
     Commit(Box<CommitRecord>),
+    Erase(Box<EraseRecord>),
+}
+
+impl Payload {
+    /// The bytes of the payload.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        match self {
+            Payload::Events(events) => events.encode(),
+            Payload::Commit(commit) => as_json(KIND_COMMIT, commit),
+            Payload::Erase(erase) => as_json(KIND_ERASE, erase),
+        }
+    }
+}
+
+fn as_json(kind: u8, record: &impl Serialize) -> Result<Vec<u8>> {
+    let mut out = vec![VERSION, kind];
+    serde_json::to_writer(&mut out, record).map_err(|e| Error::internal(format!("log record: {e}")))?;
+    Ok(out)
 }
 
 impl EventsRecord {
@@ -114,7 +150,8 @@ impl EventsRecord {
         )?;
         let body = &data.arrow_data;
         let mut out = Vec::with_capacity(body.len() / 2 + data.ipc_message.len() + 64);
-        out.extend_from_slice(&[VERSION, KIND_EVENTS]);
+        let plain = self.remains == Remains::default();
+        out.extend_from_slice(&[if plain { VERSION } else { VERSION_REMAINS }, KIND_EVENTS]);
         out.extend_from_slice(&self.dataset.to_le_bytes());
         put_bytes(&mut out, self.stream.as_bytes());
         match &self.cursor {
@@ -135,6 +172,9 @@ impl EventsRecord {
             out.extend_from_slice(&mark.accepted.to_le_bytes());
             out.extend_from_slice(&mark.skipped.to_le_bytes());
         }
+        if !plain {
+            self.remains.encode(&mut out);
+        }
         put_bytes(&mut out, &data.ipc_message);
         out.extend_from_slice(&(body.len() as u64).to_le_bytes());
         if body.len() >= COMPRESS_FROM {
@@ -148,19 +188,12 @@ impl EventsRecord {
     }
 }
 
-impl CommitRecord {
-    /// The bytes of the payload.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut out = vec![VERSION, KIND_COMMIT];
-        serde_json::to_writer(&mut out, self).map_err(|e| Error::internal(format!("commit record: {e}")))?;
-        Ok(out)
-    }
-}
-
 /// Only the dataset of an events payload, or `None` for other kinds: lets a backfill skip cheaply.
 pub(crate) fn peek_dataset(payload: &[u8]) -> Option<u32> {
     match payload {
-        [VERSION, KIND_EVENTS, a, b, c, d, ..] => Some(u32::from_le_bytes([*a, *b, *c, *d])),
+        [VERSION | VERSION_REMAINS, KIND_EVENTS, a, b, c, d, ..] => {
+            Some(u32::from_le_bytes([*a, *b, *c, *d]))
+        }
         _ => None,
     }
 }
@@ -173,16 +206,22 @@ impl Payload {
     pub fn decode(payload: &[u8], schema_of: &dyn Fn(u32) -> Option<SchemaRef>) -> Result<Payload> {
         let mut reader = Reader { rest: payload };
         let version = reader.byte()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_REMAINS {
             return Err(Error::corrupt(format!(
-                "a log record has payload format {version}; this build reads {VERSION}"
+                "a log record has payload format {version}; this build reads {VERSION} and {VERSION_REMAINS}"
             )));
         }
         match reader.byte()? {
-            KIND_EVENTS => decode_events(reader, schema_of).map(|r| Payload::Events(Box::new(r))),
+            KIND_EVENTS => {
+                let remains = version == VERSION_REMAINS;
+                decode_events(reader, remains, schema_of).map(|r| Payload::Events(Box::new(r)))
+            }
             KIND_COMMIT => serde_json::from_slice(reader.rest)
                 .map(|r| Payload::Commit(Box::new(r)))
                 .map_err(|e| Error::corrupt(format!("a commit record cannot be read: {e}"))),
+            KIND_ERASE => serde_json::from_slice(reader.rest)
+                .map(|r| Payload::Erase(Box::new(r)))
+                .map_err(|e| Error::corrupt(format!("an erase record cannot be read: {e}"))),
             kind => Err(Error::corrupt(format!("a log record is of unknown kind {kind}"))),
         }
     }
@@ -190,6 +229,7 @@ impl Payload {
 
 fn decode_events(
     mut reader: Reader<'_>,
+    remains: bool,
     schema_of: &dyn Fn(u32) -> Option<SchemaRef>,
 ) -> Result<EventsRecord> {
     let dataset = reader.u32()?;
@@ -213,6 +253,7 @@ fn decode_events(
             skipped: reader.u64()?,
         });
     }
+    let remains = if remains { Remains::decode(&mut reader)? } else { Remains::default() };
     let message = reader.bytes()?;
     let length = usize::try_from(reader.u64()?).map_err(|_| damaged())?;
     let body = match reader.byte()? {
@@ -235,10 +276,13 @@ fn decode_events(
         None,
         &message.version(),
     )?;
-    Ok(EventsRecord { dataset, stream, cursor, dead_letters, marks, batch })
+    if !remains.fits(batch.num_rows(), dead_letters.len()) {
+        return Err(damaged());
+    }
+    Ok(EventsRecord { dataset, stream, cursor, dead_letters, marks, remains, batch })
 }
 
-fn damaged() -> Error {
+pub(crate) fn damaged() -> Error {
     Error::corrupt("an events record of the log cannot be decoded")
 }
 
@@ -247,7 +291,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
@@ -262,15 +306,15 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| damaged())
     }
 
-    fn byte(&mut self) -> Result<u8> {
+    pub fn byte(&mut self) -> Result<u8> {
         Ok(self.array::<1>()?[0])
     }
 
-    fn u32(&mut self) -> Result<u32> {
+    pub fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64> {
+    pub fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
@@ -287,6 +331,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remains::Left;
     use arrow::array::{Float64Array, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
@@ -312,6 +357,7 @@ mod tests {
             cursor: Some(b"c".to_vec()),
             dead_letters: vec![DeadLetter::new("push", "bad", b"{")],
             marks: vec![Mark { key: [1; 32], body: [2; 32], last_row: 0, accepted: 1, skipped: 1 }],
+            remains: Remains::default(),
             batch,
         }
     }
@@ -329,7 +375,41 @@ mod tests {
             assert_eq!(back.batch, record.batch);
             assert_eq!((back.cursor, back.dead_letters), (record.cursor, record.dead_letters));
             assert_eq!(back.marks, record.marks);
+            assert_eq!(back.remains, record.remains);
         }
+    }
+
+    #[test]
+    fn what_an_erasure_left_round_trips_and_any_cut_of_it_is_an_error() {
+        let mut record = sample(3);
+        let left = |watermark| Left {
+            rows: vec![0, 7, 9],
+            late: vec![2],
+            behind: vec![-7],
+            watermark,
+            newest: Some(-4),
+        };
+        for left in [None, Some(left(None)), Some(left(Some(i64::MIN)))] {
+            record.remains = Remains { dropped: 12, left, letters: vec![5] };
+            let bytes = record.encode().unwrap();
+            assert_eq!(peek_dataset(&bytes), Some(7));
+            let Payload::Events(back) = Payload::decode(&bytes, &|_| Some(record.batch.schema())).unwrap()
+            else {
+                panic!("kind")
+            };
+            assert_eq!((back.remains, back.batch), (record.remains.clone(), record.batch.clone()));
+            for cut in 0..bytes.len() {
+                assert!(Payload::decode(&bytes[..cut], &|_| Some(record.batch.schema())).is_err(), "{cut}");
+            }
+        }
+        // As many row numbers as rows, and letters' numbers as letters.
+        record.remains.letters.push(6);
+        let bytes = record.encode().unwrap();
+        assert!(Payload::decode(&bytes, &|_| Some(record.batch.schema())).is_err());
+        record.remains.letters.clear();
+        record.remains.left.as_mut().unwrap().rows.pop();
+        let bytes = record.encode().unwrap();
+        assert!(Payload::decode(&bytes, &|_| Some(record.batch.schema())).is_err());
     }
 
     #[test]

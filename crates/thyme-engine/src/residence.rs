@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use thyme_core::{Error, Result};
 use thyme_store::{CheckpointBatch, ChunkKey, ENTITY_KEY_BYTES_MAX, Store};
-use thyme_timeline::{Layout, Timeline};
 
 use crate::state::{NodeState, STRIPES, hash_key};
+use crate::stripe::Entity;
 
 /// Bytes of chunks that are written at once, about.
 const BATCH_BYTES: usize = 512 << 10;
@@ -57,8 +57,8 @@ struct Leaving {
     state: Arc<NodeState>,
     stripe: usize,
     entities: Vec<(u64, Box<[u8]>)>,
-    /// How many of them the store does not have yet.
-    unstored: u64,
+    /// How many more the store has of them once they are written.
+    more: i64,
 }
 
 /// What an operator asks about memory.
@@ -203,7 +203,7 @@ impl Residence {
             };
             if leaving.last().is_none_or(|l| l.stripe != hand.stripe || !Arc::ptr_eq(&l.state, state)) {
                 let entities = Vec::new();
-                leaving.push(Leaving { state: state.clone(), stripe: hand.stripe, entities, unstored: 0 });
+                leaving.push(Leaving { state: state.clone(), stripe: hand.stripe, entities, more: 0 });
             }
             if let Some(leaving) = leaving.last_mut() {
                 picked += leaving.pick(&mut hand.bucket, want - picked, &mut batch);
@@ -217,11 +217,11 @@ impl Residence {
                 }
             }
         }
-        let mut more: Vec<(&Arc<NodeState>, u64)> = Vec::new();
-        for l in leaving.iter().filter(|l| l.unstored > 0) {
+        let mut more: Vec<(&Arc<NodeState>, i64)> = Vec::new();
+        for l in leaving.iter().filter(|l| l.more != 0) {
             match more.iter_mut().find(|(state, _)| Arc::ptr_eq(state, &l.state)) {
-                Some((_, count)) => *count += l.unstored,
-                None => more.push((&l.state, l.unstored)),
+                Some((_, count)) => *count += l.more,
+                None => more.push((&l.state, l.more)),
             }
         }
         self.spill(batch, &more)?;
@@ -236,7 +236,6 @@ impl Residence {
         let mut stripe = leaving.state.stripe(leaving.stripe).write();
         let mut freed = 0;
         for (hash, key) in &leaving.entities {
-            stripe.note_stored(*hash, key);
             let bytes = stripe.drop_clean(*hash, key);
             freed += bytes;
             self.evictions.fetch_add(u64::from(bytes > 0), Ordering::Relaxed);
@@ -247,9 +246,10 @@ impl Residence {
     }
 
     /// Writes chunks, not yet on durable storage, and how many entities the nodes have now.
-    fn spill(&self, mut batch: CheckpointBatch, more: &[(&Arc<NodeState>, u64)]) -> Result<()> {
+    fn spill(&self, mut batch: CheckpointBatch, more: &[(&Arc<NodeState>, i64)]) -> Result<()> {
         for (state, more) in more {
-            batch.put_meta(&entities_of(state.id()), &(state.stored() + more).to_le_bytes());
+            batch
+                .put_meta(&entities_of(state.id()), &state.stored().wrapping_add_signed(*more).to_le_bytes());
         }
         if let Err(error) = self.store.spill(batch) {
             self.lost.lock().get_or_insert_with(|| error.to_string());
@@ -266,7 +266,7 @@ impl Residence {
     /// A store that cannot be written. Then the next checkpoint must write everything.
     pub fn save(&self, state: &Arc<NodeState>, stripe: usize, everything: bool) -> Result<usize> {
         let Some(_writer) = self.writer() else { return Ok(stripe) };
-        let (mut batch, mut unstored, mut index) = (CheckpointBatch::new(), 0, stripe);
+        let (mut batch, mut more, mut index) = (CheckpointBatch::new(), 0, stripe);
         while index < STRIPES && batch.bytes() < BATCH_BYTES {
             let lock = state.stripe(index);
             index += 1;
@@ -275,21 +275,19 @@ impl Residence {
             }
             let mut stripe = lock.write();
             stripe.dirty = false;
-            let mut fresh = Vec::new();
+            let mut stored = 0;
             for entity in stripe.iter_mut() {
                 if everything {
                     entity.timeline.mark_dirty();
                 }
-                if put(state, &entity.key, &mut entity.timeline, &mut batch) && !entity.stored {
-                    fresh.push(entity.key.clone());
-                }
+                stored += put(state, entity, &mut batch);
             }
-            unstored += fresh.len() as u64;
-            fresh.iter().for_each(|key| stripe.note_stored(hash_key(key), key));
+            stripe.note_stored(stored);
+            more += stored;
         }
-        let more = [(state, unstored)];
         if !batch.is_empty() {
-            self.spill(batch, if unstored > 0 { &more } else { &[] })?;
+            let more = (more != 0).then_some((state, more));
+            self.spill(batch, more.as_slice())?;
         }
         Ok(index)
     }
@@ -302,6 +300,17 @@ impl Residence {
     /// Everything in memory was written.
     pub fn found_marks(&self) {
         *self.lost.lock() = None;
+    }
+
+    /// Removes what the store has of a node, also if somebody may still read it.
+    pub fn retire_node(&self, node: u32) -> Result<()> {
+        {
+            let _no_write = self.writer();
+            let mut nodes = self.nodes.lock();
+            let theirs = nodes.extract_if(.., |state| state.upgrade().is_none_or(|state| state.id() == node));
+            theirs.filter_map(|state| state.upgrade()).for_each(|state| state.retire());
+        }
+        self.drop_node(node)
     }
 
     /// Removes what the store has of a node.
@@ -377,7 +386,7 @@ impl Leaving {
         let mut stripe = self.state.stripe(self.stripe).write();
         let buckets = stripe.buckets();
         let end = bucket.saturating_add(BUCKETS_PER_HOLD).min(buckets);
-        let mut picked = 0;
+        let (mut picked, mut stored) = (0, 0);
         while *bucket < end && picked < want && batch.bytes() < BATCH_BYTES {
             let entity = stripe.bucket(*bucket);
             *bucket += 1;
@@ -386,10 +395,11 @@ impl Leaving {
                 continue;
             }
             picked += entity.timeline.bytes();
-            self.unstored += u64::from(!entity.stored);
-            put(&self.state, &entity.key, &mut entity.timeline, batch);
+            stored += put(&self.state, entity, batch);
             self.entities.push((hash_key(&entity.key), entity.key.clone()));
         }
+        stripe.note_stored(stored);
+        self.more += stored;
         if *bucket >= buckets {
             *bucket = usize::MAX;
         }
@@ -397,18 +407,22 @@ impl Leaving {
     }
 }
 
-/// Puts what changed of an entity; says whether anything did.
-fn put(state: &NodeState, key: &[u8], timeline: &mut Timeline, batch: &mut CheckpointBatch) -> bool {
+/// Puts what changed of an entity; gives how many more the store has for it.
+fn put(state: &NodeState, entity: &mut Entity, batch: &mut CheckpointBatch) -> i64 {
     let before = batch.len();
-    let layout: &Layout = state.layout();
-    timeline.dirty_chunks(layout, &mut |chunk, bytes| {
+    let Entity { key, timeline, stored, .. } = entity;
+    timeline.dirty_chunks(state.layout(), &mut |chunk, bytes| {
         let place = ChunkKey { node: state.id(), key, chunk };
         match bytes {
             [] => batch.remove_chunk(place),
             _ => batch.put_chunk(place, bytes),
         }
     });
-    batch.len() > before
+    let had = *stored;
+    if batch.len() > before {
+        *stored = !timeline.is_empty();
+    }
+    i64::from(*stored) - i64::from(had)
 }
 
 /// The name of the fact that says how many entities a node has.

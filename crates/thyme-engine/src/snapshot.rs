@@ -46,6 +46,9 @@ pub struct Snapshot {
     pub now: EventTime,
     /// Whether `time` is the server's now.
     pub online: bool,
+    /// The earliest position that is asked for, and how many erasures there were since: then this is no longer
+    /// what was known at it.
+    pub erasures: Option<(Position, usize)>,
     pub(crate) events: Arc<EventLog>,
     pub(crate) keep: Keep,
 }
@@ -76,6 +79,15 @@ impl Snapshot {
             Keep::Hot => node.state.with(key, read),
             Keep::Passing => node.state.glance(key, read),
         }
+    }
+
+    /// What whoever asked for an earlier position must be told, if anything.
+    pub fn erased(&self) -> Option<String> {
+        self.erasures.map(|(position, count)| {
+            format!(
+                "since position {position} there were {count} erasures: what was erased is not in this answer, nor counted in it"
+            )
+        })
     }
 
     /// The values of `wanted` outputs of a pipeline's node for one entity.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 use parking_lot::RwLock;
@@ -30,6 +30,9 @@ pub struct DatasetCounters {
     pub late: u64,
     /// Records that could not become rows.
     pub dead_letters: u64,
+    /// Rows of erased entities that a source brought again and were left out.
+    #[serde(default)]
+    pub erased: u64,
     /// The newest event time admitted.
     pub newest: Option<i64>,
 }
@@ -52,6 +55,8 @@ pub(crate) struct NodeState {
     residence: Arc<Residence>,
     /// Entities that the store has.
     stored: AtomicU64,
+    /// Whether the store has nothing of it any more, though somebody may still read it.
+    retired: AtomicBool,
 }
 
 impl Drop for NodeState {
@@ -72,6 +77,7 @@ impl NodeState {
             stripes: (0..STRIPES).map(|_| RwLock::default()).collect(),
             residence: residence.clone(),
             stored: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
         });
         residence.register(&state);
         state
@@ -182,6 +188,47 @@ impl NodeState {
         Ok(())
     }
 
+    /// Lets `edit` change the timeline of a key, if there is one. Only while no shard changes it. `at` is
+    /// as for [`NodeState::insert`].
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn edit(&self, key: &[u8], at: Position, edit: &mut dyn FnMut(&mut Timeline)) -> Result<()> {
+        let hash = hash_key(key);
+        let lock = self.stripe(stripe_of(hash));
+        let mut timeline = None;
+        loop {
+            let drops = {
+                let mut stripe = lock.write();
+                if let Some((timeline, drops)) = timeline.take()
+                    // Otherwise it may have been changed, written and dropped since it was read.
+                    && stripe.drops == drops
+                {
+                    stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
+                }
+                if stripe.edit(hash, key, &mut *edit).is_some() || stripe.complete {
+                    stripe.settle(&self.residence);
+                    return Ok(());
+                }
+                stripe.drops
+            };
+            match self.load(key, at)? {
+                Some(loaded) => timeline = Some((loaded, drops)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Drops entities without rows, once what they were is in the store no more; without a store, if not
+    /// `is_durable`, at once.
+    pub fn drop_empty(&self, is_durable: bool) {
+        for stripe in &self.stripes {
+            let mut stripe = stripe.write();
+            stripe.drop_empty(is_durable);
+            stripe.settle(&self.residence);
+        }
+    }
+
     /// Makes room if memory is full.
     ///
     /// # Errors
@@ -202,7 +249,25 @@ impl NodeState {
             self.residence.note_load();
             self.decode(&chunks, at).map(Some)
         };
-        load().map_err(|error| self.named(key, &error))
+        let loaded = load().map_err(|error| self.named(key, &error));
+        // What is not there may have been removed meanwhile.
+        self.still_stored().and(loaded)
+    }
+
+    /// Whether what is not in memory can be read.
+    fn still_stored(&self) -> Result<()> {
+        match self.retired.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(Error::unavailable(format!(
+                "{}: what this query reads was made anew because of an erasure; ask again",
+                self.dataset
+            ))),
+        }
+    }
+
+    /// From here on the store has nothing of the node any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
     fn decode(&self, chunks: &[StoredChunk], at: Position) -> Result<Timeline> {
@@ -237,6 +302,7 @@ impl NodeState {
             }
             chunks.push(chunk);
         }
+        self.still_stored()?;
         give(&chunks).map(|_| ())
     }
 
@@ -281,8 +347,9 @@ impl NodeState {
     }
 
     /// Notes that the store has `more` entities.
-    pub fn note_stored(&self, more: u64) {
-        self.stored.fetch_add(more, Ordering::AcqRel);
+    pub fn note_stored(&self, more: i64) {
+        // In two's complement adding wraps to taking away.
+        self.stored.fetch_add(more as u64, Ordering::AcqRel);
     }
 
     /// Fills memory with what the store has while there is room; stops when `stop` says so. When
@@ -334,7 +401,7 @@ impl crate::node::Node {
         let hash = hash_key(key);
         let mut stripe = self.state.stripe(stripe_of(hash)).write();
         stripe.place(Loaded { hash, key: key.into(), timeline: None }, true);
-        stripe.empty(hash, key);
+        stripe.edit(hash, key, |timeline| *timeline = Timeline::new());
         stripe.settle(&self.state.residence);
     }
 }

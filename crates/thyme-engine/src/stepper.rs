@@ -57,8 +57,7 @@ impl Stepper {
     ) -> (Stepper, Hand<Job>, Option<Arc<Checkpointer>>) {
         let (jobs, messages) = (Hand::default(), Hand::default());
         let to_applier = Outbox::Hand(messages.clone());
-        let committer =
-            Committer { log: shared.log.clone(), gate: shared.gate.clone(), applier: to_applier.clone() };
+        let committer = Committer::new(shared, to_applier.clone());
         let checkpointer =
             durable.then(|| Arc::new(Checkpointer::new(shared.clone(), to_applier, checkpointed)));
         let parts = Parts {

@@ -94,6 +94,11 @@ impl Stripe {
         self.table.num_buckets()
     }
 
+    /// Notes that the store will have `more` of the entities that are here.
+    pub fn note_stored(&mut self, more: i64) {
+        self.unstored = self.unstored.saturating_add_signed(-more as isize);
+    }
+
     /// Adds an entity, unless it is here. `hot` keeps it for a turn of the hand.
     pub fn place(&mut self, loaded: Loaded, hot: bool) {
         let Loaded { hash, key, timeline } = loaded;
@@ -110,13 +115,31 @@ impl Stripe {
         self.table.insert_unique(hash, entity, |e| hash_key(&e.key));
     }
 
-    /// Takes the rows of an entity away, for [`crate::Engine::damage_for_test`].
-    pub fn empty(&mut self, hash: u64, key: &[u8]) {
-        if let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key) {
-            self.bytes -= entity.timeline.bytes();
-            entity.timeline = Timeline::new();
-            self.bytes += entity.timeline.bytes();
-        }
+    /// Lets `edit` change the timeline of an entity, if it is here.
+    pub fn edit<R>(&mut self, hash: u64, key: &[u8], edit: impl FnOnce(&mut Timeline) -> R) -> Option<R> {
+        let entity = self.table.find_mut(hash, |e| *e.key == *key)?;
+        let before = entity.timeline.bytes();
+        let edited = edit(&mut entity.timeline);
+        self.bytes = self.bytes + entity.timeline.bytes() - before;
+        self.dirty |= entity.timeline.is_dirty();
+        Some(edited)
+    }
+
+    /// Drops entities without rows of which the store has nothing, either, or that it is not asked about.
+    pub fn drop_empty(&mut self, has_store: bool) {
+        let Stripe { table, bytes, unstored, .. } = self;
+        let before = table.len();
+        table.retain(|entity| {
+            let goes =
+                entity.timeline.is_empty() && !entity.stored && !(has_store && entity.timeline.is_dirty());
+            if goes {
+                *bytes -= entity.bytes();
+                *unstored -= 1;
+            }
+            !goes
+        });
+        // What somebody has read before of one is not to come back.
+        self.drops += (before - self.table.len()) as u64;
     }
 
     /// Inserts rows from `order[next..]` until one's entity has to be asked of the store; gives how far it came.
@@ -159,22 +182,13 @@ impl Stripe {
         missing
     }
 
-    /// Notes that the store has an entity now.
-    pub fn note_stored(&mut self, hash: u64, key: &[u8]) {
-        if let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key)
-            && !entity.stored
-        {
-            entity.stored = true;
-            self.unstored -= 1;
-        }
-    }
-
-    /// Drops an entity that the store has whole; gives the bytes that are free now.
+    /// Drops an entity that was written and did not change since; gives the bytes that are free now.
     pub fn drop_clean(&mut self, hash: u64, key: &[u8]) -> usize {
         let Ok(found) = self.table.find_entry(hash, |e| *e.key == *key) else { return 0 };
-        if found.get().timeline.is_dirty() || !found.get().stored {
+        if found.get().timeline.is_dirty() {
             return 0;
         }
+        self.unstored -= usize::from(!found.get().stored);
         let (entity, _) = found.remove();
         let bytes = entity.bytes();
         self.bytes -= bytes;

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,13 +16,17 @@ use thyme_core::error::{Error, Result};
 pub trait Disk: Send + Sync + Debug {
     /// The names of its files, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Creates the file `name`, which must not exist, for reading and writing.
+    /// Creates the file `name`, which must not exist, for reading and writing; one whose name begins with
+    /// `erase.` for nobody but its owner.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens the existing file `name` for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes the file `name`.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and removals durable.
+    /// Gives the file `from` the name `to`; a file of that name is gone, but whoever opened it reads on. A
+    /// power cut leaves either of the two under the name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes creations, removals and new names durable.
     fn sync_names(&self) -> io::Result<()>;
     /// Where the file `name` is, for messages.
     fn path(&self, name: &str) -> String;
@@ -103,7 +107,9 @@ impl Disk for DirDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = File::options().read(true).write(true).create_new(true).open(self.dir.join(name))?;
+        let mode = if name.starts_with("erase.") { 0o600 } else { 0o666 };
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true).mode(mode).open(self.dir.join(name))?;
         Ok(Arc::new(DirFile(file)))
     }
 
@@ -114,6 +120,10 @@ impl Disk for DirDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.dir.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
     }
 
     fn sync_names(&self) -> io::Result<()> {

@@ -5,12 +5,14 @@
 //! in checksummed segment files (`docs/formats.md`); [`MemoryLog`] keeps them in memory, for tests and
 //! notebooks. [`Disk`] is what a segment log needs of a directory, so that a simulator can stand in.
 
+mod cut;
 mod disk;
 mod memory;
 mod open;
 mod overlay;
 mod reader;
 mod record;
+mod rewrite;
 mod segment;
 mod segment_log;
 mod stamps;
@@ -119,7 +121,34 @@ pub trait Log: Send + Sync + Debug {
     fn failure(&self) -> Option<String> {
         None
     }
+
+    /// The number of the first record that is kept: 1 until the log is cut.
+    fn first(&self) -> u64;
+
+    /// Puts other payloads in the place of those of records up to `until`: `edit` gets a record's number and
+    /// payload and gives the new payload, or `None` to leave it. Numbers and stamps stay. When this
+    /// returns nothing of the old payloads is left in the log's files, and the new ones are durable; after a
+    /// crash each record is as it was or as it is to be. Appends may go on, and readers that are under way
+    /// see either. Gives how many records changed.
+    ///
+    /// # Errors
+    /// Those of `edit`; `StorageFull` or `Unavailable` when a file cannot be written: what is not rewritten
+    /// yet is as it was.
+    fn rewrite(&self, until: u64, edit: &mut Edit<'_>) -> Result<u64>;
+
+    /// Removes what can be removed in whole files of the records before `before`, and gives the bytes that
+    /// are free now. The log never loses its last record.
+    ///
+    /// # Errors
+    /// `Unavailable` when a file cannot be removed.
+    fn cut(&self, before: u64) -> Result<u64>;
+
+    /// The numbers at which [`Log::cut`] can cut, ascending: the first records of its files but the first.
+    fn cuts(&self) -> Vec<u64>;
 }
+
+/// What [`Log::rewrite`] does to a record.
+pub type Edit<'a> = dyn FnMut(u64, &[u8]) -> Result<Option<Vec<u8>>> + 'a;
 
 /// Refuses what no log may take: nothing, too large a payload, or a stamp that does not increase.
 fn check_batch(records: &[NewRecord<'_>], last: Option<(u64, i64)>) -> Result<()> {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use thyme_core::error::{Error, ErrorKind, Result};
 
+use crate::cut::{self, Cut};
 use crate::disk::{Disk, DiskFile};
 use crate::record::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::segment::{Cursor, Segment, file_name, io_failed, parse_file_name};
 use crate::segment_log::Durable;
-use crate::tail;
+use crate::{rewrite, tail};
 
 /// Where the first record of a segment begins.
 const FIRST_RECORD: u64 = SEGMENT_HEADER_BYTES as u64;
@@ -56,8 +57,8 @@ impl Found {
         Ok(Found { first, name, path, file, length, header })
     }
 
-    /// Its header, if it is whole and follows the segment before it.
-    fn header(&self, before: Option<&Segment>) -> Result<SegmentHeader> {
+    /// Its header, if it is whole and follows the segment before it, or begins the log.
+    fn header(&self, before: Option<&Segment>, cut: Cut) -> Result<SegmentHeader> {
         let path = &self.path;
         let header = match self.header {
             Ok(header) => header,
@@ -81,9 +82,10 @@ impl Found {
         let (previous, base) =
             before.map_or((0, i64::MIN), |before| (before.header.first, before.header.base));
         let follows = header.first == self.first
-            && header.previous == previous
-            && header.base >= base
-            && (before.is_some() || (header.first == 1 && header.base == i64::MIN));
+            && match before {
+                Some(_) => header.previous == previous && header.base >= base,
+                None => (Cut { first: header.first, base: header.base }) == cut,
+            };
         if follows {
             return Ok(header);
         }
@@ -101,8 +103,14 @@ pub(crate) type Recovered = (Durable, Option<Arc<dyn DiskFile>>, OpenReport);
 /// Opens all segments, finds the log's end, cuts off a torn tail, and makes what is kept durable.
 pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered> {
     let names = disk.list().map_err(|io| io_failed("listing", &disk.path("."), &io))?;
+    rewrite::clear(disk, &names)?;
+    let cut = cut::find(disk, &names)?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| parse_file_name(name)).collect();
     firsts.sort_unstable();
+    let gone: Vec<String> = firsts.extract_if(.., |first| *first < cut.first).map(file_name).collect();
+    if !gone.is_empty() {
+        cut::remove(disk, gone.iter().map(String::as_str))?;
+    }
     let mut found = Vec::with_capacity(firsts.len());
     for first in firsts {
         found.push(Found::open(disk, first)?);
@@ -116,7 +124,7 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered> {
     }
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(found.len());
     for each in &found {
-        let header = each.header(segments.last().map(AsRef::as_ref))?;
+        let header = each.header(segments.last().map(AsRef::as_ref), cut)?;
         segments.push(Arc::new(Segment::new(header, each.length)));
     }
     let mut last = None;
@@ -131,14 +139,14 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered> {
             continue;
         }
         if whole.end < open.length {
-            torn = Some(cut(open, whole.end)?);
+            torn = Some(cut_off(open, whole.end)?);
         }
         segment.set_end(whole.end);
         open.file.sync().map_err(|io| io_failed("syncing", &open.path, &io))?;
         last = whole.last;
         break;
     }
-    if last.is_none() && acknowledged.is_some_and(|number| number > 0) {
+    if last.is_none() && (cut.first > 1 || acknowledged.is_some_and(|number| number > 0)) {
         return Err(Error::corrupt(format!(
             "the log in {} has lost its segment files; restore them from a backup",
             disk.path(".")
@@ -170,7 +178,7 @@ fn refuse_loss(open: &Found, whole: &tail::Whole, acknowledged: Option<u64>) -> 
     }
 }
 
-fn cut(open: &Found, end: u64) -> Result<TornTail> {
+fn cut_off(open: &Found, end: u64) -> Result<TornTail> {
     let done = open.file.set_length(end).and_then(|()| open.file.sync());
     done.map_err(|io| io_failed("cutting the torn end off", &open.path, &io))?;
     Ok(TornTail { file: open.path.clone(), offset: end, bytes: open.length - end })

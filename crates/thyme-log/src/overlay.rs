@@ -63,6 +63,10 @@ impl Disk for UntouchedDir {
         Ok(())
     }
 
+    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
+        Err(read_only())
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         Ok(())
     }

@@ -37,8 +37,8 @@ impl Reader {
             let cursor = match &mut self.cursor {
                 Some(cursor) => cursor,
                 none => {
-                    let start = segment.nearest(|mark| mark.number <= self.next);
-                    none.insert(Cursor::open(self.disk.as_ref(), Arc::clone(segment), start, segment.end())?)
+                    let next = self.next;
+                    none.insert(Cursor::near(self.disk.as_ref(), segment, |mark| mark.number <= next)?)
                 }
             };
             while let Some(view) = cursor.next_durable()? {

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-use thyme_core::error::{Error, Result};
+use parking_lot::{Mutex, RwLock};
+use thyme_core::error::{Error, ErrorKind, Result};
 
 use crate::disk::{Disk, DiskFile};
 use crate::record::{
@@ -57,12 +57,20 @@ pub struct Segment {
     /// Where its durable records end.
     end: AtomicU64,
     marks: Mutex<Vec<Mark>>,
+    /// How often its file has been replaced; held while a cursor opens it, and to replace it.
+    generation: RwLock<u64>,
 }
 
 impl Segment {
     pub fn new(header: SegmentHeader, end: u64) -> Self {
         let name = file_name(header.first);
-        Segment { header, name, end: AtomicU64::new(end), marks: Mutex::default() }
+        Segment {
+            header,
+            name,
+            end: AtomicU64::new(end),
+            marks: Mutex::default(),
+            generation: RwLock::new(0),
+        }
     }
 
     /// Where its durable records end.
@@ -76,11 +84,30 @@ impl Segment {
 
     /// Remembers the place of a verified record, if it is far enough from the last one remembered.
     pub fn remember(&self, mark: Mark) {
+        self.remember_in(*self.generation.read(), mark);
+    }
+
+    /// [`Segment::remember`] for a record of the file as it was at a generation.
+    fn remember_in(&self, generation: u64, mark: Mark) {
+        if *self.generation.read() != generation {
+            return;
+        }
         let mut marks = self.marks.lock();
         let last = marks.last().map_or(SEGMENT_HEADER_BYTES as u64, |last| last.offset);
         if mark.offset >= last + MARK_EVERY_BYTES {
             marks.push(mark);
         }
+    }
+
+    /// Puts another file, whose records end at `end`, in the place of its own. Cursors that are open go on
+    /// reading the old one.
+    pub fn replace(&self, end: u64, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut generation = self.generation.write();
+        put()?;
+        *generation += 1;
+        self.marks.lock().clear();
+        self.set_end(end);
+        Ok(())
     }
 
     /// The last remembered place for which `before` holds; the segment's start when there is none.
@@ -127,11 +154,22 @@ pub struct Cursor {
     /// The stamp that it must exceed.
     stamp: i64,
     end: u64,
+    /// The segment's generation that the file is of.
+    generation: u64,
     window: Vec<u8>,
     window_offset: u64,
 }
 
 impl Cursor {
+    /// A cursor at the last remembered record for which `before` holds (the segment's first when there is
+    /// none), that reads what is durable now.
+    pub fn near(disk: &dyn Disk, segment: &Arc<Segment>, before: impl Fn(&Mark) -> bool) -> Result<Self> {
+        // No file is put in this one's place between the three looks.
+        let generation = segment.generation.read();
+        let (start, end) = (segment.nearest(before), segment.end());
+        Ok(Cursor { generation: *generation, ..Cursor::open(disk, Arc::clone(segment), start, end)? })
+    }
+
     /// A cursor at record `number`, which begins at `offset`, that reads up to `end`.
     pub fn open(
         disk: &dyn Disk,
@@ -140,9 +178,13 @@ impl Cursor {
         end: u64,
     ) -> Result<Self> {
         let path: Arc<str> = disk.path(&segment.name).into();
-        let file = disk.open(&segment.name).map_err(|io| io_failed("opening", &path, &io))?;
+        let file = disk.open(&segment.name).map_err(|io| match io.kind() {
+            io::ErrorKind::NotFound => gone(number),
+            _ => io_failed("opening", &path, &io),
+        })?;
         let stamp = segment.header.base;
-        Ok(Cursor { segment, file, path, offset, number, stamp, end, window: Vec::new(), window_offset: 0 })
+        let (window, window_offset, generation) = (Vec::new(), 0, 0);
+        Ok(Cursor { segment, file, path, offset, number, stamp, end, generation, window, window_offset })
     }
 
     /// The next record. After anything else than a record the cursor stays where it is.
@@ -168,7 +210,8 @@ impl Cursor {
         if verified_payload(header, bytes).is_none() {
             return Ok(Step::Flaw("does not match its checksum"));
         }
-        self.segment.remember(Mark { number: header.number, stamp: header.stamp, offset });
+        let mark = Mark { number: header.number, stamp: header.stamp, offset };
+        self.segment.remember_in(self.generation, mark);
         self.offset += size as u64;
         self.number += 1;
         self.stamp = header.stamp;
@@ -217,4 +260,12 @@ pub fn damaged(path: &str, offset: u64, number: u64, flaw: &str) -> Error {
     Error::corrupt(format!(
         "the log file {path} is damaged at byte {offset}: record {number} {flaw}; restore this file from a backup"
     ))
+}
+
+/// The error for a record that the log was cut behind.
+pub fn gone(number: u64) -> Error {
+    Error::new(
+        ErrorKind::Gone,
+        format!("record {number} of the log is gone: the log was cut behind what retention keeps"),
+    )
 }

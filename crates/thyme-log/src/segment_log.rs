@@ -9,10 +9,10 @@ use thyme_core::error::Result;
 use crate::disk::{DirDisk, Disk};
 use crate::open::{self, OpenReport};
 use crate::reader::Reader;
-use crate::segment::Segment;
+use crate::segment::{Segment, gone};
 use crate::stamps::Stamps;
 use crate::writer::Writer;
-use crate::{Log, LogFile, LogFiles, NewRecord, Records};
+use crate::{Edit, Log, LogFile, LogFiles, NewRecord, Records, cut, rewrite};
 
 /// How a segment log keeps its files.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,13 @@ pub(crate) struct Durable {
     pub bytes: u64,
 }
 
+impl Durable {
+    /// The number of the first record.
+    pub fn first(&self) -> u64 {
+        self.segments.first().map_or(1, |segment| segment.header.first)
+    }
+}
+
 /// A log in segment files of one directory.
 #[derive(Debug)]
 pub struct SegmentLog {
@@ -47,6 +54,8 @@ pub struct SegmentLog {
     stamps: Mutex<Stamps>,
     /// Why the writer has given up; told without waiting for a write that goes on.
     failure: OnceLock<String>,
+    /// Held while files are replaced or removed.
+    changing: Mutex<()>,
 }
 
 impl SegmentLog {
@@ -69,6 +78,7 @@ impl SegmentLog {
             writer: Mutex::new(writer),
             stamps: Mutex::default(),
             failure: OnceLock::new(),
+            changing: Mutex::new(()),
         };
         Ok((log, report))
     }
@@ -94,6 +104,9 @@ impl Log for SegmentLog {
 
     fn read(&self, from: u64) -> Result<Records<'_>> {
         let durable = self.durable.read().clone();
+        if from.max(1) < durable.first() {
+            return Err(gone(from.max(1)));
+        }
         Ok(Box::new(Reader::new(Arc::clone(&self.disk), durable, from)))
     }
 
@@ -111,6 +124,7 @@ impl Log for SegmentLog {
     }
 
     fn with_files(&self, run: &mut dyn FnMut(&LogFiles) -> Result<()>) -> Result<()> {
+        let _one_at_a_time = self.changing.lock();
         // An append makes its bytes durable before it moves the ends: both are taken where none is between.
         let files = {
             let _writer = self.writer.lock();
@@ -127,5 +141,56 @@ impl Log for SegmentLog {
 
     fn failure(&self) -> Option<String> {
         self.failure.get().cloned()
+    }
+
+    fn first(&self) -> u64 {
+        self.durable.read().first()
+    }
+
+    fn rewrite(&self, until: u64, edit: &mut Edit<'_>) -> Result<u64> {
+        let _one_at_a_time = self.changing.lock();
+        // What is appended from now on goes to another file.
+        let durable = {
+            let mut writer = self.writer.lock();
+            writer.seal();
+            self.durable.read().clone()
+        };
+        let mut changed = 0;
+        for segment in durable.segments.iter().take_while(|segment| segment.header.first <= until) {
+            let before = segment.end();
+            let Some(rewritten) = rewrite::write(self.disk.as_ref(), segment, until, edit)? else { continue };
+            changed += rewritten.records;
+            // Whoever looks stamps up remembers where in a file they are.
+            let mut stamps = self.stamps.lock();
+            rewrite::put_in_place(self.disk.as_ref(), segment, rewritten)?;
+            *stamps = Stamps::default();
+            let mut durable = self.durable.write();
+            durable.bytes = durable.bytes + segment.end() - before;
+        }
+        Ok(changed)
+    }
+
+    fn cut(&self, before: u64) -> Result<u64> {
+        let _one_at_a_time = self.changing.lock();
+        let segments = Arc::clone(&self.durable.read().segments);
+        let count = segments.iter().skip(1).take_while(|next| next.header.first <= before).count();
+        let Some(first) = segments.get(count).filter(|_| count > 0) else { return Ok(0) };
+        cut::mark(self.disk.as_ref(), cut::Cut { first: first.header.first, base: first.header.base })?;
+        let gone = segments.get(..count).unwrap_or_default();
+        let bytes = gone.iter().map(|segment| segment.end()).sum();
+        {
+            // The one who appends takes what is durable and puts it back changed.
+            let _writer = self.writer.lock();
+            let mut durable = self.durable.write();
+            Arc::make_mut(&mut durable.segments).drain(..count);
+            durable.bytes -= bytes;
+            *self.stamps.lock() = Stamps::default();
+        }
+        cut::remove(self.disk.as_ref(), gone.iter().map(|segment| segment.name.as_str()))?;
+        Ok(bytes)
+    }
+
+    fn cuts(&self) -> Vec<u64> {
+        self.durable.read().segments.iter().skip(1).map(|segment| segment.header.first).collect()
     }
 }

@@ -36,6 +36,11 @@ impl Writer {
         self.poison.as_deref().map(sentence)
     }
 
+    /// Ends the last segment: what is appended from now on goes to another.
+    pub fn seal(&mut self) {
+        self.file = None;
+    }
+
     /// Appends `records` to what is `durable` and gives what is durable then, and the last number.
     pub fn append(&mut self, durable: Durable, records: &[NewRecord<'_>]) -> Result<(Durable, u64)> {
         if let Some(cause) = &self.poison {

@@ -57,7 +57,7 @@ impl Reader {
     /// a feature that Thyme computes.
     pub fn offline(
         &self,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         plan: &Plan,
         labels: &RecordBatch,
         shape: Labels<'_>,
@@ -66,7 +66,7 @@ impl Reader {
         let columns = entity_columns_of(plan, labels, shape.entity_columns)?;
         refuse_clashes(plan, labels, &columns, shape.timestamp_column)?;
         let mut frame = frame(plan, labels, &columns, shape.timestamp_column)?;
-        frame.positions = self.positions(&snapshot, &frame.times, known)?;
+        frame.positions = self.positions(&mut snapshot, &frame.times, known)?;
         let answer = self.evaluate(snapshot, plan, &frame)?;
         let mut fields: Vec<FieldRef> = labels.schema_ref().fields().iter().cloned().collect();
         let mut arrays = labels.columns().to_vec();
@@ -85,20 +85,24 @@ impl Reader {
         })
     }
 
-    /// The position of each row of a training set, if they have their own.
+    /// The position of each row of a training set, if they have their own; then the snapshot says what was
+    /// erased since the earliest.
     ///
     /// # Errors
     /// As [`thyme_engine::Engine::served_positions`].
     pub fn positions(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &mut Snapshot,
         times: &[EventTime],
         known: Known,
     ) -> Result<Option<Vec<Position>>> {
-        match known {
-            Known::Now => Ok(None),
-            Known::AsServed => self.engine().served_positions(snapshot, times).map(Some),
+        if known == Known::Now {
+            return Ok(None);
         }
+        let positions = self.engine().served_positions(snapshot, times)?;
+        let earliest = positions.iter().min().and_then(|earliest| self.engine().erasures_since(*earliest));
+        snapshot.erasures = earliest.or(snapshot.erasures);
+        Ok(Some(positions))
     }
 }
 

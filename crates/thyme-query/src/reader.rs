@@ -210,7 +210,8 @@ impl Reader {
         let columns = evaluate(plan, &snapshot, &*self.host, frame)?;
         let names = plan.features.iter().map(|column| column.name.clone()).collect();
         let asked = plan.renamed().filter(|_| plan.selected);
-        let warnings = asked.map(|(column, now)| renamed(&plan.name, &column.name, now)).collect();
+        let renamed = asked.map(|(column, now)| renamed(&plan.name, &column.name, now));
+        let warnings = renamed.chain(snapshot.erased()).collect();
         Ok(Answer { names, columns, snapshot, warnings })
     }
 

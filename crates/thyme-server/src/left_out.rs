@@ -146,6 +146,7 @@ pub(crate) fn replay(ready: &Ready, request: &Request) -> Result<Reply> {
         &json!({
             "dataset": live.definition.name,
             "replayed": replay.replayed,
+            "erased": replay.erased,
             "failed": replay.failed,
             "cut": replay.cut,
             "position": replay.position.map(|p| p.to_string()),

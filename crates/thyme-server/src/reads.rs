@@ -272,6 +272,9 @@ fn one(
     if !non_finite.is_empty() {
         body["non_finite"] = non_finite.into();
     }
+    if let Some(erased) = snapshot.erased() {
+        body["warnings"] = json!([erased]);
+    }
     body
 }
 
@@ -531,7 +534,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     let body: OfflineBody = parse(request)?;
     let at = read_at(None, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
-    let snapshot = ready.engine().snapshot(at)?;
+    let mut snapshot = ready.engine().snapshot(at)?;
     let wanted = names::wanted(body.features.as_ref())?;
     let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
     let rows = checked_rows(body.queries.len())?;
@@ -547,7 +550,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     ready.old_names.note(request, &plan, inputs.iter().map(|(name, _)| name.as_str()));
     let latest = times.iter().max().copied().unwrap_or(snapshot.time);
     let known = known(body.as_served);
-    let positions = ready.reader.positions(&snapshot, &times, known)?;
+    let positions = ready.reader.positions(&mut snapshot, &times, known)?;
     let frame = Frame { entity, times, positions, inputs };
     let answer = ready.reader.evaluate(snapshot, &plan, &frame)?;
     let results: Vec<Json> = (0..rows)
@@ -574,6 +577,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
 pub(crate) fn scan(ready: &Ready, request: &Request) -> Result<Reply> {
     refuse_unknown(request, &["dataset"])?;
     let (batch, snapshot) = ready.reader.scan(query_read_at(request)?, request.required("dataset")?)?;
-    let metadata = [("as_of", json::as_of(&snapshot)), ("mode", mode(&snapshot).into())];
+    let mut metadata = vec![("as_of", json::as_of(&snapshot)), ("mode", mode(&snapshot).into())];
+    metadata.extend(snapshot.erased().map(|erased| ("warnings", json!([erased]))));
     Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
 }

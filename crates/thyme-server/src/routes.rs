@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{audit, backups, left_out, metrics, names, reads, state, writes};
+use crate::{audit, backups, erasure, left_out, metrics, names, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -37,6 +37,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/retire", names::retire),
     route("POST", "/api/v1/log", writes::log),
     route("POST", "/api/v1/backup", backups::backup),
+    route("POST", "/api/v1/erase", erasure::erase),
     route("GET", "/api/v1/status", state::status),
     route("GET", "/api/v1/events", state::events),
     route("GET", "/api/v1/late", left_out::late),

@@ -44,6 +44,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "refused": pushes.map(|p| p.refused),
                 "skipped": pushes.map(|p| p.skipped_rows),
                 "dead_letters": counters.dead_letters,
+                "erased": counters.erased,
                 "entities": live.node.as_ref().map(|n| n.entities()),
                 "newest": counters.newest.map(format_rfc3339),
             })

@@ -244,3 +244,109 @@ fn a_parameter_that_nothing_reads_is_refused() {
     assert_eq!(ask(&app, "GET", "/api/v1/late?dataset=Ridse", &Json::Null).0, 404);
     app.close();
 }
+
+fn erase(app: &App, key: &str) -> Json {
+    post(app, "/api/v1/erase", &json!({"dataset": "Ride", "entity_ids": [key]}))
+}
+
+/// Of a list, those that are not of the entity that goes.
+fn without(list: &[Json], key: &str) -> Vec<Json> {
+    list.iter().filter(|entry| entry["fields"]["k"] != key).cloned().collect()
+}
+
+#[test]
+fn late_events_of_others_are_listed_as_before_an_erasure() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(5);
+    let app = open(Some(dir.path()));
+    commit(&app, &json!({"max_lateness": "10s"}));
+    let mut last = Json::Null;
+    for round in 0..40i64 {
+        let events = (0..6 + random.below(6)).map(|_| {
+            let k = ["k", "gone", "other"][random.below(3)];
+            json!({"k": k, "x": 1.5, "at": TEN + round * 4 - random.below(40) as i64})
+        });
+        last = push(&app, "Ride", &events.collect::<Vec<_>>());
+    }
+    settle(&app, &last);
+    let all = |app: &App| pages(app, "/api/v1/late?dataset=Ride&limit=7", "late");
+    let before = all(&app);
+    let mut expected = without(&before, "gone");
+    assert!(expected.len() > 30 && before.len() > expected.len() + 15, "{}", expected.len());
+    erase(&app, "gone");
+    assert_eq!(all(&app), expected);
+    assert_eq!(get(&app, "/api/v1/late?dataset=Ride")["count"], expected.len());
+    // A second one meets records that were written anew.
+    erase(&app, "other");
+    expected = without(&expected, "other");
+    assert!(!expected.is_empty());
+    assert_eq!(all(&app), expected);
+    app.close();
+    for _ in 0..2 {
+        // From the checkpoint, then from the log alone.
+        let app = open(Some(dir.path()));
+        assert_eq!(all(&app), expected);
+        assert_eq!(get(&app, "/api/v1/late?dataset=Ride")["count"], expected.len());
+        app.close();
+        std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    }
+    let app = open(Some(dir.path()));
+    // What follows is held against the same watermark.
+    push(&app, "Ride", &[json!({"k": "k", "x": 1.5, "at": TEN - 100})]);
+    settle(&app, &push(&app, "Ride", &[]));
+    let late = all(&app);
+    assert_eq!(late.len(), expected.len() + 1);
+    assert_eq!(late[0]["watermark"], before[0]["watermark"]);
+    app.close();
+}
+
+#[test]
+fn letters_of_others_keep_their_places_and_become_rows_once_when_an_entity_is_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(Some(dir.path()));
+    commit(&app, &json!({"on_error": "skip"}));
+    let extra = |k: &str| json!({"k": k, "x": 2.0, "at": TEN, "y": 1});
+    let hopeless = |k: &str| json!({"k": k, "x": "many", "at": TEN});
+    push(&app, "Ride", &[extra("erase-me"), extra("a"), hopeless("b"), hopeless("erase-me"), extra("c")]);
+    commit(&app, &json!({"on_error": "skip", "extra": "ignore"}));
+    let replay = |app: &App| post(app, "/api/v1/dead-letters/replay", &json!({"dataset": "Ride"}));
+    assert_eq!(replay(&app)["replayed"], 3);
+    settle(&app, &push(&app, "Ride", &[hopeless("erase-me")]));
+    let places = |app: &App| -> Vec<(String, u64, bool)> {
+        let letters = get(app, "/api/v1/dead-letters?dataset=Ride&all=1")["dead_letters"].clone();
+        let letters = letters.as_array().unwrap().iter();
+        let of = |l: &Json| {
+            let key: Json = serde_json::from_str(l["raw"].as_str().unwrap()).unwrap();
+            let key = key["k"].as_str().unwrap().to_owned();
+            (key, l["index"].as_u64().unwrap(), l["replayed"].as_bool().unwrap())
+        };
+        letters.map(of).filter(|(key, _, _)| key != "erase-me").collect()
+    };
+    let before = places(&app);
+    let expected = [("c", 4, true), ("b", 2, false), ("a", 1, true)];
+    assert_eq!(before, expected.map(|(key, index, is)| (key.to_owned(), index, is)));
+    let receipt = erase(&app, "erase-me");
+    assert_eq!((&receipt["events"], &receipt["dead_letters"]), (&json!(1), &json!(3)));
+    let events = |app: &App| get(app, "/api/v1/status")["datasets"][1]["events"].clone();
+    let check = |app: &App| {
+        assert_eq!(places(app), before);
+        let letters = get(app, "/api/v1/dead-letters?dataset=Ride&all=1");
+        assert_eq!(
+            [&letters["count"], &letters["replayed"], &letters["waiting"]],
+            [&json!(3), &json!(2), &json!(1)]
+        );
+        assert_eq!(letters["dead_letters"].as_array().unwrap().len(), 3);
+        let again = replay(app);
+        assert_eq!((&again["replayed"], &again["failed"]), (&json!(0), &json!(1)));
+        assert_eq!(again["reasons"][0]["index"], 2);
+        assert_eq!(events(app), 2);
+    };
+    check(&app);
+    app.close();
+    for _ in 0..2 {
+        let app = open(Some(dir.path()));
+        check(&app);
+        app.close();
+        std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    }
+}

@@ -57,6 +57,18 @@ pub trait Backend: Send + Sync + Debug {
     /// The bytes it takes, on disk or in memory.
     fn bytes(&self) -> u64;
 
+    /// Makes sure that what was removed or written over is nowhere any more. Nothing is written meanwhile. A
+    /// backend that keeps nothing of it has nothing to do.
+    ///
+    /// # Errors
+    /// `StorageFull` and `Unavailable`: it is as it was.
+    fn renew(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Lets go of its place. A backend without files has nothing to do.
+    fn close(&self) {}
+
     /// Where it is, for messages.
     fn place(&self) -> String;
 }

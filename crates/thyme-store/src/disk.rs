@@ -9,14 +9,16 @@ use std::io::{self, Write as _};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use thyme_core::error::{Error, ErrorKind, Result};
 
 use crate::backend::{Backend, Bytes, Pairs, Write};
 use crate::failure::{damaged, failed, in_use, io_failed};
+use crate::renewal;
 use crate::scratch::Scratch;
 use crate::store::Room;
 use crate::tree_files::{self, Depth};
@@ -37,7 +39,9 @@ pub struct DiskStore {
     tree: RwLock<Option<Tree>>,
     /// Held while something is written.
     writes: Mutex<Writes>,
-    _lock: File,
+    /// Held by every scan: files are not taken away from under it.
+    scans: Arc<()>,
+    lock: Mutex<File>,
     /// Goes last: the tree still writes while it closes.
     _scratch: Option<Scratch>,
 }
@@ -57,6 +61,8 @@ enum Writes {
     Full,
     /// A sync failed, and nobody knows what is on the disk.
     Lost,
+    /// It is somebody else's from now on.
+    Closed,
 }
 
 impl std::fmt::Debug for DiskStore {
@@ -104,7 +110,13 @@ impl Tree {
 
 impl DiskStore {
     pub fn open(dir: &Path, room: Room) -> Result<Self> {
+        renewal::resume(dir)?;
         Self::open_in(dir, dir, room, None)
+    }
+
+    /// Opens one that is being made.
+    pub fn begin(dir: &Path) -> Result<Self> {
+        Self::open_in(dir, dir, Room::default(), None)
     }
 
     /// Opens it in a folder that stands for it.
@@ -119,7 +131,8 @@ impl DiskStore {
         let lock = take_lock(folder)?;
         let tree = RwLock::new(Some(Tree::open(folder, dir, room)?));
         let (dir, folder, writes) = (dir.to_owned(), folder.to_owned(), Mutex::new(Writes::Good));
-        Ok(DiskStore { dir, room, folder, tree, writes, _lock: lock, _scratch: scratch })
+        let (lock, scans) = (Mutex::new(lock), Arc::new(()));
+        Ok(DiskStore { dir, room, folder, tree, writes, scans, lock, _scratch: scratch })
     }
 
     /// Moves what is written from the journal into tables, whose files carry checksums.
@@ -135,7 +148,7 @@ impl DiskStore {
         match &*self.tree.read() {
             Some(tree) => read(tree),
             None => Err(Error::unavailable(format!(
-                "the store in {} is being opened again after its disk was full",
+                "the store in {} is closed, or being opened again after its disk was full",
                 self.dir.display()
             ))),
         }
@@ -149,6 +162,26 @@ impl DiskStore {
         drop(tree.take());
         *tree = Some(Tree::open(&self.folder, &self.dir, self.room)?);
         Ok(())
+    }
+
+    /// The tree when nobody scans it. Who wants to begin meanwhile is let in between two attempts.
+    fn alone(&self) -> Result<RwLockWriteGuard<'_, Option<Tree>>> {
+        for _ in 0..renewal::ATTEMPTS {
+            let tree = self.tree.write();
+            if renewal::is_alone_soon(&self.scans) {
+                return Ok(tree);
+            }
+            drop(tree);
+            renewal::pause();
+        }
+        Err(Error::unavailable(format!(
+            "the store in {} is being read for longer than a minute",
+            self.dir.display()
+        )))
+    }
+
+    fn closed(&self) -> Error {
+        Error::unavailable(format!("the store in {} is closed", self.dir.display()))
     }
 
     fn probe(&self) -> io::Result<()> {
@@ -171,6 +204,7 @@ impl DiskStore {
                 self.reopen()?;
                 *state = Writes::Good;
             }
+            Writes::Closed => return Err(self.closed()),
             Writes::Lost => return Err(failed(&self.dir, "writing to", fjall::Error::Poisoned)),
         }
         self.with(|tree| {
@@ -212,9 +246,12 @@ impl Backend for DiskStore {
         let dir = self.dir.clone();
         // Through a snapshot: a scan of the keyspace itself would see half of a batch that is being applied.
         match self.with(|tree| Ok(tree.database.snapshot().prefix(&tree.keyspace, prefix))) {
-            Ok(pairs) => Box::new(
-                pairs.map(move |guard| guard.into_inner().map_err(|fault| failed(&dir, "reading", fault))),
-            ),
+            Ok(pairs) => {
+                let read = move |guard: fjall::Guard| {
+                    guard.into_inner().map_err(|fault| failed(&dir, "reading", fault))
+                };
+                Box::new(Held { pairs: pairs.map(read), _scan: Arc::clone(&self.scans) })
+            }
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -232,8 +269,51 @@ impl Backend for DiskStore {
         self.with(|tree| Ok(tree.database.disk_space().unwrap_or_default())).unwrap_or_default()
     }
 
+    fn renew(&self) -> Result<()> {
+        let writes = self.writes.lock();
+        match *writes {
+            Writes::Good => {}
+            Writes::Closed => return Err(self.closed()),
+            Writes::Full | Writes::Lost => {
+                return Err(failed(&self.dir, "renewing", fjall::Error::Poisoned));
+            }
+        }
+        renewal::copy(&self.dir, self.scan(&[]))?;
+        let mut tree = self.alone()?;
+        // It holds a lock on its files until it is gone.
+        drop(tree.take());
+        let swapped = renewal::swap(&self.dir);
+        if swapped.is_ok() {
+            // The one it has is on the files that went.
+            *self.lock.lock() = take_lock(&self.dir)?;
+        }
+        *tree = Some(Tree::open(&self.folder, &self.dir, self.room)?);
+        swapped
+    }
+
+    fn close(&self) {
+        *self.writes.lock() = Writes::Closed;
+        self.tree.write().take();
+        // If it fails, the lock goes with the process.
+        let _ = self.lock.lock().unlock();
+    }
+
     fn place(&self) -> String {
         self.dir.display().to_string()
+    }
+}
+
+/// A scan. The order of the fields is that in which they are dropped.
+struct Held<I> {
+    pairs: I,
+    _scan: Arc<()>,
+}
+
+impl<I: Iterator> Iterator for Held<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.pairs.next()
     }
 }
 

@@ -12,6 +12,7 @@ mod dump;
 mod encoding;
 mod failure;
 mod memory;
+mod renewal;
 mod scratch;
 mod store;
 mod tree_files;

@@ -277,6 +277,21 @@ impl Store {
         if writes.is_empty() { Ok(()) } else { self.write(writes, Durability::Synced) }
     }
 
+    /// Makes its files anew: what was removed or written over is in none of them when this returns. Takes as
+    /// long as copying what it holds; reads go on meanwhile, checkpoints wait.
+    ///
+    /// # Errors
+    /// `StorageFull` and `Unavailable`: the store is as it was.
+    pub fn renew(&self) -> Result<()> {
+        let _no_write = self.serial.lock();
+        self.backend.renew()
+    }
+
+    /// Lets go of its files, whoever still holds it: from here on it can neither be read nor written.
+    pub fn close(&self) {
+        self.backend.close();
+    }
+
     /// The bytes that the store takes, on disk or in memory.
     pub fn bytes(&self) -> u64 {
         self.backend.bytes()

@@ -24,6 +24,8 @@ struct Bytes {
 struct State {
     files: BTreeMap<String, Bytes>,
     removed: BTreeMap<String, Bytes>,
+    /// By the new name: the old name, and the file that had the new one.
+    renamed: BTreeMap<String, (String, Option<Bytes>)>,
     sync_fails: bool,
     write_fails: bool,
     truncate_fails: bool,
@@ -180,7 +182,17 @@ impl FaultyDisk {
     pub fn after_power_cut(&self, below: &mut dyn FnMut(u64) -> u64) -> FaultyDisk {
         let state = self.0.lock();
         let left = FaultyDisk::default();
-        for (name, file) in state.files.iter().chain(&state.removed) {
+        let mut files = state.files.clone();
+        for (to, (from, old)) in &state.renamed {
+            // Either of the two has the name; the new file may have its old one still.
+            if below(2) == 0
+                && let Some(new) = files.remove(to)
+            {
+                files.insert(from.clone(), new);
+                files.extend(old.clone().map(|old| (to.clone(), old)));
+            }
+        }
+        for (name, file) in files.iter().chain(&state.removed) {
             let removed = state.removed.contains_key(name);
             if (removed || !file.named) && below(2) == 0 {
                 continue;
@@ -241,6 +253,18 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.middle()? {
+            return Err(off());
+        }
+        let mut state = self.0.lock();
+        let mut file = state.files.remove(from).ok_or_else(not_found)?;
+        file.named = true;
+        let old = state.files.insert(to.to_owned(), file);
+        state.renamed.insert(to.to_owned(), (from.to_owned(), old));
+        Ok(())
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         if self.middle()? {
             return Err(off());
@@ -251,6 +275,7 @@ impl Disk for FaultyDisk {
         }
         state.files.values_mut().for_each(|file| file.named = true);
         state.removed.clear();
+        state.renamed.clear();
         Ok(())
     }
 

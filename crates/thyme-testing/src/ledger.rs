@@ -148,6 +148,13 @@ impl Ledger {
         self.last = Some((record, first + events.len() as u32));
     }
 
+    /// An entity was erased: its rows have never been, but for the watermark. Gives how many there were.
+    pub fn erase(&mut self, key: &str) -> usize {
+        let before = self.rows.len();
+        self.rows.retain(|row| column(&row.event.columns, "k") != Value::Str(key.into()));
+        before - self.rows.len()
+    }
+
     /// Rows noted.
     pub fn len(&self) -> usize {
         self.rows.len()

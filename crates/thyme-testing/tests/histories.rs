@@ -222,8 +222,28 @@ impl History {
         }
     }
 
+    /// Erases an entity. Every other value, those served before included, stays what it was.
+    fn erase(&mut self) {
+        let key = self.random.pick(&["a", "b", "", "é", "unseen"]);
+        let catalog = self.engine().catalog();
+        let entity = vec![Value::Str(key.into())];
+        let receipt = self.engine().erase(catalog.dataset(RAW).unwrap(), &[entity]).unwrap();
+        assert_eq!(receipt.events, self.ledger.erase(key) as u64);
+        let served = std::mem::take(&mut self.served);
+        let unaffected = |s: &Served| {
+            let derived = self.live().iter().find(|d| d.name == s.dataset && d.version == s.version);
+            derived.is_some_and(|derived| {
+                let pipeline = derived.pipeline(&self.raw);
+                let rows = self.ledger.rows_of(&pipeline, &s.key);
+                values(&pipeline, &rows, s.time, s.position) == s.values
+            })
+        };
+        self.served = served.into_iter().filter(unaffected).collect();
+    }
+
     fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(21) {
+            20 => self.erase(),
             0..8 => self.push(),
             8..10 => self.read_online(),
             10..12 => self.engine().checkpoint().unwrap(),

@@ -216,7 +216,7 @@ impl History {
             entity.push(column);
         }
         let times: Vec<EventTime> = served.iter().map(|s| s.time).collect();
-        let positions = reader.positions(at, &times, known).unwrap();
+        let positions = reader.positions(&mut at.clone(), &times, known).unwrap();
         if let Some(positions) = &positions {
             let expected: Vec<Position> = served.iter().map(|s| s.position).collect();
             assert_eq!(positions, &expected, "S(T) is what was served at T");

@@ -243,6 +243,11 @@ impl Body {
         }
     }
 
+    /// Its chunks in order, and the ids of stored ones of which nothing is left.
+    pub(crate) fn into_chunks(self) -> (Vec<Chunk>, Vec<u32>) {
+        (self.blocks.into_iter().flat_map(|block| block.chunks).collect(), self.gone)
+    }
+
     /// Notes stored chunks of which nothing is left.
     pub(crate) fn remove(&mut self, gone: Vec<u32>) {
         self.gone = gone;

@@ -321,6 +321,21 @@ impl Chunk {
         chunk
     }
 
+    /// The keys of its rows.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = RowKey> + '_ {
+        (0..self.len()).filter_map(|row| self.key(row))
+    }
+
+    /// The chunk without the rows that `gone` names.
+    pub(crate) fn without(&self, layout: &Layout, gone: &dyn Fn(RowKey) -> bool) -> Chunk {
+        let kept = self.keys().enumerate().filter(|(_, key)| !gone(*key));
+        let mut chunk = Chunk::with_room(layout, self.id, self.keys().filter(|key| !gone(*key)).count());
+        for (row, key) in kept {
+            chunk.insert(layout, chunk.len(), key, &ChunkRow { chunk: self, layout, row });
+        }
+        chunk
+    }
+
     pub(crate) fn summary(&self, slot: usize) -> Option<&dyn State> {
         self.summaries.as_ref()?.get(slot).map(|state| state.as_ref())
     }

@@ -209,19 +209,48 @@ impl Timeline {
             }
             last = chunk.last_key();
         }
-        if let (Some(lost), Some((_, first))) = (gone.iter_mut().find(|id| **id == 0), found.first_mut()) {
+        timeline.assemble(layout, found.into_iter().map(|(_, chunk)| chunk).collect(), gone);
+        Ok(timeline)
+    }
+
+    /// Removes for good the rows that `gone` names by event time and position, in whatever life; gives how many.
+    /// Unlike a version that ends, they have never been there for any position that is read.
+    pub fn remove(&mut self, layout: &Layout, gone: &dyn Fn(EventTime, Position) -> bool) -> usize {
+        let is_gone = |(time, position, _): RowKey| gone(EventTime(time), Position::from_bits(position));
+        let touches = |chunk: &Chunk| chunk.keys().any(is_gone);
+        let body = self.blocks().iter().flat_map(Block::chunks);
+        if !body.chain([&self.tail]).any(touches) {
+            return 0;
+        }
+        let before = self.len();
+        let (mut chunks, mut lost) = self.body.take().map(|body| body.into_chunks()).unwrap_or_default();
+        chunks.push(std::mem::replace(&mut self.tail, Chunk::new(0)));
+        let mut left = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let kept = if touches(&chunk) { chunk.without(layout, &is_gone) } else { chunk };
+            match kept.is_empty() {
+                true => lost.push(kept.id()),
+                false => left.push(kept),
+            }
+        }
+        self.assemble(layout, left, lost);
+        before - self.len()
+    }
+
+    /// Makes it of `found`, in order, none empty, and of the ids of stored chunks of which nothing is left.
+    fn assemble(&mut self, layout: &Layout, mut found: Vec<Chunk>, mut gone: Vec<u32>) {
+        if let (Some(lost), Some(first)) = (gone.iter_mut().find(|id| **id == 0), found.first_mut()) {
             // There is always a chunk 0: by it one look tells whether an entity is stored at all.
             *lost = first.id();
             first.rename(0);
         }
-        timeline.tail = found.pop().map_or_else(|| Chunk::new(0), |(_, tail)| tail);
+        self.tail = found.pop().unwrap_or_else(|| Chunk::new(0));
         if !found.is_empty() || !gone.is_empty() {
-            let body = timeline.body.get_or_insert_default();
-            found.into_iter().for_each(|(_, chunk)| body.push(chunk));
+            let body = self.body.get_or_insert_default();
+            found.into_iter().for_each(|chunk| body.push(chunk));
             body.remove(gone);
             body.seal(layout);
         }
-        Ok(timeline)
     }
 
     /// The chunk that `at` is in, the last one included.

@@ -72,6 +72,35 @@ proptest! {
     }
 
     #[test]
+    fn what_is_removed_has_never_been_there(case in case(), share in 1_u64..5) {
+        let mut case = case;
+        let layout = all_slots(&case.types, case.predicates);
+        let mut timeline = timeline_of(&case, &layout);
+        let mut store = stored(&mut timeline, &layout);
+        let gone = |time: EventTime, position: Position| {
+            (time.0 as u64 ^ position.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 3 < share
+        };
+        let before = case.rows.len();
+        case.rows.retain(|row| !gone(row.time, row.position));
+        prop_assert_eq!(timeline.remove(&layout, &gone), before - case.rows.len());
+        prop_assert_eq!(timeline.remove(&layout, &gone), 0);
+        prop_assert_eq!(timeline.len(), case.rows.len());
+        for at in [Position::MAX, case.at] {
+            check(&case, &layout, &timeline, at)?;
+        }
+        timeline.dirty_chunks(&layout, &mut |id, bytes| {
+            store.remove(&id);
+            if !bytes.is_empty() {
+                store.insert(id, bytes.to_vec());
+            }
+        });
+        prop_assert_eq!(store.is_empty(), case.rows.is_empty());
+        prop_assert!(store.is_empty() || store.contains_key(&0), "a stored timeline has a chunk 0");
+        let again = Timeline::from_chunks(&layout, store.iter().map(|(id, b)| (*id, b.as_slice())), Position::MAX).unwrap();
+        check(&case, &layout, &again, case.at)?;
+    }
+
+    #[test]
     fn decoding_damaged_bytes_is_an_error_and_never_a_panic(
         case in case(), hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut in any::<prop::sample::Index>(),
     ) {

@@ -26,6 +26,7 @@ COMMANDS = {
     "query": "thyme.cli.query:query",
     "query-offline": "thyme.cli.offline:query_offline",
     "lookup": "thyme.cli.query:lookup",
+    "erase": "thyme.cli.erase:erase",
     "late": "thyme.cli.left_out:late",
     "dead-letters": "thyme.cli.left_out:dead_letters",
     "backup": "thyme.cli.maintenance:backup",

@@ -107,6 +107,8 @@ def _show_replay(answer: Row, as_json: bool) -> None:
         return
     where = f", position {answer['position']}" if answer.get("position") else ""
     click.echo(f"{answer['replayed']} became events{where}; {answer['failed']} could not be read and stay")
+    if answer.get("erased"):
+        click.echo(f"{answer['erased']} are of entities that were erased since, and are left out")
     for reason in answer["reasons"][:_REASONS_SHOWN]:
         click.echo(f"  {reason['position']} {cell_text(reason['origin'])}: {cell_text(reason['reason'])}")
     hidden = answer["failed"] - min(len(answer["reasons"]), _REASONS_SHOWN)

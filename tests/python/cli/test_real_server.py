@@ -152,3 +152,29 @@ def test_values_are_verified_and_explained(thyme: Run, tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "fare" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_an_erased_entity_is_gone_and_the_receipt_does_not_name_it(thyme: Run, tmp_path: Path) -> None:
+    frame = pl.DataFrame(ROWS).with_columns(pl.col("driver") + 777_000)
+    frame.write_ndjson(tmp_path / "rides.jsonl")
+    before = json.loads(thyme("log", "CliRide", "--input", "rides.jsonl", "--json").stdout)["position"]
+    refused = thyme("erase", "CliStats", "-e", "777001", "--yes")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "erase from CliRide instead" in refused.stderr
+    assert thyme("erase", "CliRide", "-e", "777001").returncode == 1, "nobody said yes"
+    erased = thyme("erase", "CliRide", "-e", "777001", "--yes", "--json")
+    assert erased.returncode == 0, erased.stderr
+    receipt = json.loads(erased.stdout)
+    assert (receipt["events"], receipt["datasets"]) == (2, ["CliRide", "CliStats"])
+    assert "777001" not in erased.stdout
+    read = thyme("query", "CliFeatures", "-e", "777001", "-e", "777002", "--position", before, "-f", "json")
+    assert [row["rides"] for row in json.loads(read.stdout)] == [0, 1]
+    assert "since position" in read.stderr, "what was known then is no longer answered, which is said"
+    (tmp_path / "erased.csv").write_text("driver,at\n777002,2026-01-01T00:00:00Z\n")
+    for served in ([], ["--as-served"]):
+        told = thyme("query-offline", "CliFeatures", "--input", "erased.csv", *served)
+        assert told.returncode == 0, told.stderr
+        assert ("since position" in told.stderr) == bool(served), told.stderr
+    again = thyme("erase", "CliRide", "-e", "777001", "--yes")
+    assert "0 events in 0 log records, from no dataset" in again.stdout
+    assert receipt["entities"][0] in again.stdout

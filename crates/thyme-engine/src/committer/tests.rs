@@ -39,6 +39,22 @@ impl Log for FlakyLog {
     fn bytes(&self) -> u64 {
         self.inner.bytes()
     }
+
+    fn first(&self) -> u64 {
+        self.inner.first()
+    }
+
+    fn rewrite(&self, until: u64, edit: &mut thyme_log::Edit<'_>) -> Result<u64> {
+        self.inner.rewrite(until, edit)
+    }
+
+    fn cut(&self, before: u64) -> Result<u64> {
+        self.inner.cut(before)
+    }
+
+    fn cuts(&self) -> Vec<u64> {
+        self.inner.cuts()
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +78,8 @@ fn desk() -> Desk {
         (Arc::new(FlakyLog::default()), Arc::new(Gate::new(Arc::new(Ticking(AtomicI64::new(100))))));
     let (applier, applied) = sync_channel(1024);
     let applier = Outbox::Thread(applier);
-    Desk { committer: Committer { log: log.clone(), gate: gate.clone(), applier }, log, gate, applied }
+    let committer = Committer { log: log.clone(), gate: gate.clone(), applier, ledger: Arc::default() };
+    Desk { committer, log, gate, applied }
 }
 
 /// Rows of `bytes` bytes of text each.
@@ -80,6 +97,7 @@ fn push(rows: usize, bytes: usize) -> Push {
         dead_letters: Vec::new(),
         batch: batch.unwrap(),
         ticket: None,
+        letters: None,
         idempotency: None,
         faults: Vec::new(),
     }

@@ -14,17 +14,23 @@ impl Engine {
     /// meanwhile may or may not be in it.
     ///
     /// # Errors
-    /// `Conflict` when `directory` holds something else or another backup is being made, `Unsupported` for an
+    /// `Conflict` when `directory` holds something else or another backup is being made, `Unavailable` when an
+    /// erasure could not be ended, `Unsupported` for an
     /// engine in memory, `Corrupt` when the log is damaged, `StorageFull` and `Unavailable` for the disk.
     pub fn backup(&self, directory: &Path) -> Result<Backup> {
         let shared = &self.shared;
         let Some(data) = &shared.directory else {
             return Err(Error::new(ErrorKind::Unsupported, "an engine in memory has nothing to back up"));
         };
-        if data.backup.lock().replace((0, 0)).is_some() {
-            return Err(Error::new(ErrorKind::Conflict, "a backup is being made already; wait for it"));
-        }
-        let _ended = Ended(self);
+        let _ended = {
+            // Not in the middle of an erasure: the store would be of before it and the log of after it.
+            let _no_erasure = self.commit_lock.lock();
+            self.nothing_is_being_erased()?;
+            if data.backup.lock().replace((0, 0)).is_some() {
+                return Err(Error::new(ErrorKind::Conflict, "a backup is being made already; wait for it"));
+            }
+            Ended(self)
+        };
         // A fresh store makes the restored server start sooner; if none can be written, the last one will do.
         let _ = self.checkpoint();
         let made = maintenance::backup(

@@ -40,6 +40,7 @@ impl Engine {
         check: impl FnOnce(&Planned) -> Result<()>,
     ) -> Result<(Planned, String, Position)> {
         let _one_at_a_time = self.commit_lock.lock();
+        self.nothing_is_being_erased()?;
         let plan = self.plan(document)?;
         check(&plan)?;
         self.write_commit(plan)

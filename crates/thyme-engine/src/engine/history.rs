@@ -1,5 +1,6 @@
 //! The log as an auditor reads it: every row with its position, in log order, under the limits of its time.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Value};
 use super::Engine;
 use crate::decode::columns::event_times;
 use crate::record::{DeadLetter, Payload, peek_dataset};
+use crate::remains::{Left, Remains};
 
 /// How far a reading of the log has come, and the definitions committed up to there. It keeps no file open
 /// and no row, so a reading may rest between two calls of [`Engine::read_history`].
@@ -64,6 +66,7 @@ pub struct HistoryRecord {
     pub dead_letters: Vec<DeadLetter>,
     batch: RecordBatch,
     times: Vec<i64>,
+    remains: Remains,
 }
 
 impl HistoryRecord {
@@ -74,7 +77,15 @@ impl HistoryRecord {
 
     /// The position of a row.
     pub fn position(&self, row: usize) -> Position {
-        Position::new(self.number, row as u32)
+        Position::new(self.number, self.remains.number_of(row))
+    }
+
+    /// What was said of its rows, and the stream's watermark after it, when it was whole: set once an
+    /// erasure took rows out, since what is left no longer tells. The late ones are
+    /// by index among its rows, with the watermark that each was behind of.
+    pub fn verdicts_given(&self) -> Option<(HashMap<u32, i64>, Option<i64>)> {
+        let late = |left: &Left| left.late.iter().copied().zip(left.behind.iter().copied()).collect();
+        self.remains.left.as_ref().map(|left| (late(left), left.watermark))
     }
 
     /// The event time of a row.
@@ -139,6 +150,7 @@ impl Engine {
             let datasets = &history.datasets;
             let schema = |id: u32| datasets.get(id as usize).map(|(first, _)| first.fields.arrow());
             match Payload::decode(&record.payload, &schema)? {
+                Payload::Erase(_) => {}
                 Payload::Commit(commit) => history.commit(commit.document.datasets),
                 Payload::Events(events) => {
                     let (_, definition) = history.datasets.get(events.dataset as usize).ok_or_else(|| {
@@ -155,6 +167,7 @@ impl Engine {
                         dead_letters: events.dead_letters,
                         batch: events.batch,
                         times,
+                        remains: events.remains,
                     };
                     if sink(read)?.is_break() {
                         return Ok(history.record >= until);

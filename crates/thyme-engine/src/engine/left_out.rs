@@ -4,11 +4,11 @@ use arrow::array::RecordBatch;
 use thyme_core::{Error, Position, Result};
 
 use super::{Engine, WAIT};
-use crate::catalog::LiveDataset;
+use crate::catalog::{LiveDataset, PUSH_STREAM};
 use crate::late::{self, LateEvent, LateQuery};
 use crate::left_out::Replayed;
-use crate::push::SourceBatch;
-use crate::record::{DeadLetter, Payload, peek_dataset};
+use crate::push::{SourceBatch, StoredLetter};
+use crate::record::{DeadLetter, EventsRecord, Payload, peek_dataset};
 
 /// Letters that are read again together: one log record has the rows they become.
 const REPLAY_LETTERS: usize = 4096;
@@ -41,6 +41,8 @@ pub struct Reread {
 pub struct Replay {
     /// Letters that became rows.
     pub replayed: u64,
+    /// Letters that would have brought back who was erased, and are left out for it.
+    pub erased: u64,
     /// Letters that could not, those that were cut among them.
     pub failed: u64,
     /// Letters of which only the first bytes are kept.
@@ -49,6 +51,14 @@ pub struct Replay {
     pub position: Option<Position>,
     /// Why some could not be read: position, origin, reason of now.
     pub reasons: Vec<(Position, String, String)>,
+}
+
+/// The dead letters of a record.
+struct RecordLetters {
+    number: u64,
+    is_pushed: bool,
+    /// Each with its place among all that the record was accepted with.
+    letters: Vec<(u32, DeadLetter)>,
 }
 
 impl Engine {
@@ -78,12 +88,11 @@ impl Engine {
         let mut found = Vec::new();
         for [first, last] in records.ranges().iter().rev() {
             for number in (*first..=(*last).min(before.record())).rev() {
-                for (index, letter) in self.letters_of(dataset, number)?.into_iter().enumerate().rev() {
+                for (index, letter) in self.letters_of(dataset, number)?.letters.into_iter().rev() {
                     if found.len() >= limit {
                         return Ok(found);
                     }
-                    let (position, is_done) =
-                        (Position::new(number, index as u32), replayed.has(number, index as u32));
+                    let (position, is_done) = (Position::new(number, index), replayed.has(number, index));
                     if position < before && (all || !is_done) {
                         found.push(Letter { position, letter, replayed: is_done });
                     }
@@ -113,21 +122,22 @@ impl Engine {
         mut read: impl FnMut(&[&DeadLetter]) -> Result<Reread>,
     ) -> Result<Replay> {
         let _one_at_a_time = self.replay_lock.lock();
+        self.nothing_is_being_erased()?;
         // The state is a cursor, which is known once its record is applied.
         self.wait_for(self.shared.gate.last_record())?;
         let mut state = self.replayed(dataset)?;
         let records = self.shared.dead_letters.lock().get(&dataset.id).cloned().unwrap_or_default();
         let mut replay = Replay::default();
-        let mut group: Vec<(u64, Vec<DeadLetter>)> = Vec::new();
+        let mut group: Vec<RecordLetters> = Vec::new();
         let (mut letters, mut bytes) = (0, 0);
         for number in records.ranges().iter().flat_map(|[first, last]| *first..=*last) {
             let of_record = self.letters_of(dataset, number)?;
-            if !(0..of_record.len()).any(|index| !state.has(number, index as u32)) {
+            if of_record.letters.iter().all(|(index, _)| state.has(number, *index)) {
                 continue;
             }
-            letters += of_record.len();
-            bytes += of_record.iter().map(|l| l.raw.len()).sum::<usize>();
-            group.push((number, of_record));
+            letters += of_record.letters.len();
+            bytes += of_record.letters.iter().map(|(_, l)| l.raw.len()).sum::<usize>();
+            group.push(of_record);
             if letters >= REPLAY_LETTERS || bytes >= REPLAY_BYTES {
                 self.replay_group(dataset, &mut state, &group, &mut replay, &mut read)?;
                 group.clear();
@@ -142,25 +152,21 @@ impl Engine {
         &self,
         dataset: &LiveDataset,
         state: &mut Replayed,
-        group: &[(u64, Vec<DeadLetter>)],
+        group: &[RecordLetters],
         replay: &mut Replay,
         read: &mut impl FnMut(&[&DeadLetter]) -> Result<Reread>,
     ) -> Result<()> {
-        let waiting: Vec<(Position, &DeadLetter)> = group
-            .iter()
-            .flat_map(|(number, letters)| {
-                letters
-                    .iter()
-                    .enumerate()
-                    .map(|(index, letter)| (Position::new(*number, index as u32), letter))
-            })
-            .filter(|(position, _)| !state.has(position.record(), position.row()))
-            .collect();
-        let whole: Vec<&DeadLetter> = waiting.iter().map(|(_, l)| *l).filter(|l| !l.is_cut()).collect();
+        let all = group.iter().flat_map(|of| {
+            let stored = StoredLetter { record: of.number, is_pushed: of.is_pushed };
+            of.letters.iter().map(move |(index, letter)| (stored, *index, letter))
+        });
+        let waiting: Vec<(StoredLetter, u32, &DeadLetter)> =
+            all.filter(|(stored, index, _)| !state.has(stored.record, *index)).collect();
+        let whole: Vec<&DeadLetter> = waiting.iter().map(|(_, _, l)| *l).filter(|l| !l.is_cut()).collect();
         let Reread { batch, reasons } = read(&whole)?;
         let mut reasons = reasons.into_iter();
-        let (mut next, mut failed) = (state.clone(), Vec::new());
-        for (position, letter) in waiting {
+        let (mut next, mut failed, mut rows_from) = (state.clone(), Vec::new(), Vec::new());
+        for (stored, index, letter) in waiting {
             let reason = match letter.is_cut() {
                 true => {
                     replay.cut += 1;
@@ -169,14 +175,18 @@ impl Engine {
                 }
                 false => reasons.next().flatten(),
             };
-            let Some(reason) = reason else { continue };
+            let Some(reason) = reason else {
+                rows_from.push(stored);
+                continue;
+            };
+            let position = Position::new(stored.record, index);
             failed.push(position);
             replay.failed += 1;
             if replay.reasons.len() < REPLAY_REASONS_MAX {
                 replay.reasons.push((position, letter.origin.clone(), reason));
             }
         }
-        for (number, _) in group {
+        for RecordLetters { number, .. } in group {
             let of_record = failed.iter().filter(|p| p.record() == *number);
             next.set(*number, &of_record.map(|p| p.row()).collect::<Vec<_>>());
         }
@@ -187,12 +197,15 @@ impl Engine {
             return Ok(());
         }
         next.letters += rows;
-        let cursor = serde_json::to_vec(&next).map_err(|e| Error::internal(format!("replay: {e}")))?;
-        let stream = replay_stream(dataset).into();
-        let push = self.read_source(dataset, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch });
+        let cursor = next.encode()?;
+        let stream = Replayed::stream(&dataset.definition).into();
+        let mut push =
+            self.read_source(dataset, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch });
+        push.letters = Some(rows_from);
         let receipt = self.push(push)?;
         *state = next;
-        replay.replayed += rows;
+        replay.replayed += receipt.accepted;
+        replay.erased += rows - receipt.accepted;
         replay.position = Some(receipt.position);
         self.wait_for(receipt.position.record())
     }
@@ -205,25 +218,25 @@ impl Engine {
     }
 
     fn replayed(&self, dataset: &LiveDataset) -> Result<Replayed> {
-        let Some(cursor) = self.cursor(&replay_stream(dataset)) else { return Ok(Replayed::default()) };
-        serde_json::from_slice(&cursor)
-            .map_err(|e| Error::corrupt(format!("which dead letters were replayed cannot be read: {e}")))
+        let cursor = self.cursor(&Replayed::stream(&dataset.definition));
+        cursor.map_or_else(|| Ok(Replayed::default()), |cursor| Replayed::decode(&cursor))
     }
 
     /// The dead letters of a record, if it is one of the dataset's.
-    fn letters_of(&self, dataset: &LiveDataset, number: u64) -> Result<Vec<DeadLetter>> {
-        let Some(record) = self.shared.log.read(number)?.next().transpose()? else { return Ok(Vec::new()) };
+    fn letters_of(&self, dataset: &LiveDataset, number: u64) -> Result<RecordLetters> {
+        let none = RecordLetters { number, is_pushed: false, letters: Vec::new() };
+        let Some(record) = self.shared.log.read(number)?.next().transpose()? else { return Ok(none) };
         if peek_dataset(&record.payload) != Some(dataset.id) {
-            return Ok(Vec::new());
+            return Ok(none);
         }
         match Payload::decode(&record.payload, &|_| Some(dataset.schema.clone()))? {
-            Payload::Events(events) => Ok(events.dead_letters),
-            Payload::Commit(_) => Ok(Vec::new()),
+            Payload::Events(events) => {
+                let EventsRecord { stream, remains, dead_letters, .. } = *events;
+                let letters = dead_letters.into_iter().enumerate();
+                let letters = letters.map(|(at, letter)| (remains.number_of_letter(at), letter)).collect();
+                Ok(RecordLetters { number, is_pushed: stream == PUSH_STREAM, letters })
+            }
+            Payload::Commit(_) | Payload::Erase(_) => Ok(none),
         }
     }
-}
-
-/// The input stream of a dataset's replayed letters, with a watermark of its own like each source's.
-fn replay_stream(dataset: &LiveDataset) -> String {
-    format!("dead-letters:{}@{}", dataset.definition.name, dataset.definition.version)
 }

@@ -38,7 +38,14 @@ impl Engine {
             now,
             online: at.time.is_none(),
             keep: Keep::Hot,
+            erasures: at.position.and_then(|position| self.erasures_since(position)),
         })
+    }
+
+    /// `position`, and how many erasures there were after it, if any.
+    pub fn erasures_since(&self, position: Position) -> Option<(Position, usize)> {
+        let count = self.shared.ledger.since(position.record());
+        (count > 0).then_some((position, count))
     }
 
     /// The catalog and the `(T, S)` of an online read under it. Nodes that a commit left out take no rows

@@ -18,7 +18,7 @@ pub struct Logged {
     pub number: u64,
     /// Its stamp.
     pub stamp: i64,
-    /// Stream, cursor and rows; `None` for a commit.
+    /// Stream, cursor and rows; `None` for a commit or an erasure.
     pub rows: Option<(String, Option<Vec<u8>>, RecordBatch)>,
 }
 
@@ -48,7 +48,7 @@ impl Engine {
             let record = record?;
             let rows = match Payload::decode(&record.payload, &schema)? {
                 Payload::Events(events) => Some((events.stream, events.cursor, events.batch)),
-                Payload::Commit(_) => None,
+                Payload::Commit(_) | Payload::Erase(_) => None,
             };
             found.push(Logged { number: record.number, stamp: record.stamp, rows });
         }

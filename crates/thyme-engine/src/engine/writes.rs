@@ -92,6 +92,7 @@ impl Engine {
             stream: Arc::from(PUSH_STREAM),
             cursor: None,
             ticket: None,
+            letters: None,
             idempotency: None,
             faults: rejected.iter().take(decode::FAULTS_MAX).map(|r| r.fault.clone()).collect(),
             dead_letters: rejected
@@ -111,6 +112,7 @@ impl Engine {
             dead_letters: rows.dead_letters,
             batch: rows.batch,
             ticket: None,
+            letters: None,
             idempotency: None,
             faults: Vec::new(),
         }

@@ -1,0 +1,49 @@
+//! Taking an entity's rows out of what was made of them.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::UInt32Array;
+use foldhash::fast::FixedState;
+use thyme_core::{EventTime, Position, Result};
+
+use super::scan::Found;
+use crate::catalog::Catalog;
+use crate::feed::Incoming;
+use crate::node::{Admitted, Node, NodeRows};
+
+/// Removes what the nodes of `catalog` made of the rows that go of record `record`, but for what they join. They
+/// go wherever they are grouped, by whatever key; a row that never got there, being late or filtered, does no
+/// harm. `at` is before the erasure's record.
+///
+/// # Errors
+/// Those of a node's operators.
+pub(crate) fn remove(catalog: &Catalog, record: u64, found: &Found, at: Position) -> Result<()> {
+    if found.rows.is_empty() {
+        return Ok(());
+    }
+    let numbers = Some(UInt32Array::from(found.rows.clone()));
+    let admitted = &Admitted { kept: None, numbers, late: Vec::new(), newest: None };
+    let incoming = Incoming { dataset: found.dataset, number: record, batch: &found.gone, admitted };
+    let index = catalog.joined(found.dataset);
+    let others = catalog.fed_by(found.dataset).filter(|node| index.is_none_or(|index| index.id != node.id));
+    for node in others.chain(index).filter(|node| node.joins().next().is_none()) {
+        if let Some(made) = node.process(incoming, None)? {
+            remove_from(node, &made, at)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_from(node: &Node, made: &NodeRows, at: Position) -> Result<()> {
+    let mut by_key: HashMap<&[u8], HashSet<(i64, u64), FixedState>, FixedState> = HashMap::default();
+    for (row, place) in made.batch.times.iter().zip(&made.batch.positions).enumerate() {
+        by_key.entry(made.key(row)).or_default().insert((*place.0, *place.1));
+    }
+    for (key, places) in by_key {
+        let gone = |time: EventTime, position: Position| places.contains(&(time.0, position.to_bits()));
+        node.state.edit(key, at, &mut |timeline| {
+            timeline.remove(&node.layout, &gone);
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! The secret that makes an erased entity's hash worthless to whoever does not have it.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+use thyme_core::{Error, Result};
+use thyme_log::Disk;
+
+/// Its file beside the log. A disk keeps it for its owner alone.
+const FILE: &str = "erase.key";
+const NEW_FILE: &str = "erase.key.new";
+/// The block of SHA-256, which HMAC pads its key to.
+const BLOCK: usize = 64;
+
+/// 32 random bytes.
+#[derive(Clone)]
+pub(crate) struct Secret([u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// 32 bytes that nobody can guess.
+pub(crate) fn random() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|io| Error::unavailable(format!("reading /dev/urandom for the secret of erasures: {io}")))?;
+    Ok(bytes)
+}
+
+impl Secret {
+    /// The secret beside a log, if there is one.
+    pub fn load(disk: &dyn Disk) -> Result<Option<Secret>> {
+        let Some(bytes) = read(disk, FILE)? else { return Ok(None) };
+        let found = bytes.len();
+        bytes.try_into().map(|bytes| Some(Secret(bytes))).map_err(|_| {
+            Error::corrupt(format!(
+                "{} has {found} bytes, expected 32; restore it from a backup",
+                disk.path(FILE)
+            ))
+        })
+    }
+
+    /// A new one; kept beside the log if that is on a disk.
+    pub fn create(disk: Option<&dyn Disk>) -> Result<Secret> {
+        let secret = Secret(random()?);
+        if let Some(disk) = disk {
+            write_durably(disk, NEW_FILE, FILE, &secret.0)?;
+        }
+        Ok(secret)
+    }
+
+    /// HMAC-SHA-256 of a dataset's name and an encoded entity key.
+    pub fn hash(&self, dataset: &str, key: &[u8]) -> [u8; 32] {
+        let pad = |with: u8| {
+            let mut block = [with; BLOCK];
+            block.iter_mut().zip(self.0).for_each(|(byte, secret)| *byte ^= secret);
+            block
+        };
+        let inner = Sha256::new()
+            .chain_update(pad(0x36))
+            .chain_update((dataset.len() as u64).to_le_bytes())
+            .chain_update(dataset)
+            .chain_update(key)
+            .finalize();
+        Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+    }
+}
+
+fn failed(what: &str, disk: &dyn Disk, name: &str, io: &io::Error) -> Error {
+    Error::unavailable(format!("{what} {}: {io}", disk.path(name)))
+}
+
+/// The bytes of a small file; `None` when there is none of that name.
+pub(super) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
+    let file = match disk.open(name) {
+        Ok(file) => file,
+        Err(io) if io.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(io) => return Err(failed("opening", disk, name, &io)),
+    };
+    let reading = || {
+        let mut bytes = vec![0; file.length()? as usize];
+        let got = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    };
+    reading().map(Some).map_err(|io| failed("reading", disk, name, &io))
+}
+
+/// Writes a file with `bytes`, whole or not at all.
+pub(super) fn write_durably(disk: &dyn Disk, new: &str, name: &str, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        if disk.list()?.iter().any(|there| there == new) {
+            disk.remove(new)?;
+        }
+        let file = disk.create(new)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        disk.rename(new, name)?;
+        disk.sync_names()
+    };
+    write().map_err(|io| failed("writing", disk, name, &io))
+}
+
+/// Gives a file another name durably; no harm if there is none.
+pub(super) fn rename_durably(disk: &dyn Disk, from: &str, to: &str) -> Result<()> {
+    let rename = || {
+        if disk.list()?.iter().any(|there| there == from) {
+            disk.rename(from, to)?;
+        }
+        disk.sync_names()
+    };
+    rename().map_err(|io| failed("removing", disk, from, &io))
+}
+
+/// Overwrites a file and removes it durably; no harm if there is none.
+pub(super) fn remove_durably(disk: &dyn Disk, name: &str) -> Result<()> {
+    let remove = || {
+        if !disk.list()?.iter().any(|there| there == name) {
+            return Ok(());
+        }
+        let file = disk.open(name)?;
+        file.write_at(&vec![0; file.length()? as usize], 0)?;
+        file.sync()?;
+        disk.remove(name)?;
+        disk.sync_names()
+    };
+    remove().map_err(|io| failed("removing", disk, name, &io))
+}
+
+/// Bytes as hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The inverse of [`hex`].
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_hmac_sha_256() {
+        // RFC 4231, test case 1, has a key of 20 bytes; padding with zeros to 32 is the same key.
+        let mut key = [0; 32];
+        key[..20].copy_from_slice(&[0x0b; 20]);
+        let inner = |data: &[u8]| {
+            let pad = |with: u8| {
+                let mut block = [with; 64];
+                block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+                block
+            };
+            let inner = Sha256::new().chain_update(pad(0x36)).chain_update(data).finalize();
+            let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+            hex(&outer)
+        };
+        assert_eq!(inner(b"Hi There"), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+        let mut data = 1_u64.to_le_bytes().to_vec();
+        data.extend_from_slice(b"Dkey");
+        assert_eq!(hex(&Secret(key).hash("D", b"key")), inner(&data));
+    }
+
+    #[test]
+    fn a_secret_is_kept_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = thyme_log::DirDisk::open(dir.path()).unwrap();
+        assert!(Secret::load(&disk).unwrap().is_none());
+        let made = Secret::create(Some(&disk)).unwrap();
+        let again = Secret::load(&disk).unwrap().unwrap();
+        assert_eq!(made.hash("D", b"k"), again.hash("D", b"k"));
+        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(unhex(&hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
+        assert!(unhex("0").is_none() && unhex("zz").is_none());
+    }
+}

@@ -1,0 +1,53 @@
+//! `POST /api/v1/erase`.
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use thyme_core::{DataType, Error, Result};
+
+use crate::app::Ready;
+use crate::json::entity;
+use crate::reads::parse;
+use crate::request::{Reply, Request};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with dataset and entity_ids")]
+struct EraseBody {
+    dataset: String,
+    entity_ids: Vec<Json>,
+}
+
+/// Erases entities; answers when nothing of them is left. The answer does not name them.
+pub(crate) fn erase(ready: &Ready, request: &Request) -> Result<Reply> {
+    // As for a commit: a page in someone's browser must not be able to.
+    if request.content_type() != "application/json" {
+        return Ok(Reply::failure(
+            415,
+            "unsupported_media_type",
+            "an erasure is sent with Content-Type: application/json",
+            &[],
+        ));
+    }
+    let body: EraseBody = parse(request)?;
+    let engine = ready.engine();
+    let catalog = engine.catalog();
+    let live = catalog.dataset(&body.dataset)?;
+    let fields: Vec<(String, DataType)> =
+        live.definition.fields.keys().map(|field| (field.name.clone(), field.data_type)).collect();
+    let entities = body.entity_ids.iter().enumerate().map(|(row, id)| {
+        entity(&fields, id).map_err(|e| Error::new(e.kind(), format!("entity_ids[{row}]: {}", e.detail())))
+    });
+    let receipt = engine.erase(live, &entities.collect::<Result<Vec<_>>>()?)?;
+    Ok(Reply::json(
+        200,
+        &json!({
+            "dataset": receipt.dataset,
+            "position": receipt.position.to_string(),
+            "time": receipt.time.to_rfc3339(),
+            "entities": receipt.entities,
+            "events": receipt.events,
+            "dead_letters": receipt.dead_letters,
+            "records": receipt.records,
+            "datasets": receipt.datasets,
+        }),
+    ))
+}
