@@ -17,6 +17,7 @@ import httpx
 import orders
 import pyarrow as pa
 import pyarrow.parquet as pq
+from budget import budget
 from footprint import footprint
 from joined import joins
 from report import Figure, say
@@ -40,6 +41,7 @@ class Size:
     reads: int
     rates: tuple[tuple[int, int, float], ...]  # events a second, events a push, goal in ms
     seconds: int
+    budget: tuple[int, int]  # MiB, entities
 
 
 FULL = Size(
@@ -49,8 +51,17 @@ FULL = Size(
     100_000,
     ((20_000, 100, 10.0), (100_000, 500, 5.0)),
     20,
+    (256, 11_000_000),
 )
-QUICK = Size("quick", (("100k", 100_000, 1_000, 1),), (("10k", 10_000, 3),), 5_000, ((20_000, 100, 10.0),), 3)
+QUICK = Size(
+    "quick",
+    (("100k", 100_000, 1_000, 1),),
+    (("10k", 10_000, 3),),
+    5_000,
+    ((20_000, 100, 10.0),),
+    3,
+    (128, 50_000),
+)
 
 
 @dataclass
@@ -395,4 +406,5 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "freshness": freshness,
     "footprint": footprint,
     "joins": joins,
+    "budget": budget,
 }

@@ -34,14 +34,20 @@ class Server:
         client: A client of it.
     """
 
-    def __init__(self, data: Path) -> None:
-        """Starts it and waits until it is ready."""
+    def __init__(self, data: Path, memory: str | None = None) -> None:
+        """Starts it and waits until it is ready.
+
+        Args:
+            data: Its data directory.
+            memory: How much memory it should take; None leaves that to it.
+        """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.addr = f"127.0.0.1:{probe.getsockname()[1]}"
         self.data = data
         self._output = data.with_name(data.name + ".log")
         command = [sys.executable, "-m", "thyme", "serve", "--data", str(data), "--listen", self.addr]
+        command += ["--memory", memory] if memory else []
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 command,

@@ -51,10 +51,10 @@ impl Memory {
         Memory {
             total,
             timelines: (rest / 20 * 11) as usize,
-            records: (rest / 16).clamp(4 * MIB, 256 * MIB) as usize,
+            records: (rest / 16).clamp(4 * MIB, 64 * MIB) as usize,
             store: Room {
                 cache: (rest / 8).clamp(4 * MIB, 1024 * MIB),
-                memtable: (rest / 48).clamp(MIB, 64 * MIB),
+                memtable: (rest / 48).clamp(MIB, 8 * MIB),
             },
         }
     }

@@ -241,12 +241,15 @@ impl NodeState {
     fn load(&self, key: &[u8], at: Position) -> Result<Option<Timeline>> {
         let store = self.residence.store();
         let load = || {
-            // One look tells; the chunks are only searched for if there are any.
-            if !store.has_chunk(ChunkKey { node: self.node, key, chunk: 0 })? {
+            // One look tells whether there is anything, and mostly gives all there is.
+            let Some(first) = store.chunk(ChunkKey { node: self.node, key, chunk: 0 })? else {
                 return Ok(None);
+            };
+            self.residence.note_load();
+            if Timeline::is_whole(&first) {
+                return Timeline::from_chunks(&self.layout, [(0, &*first)].into_iter(), at).map(Some);
             }
             let chunks = store.chunks_of(self.node, key).collect::<Result<Vec<_>>>()?;
-            self.residence.note_load();
             self.decode(&chunks, at).map(Some)
         };
         let loaded = load().map_err(|error| self.named(key, &error));

@@ -9,7 +9,7 @@ use crate::node::NodeRows;
 use crate::residence::Residence;
 use crate::state::hash_key;
 
-/// Bytes that the allocator adds to an entity: its key and its rows are blocks of their own.
+/// Bytes that the allocator adds to an entity: it, its key and its rows are blocks of their own.
 const ALLOCATOR_BYTES: usize = 32;
 /// Entities that are loaded between two holds of the lock, at most.
 const MISSING_MAX: usize = 32;
@@ -26,7 +26,7 @@ pub(crate) struct Entity {
 
 impl Entity {
     fn bytes(&self) -> usize {
-        self.timeline.bytes() - size_of::<Timeline>() + self.key.len() + ALLOCATOR_BYTES
+        size_of::<Entity>() - size_of::<Timeline>() + self.timeline.bytes() + self.key.len() + ALLOCATOR_BYTES
     }
 
     /// Keeps it in memory for another turn of the hand.
@@ -51,7 +51,8 @@ pub(crate) struct Loaded {
 
 #[derive(Debug, Default)]
 pub(crate) struct Stripe {
-    table: HashTable<Entity>,
+    /// Boxed: a table has up to twice the room that it needs, and twice that while it grows.
+    table: HashTable<Box<Entity>>,
     /// Whether anything changed since the last checkpoint.
     pub dirty: bool,
     /// Whether every entity of the stripe is here, so that nothing has to be asked of the store.
@@ -69,15 +70,15 @@ pub(crate) struct Stripe {
 
 impl Stripe {
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<&Entity> {
-        self.table.find(hash, |e| *e.key == *key)
+        self.table.find(hash, |e| *e.key == *key).map(Box::as_ref)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Entity> {
-        self.table.iter()
+        self.table.iter().map(Box::as_ref)
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entity> {
-        self.table.iter_mut()
+        self.table.iter_mut().map(Box::as_mut)
     }
 
     /// Entities that are here, and those of them that the store does not have.
@@ -87,7 +88,7 @@ impl Stripe {
 
     /// The entity in a bucket of the table; the number of buckets only changes when entities come and go.
     pub fn bucket(&mut self, index: usize) -> Option<&mut Entity> {
-        self.table.get_bucket_mut(index)
+        self.table.get_bucket_mut(index).map(Box::as_mut)
     }
 
     pub fn buckets(&self) -> usize {
@@ -112,7 +113,7 @@ impl Stripe {
         self.unstored += usize::from(!stored);
         // What was loaded as of an earlier position is not what the store has.
         self.dirty |= entity.timeline.is_dirty();
-        self.table.insert_unique(hash, entity, |e| hash_key(&e.key));
+        self.table.insert_unique(hash, Box::new(entity), |e| hash_key(&e.key));
     }
 
     /// Lets `edit` change the timeline of an entity, if it is here.
@@ -194,7 +195,7 @@ impl Stripe {
         self.bytes -= bytes;
         self.complete = false;
         self.drops += 1;
-        bytes + size_of::<Entity>()
+        bytes
     }
 
     /// Gives room back that the table no longer needs.

@@ -40,11 +40,6 @@ pub trait Backend: Send + Sync + Debug {
         self.write(writes)
     }
 
-    /// Whether there is a value under `key`.
-    fn has(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.get(key)?.is_some())
-    }
-
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fjall::compaction::Leveled;
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use thyme_core::error::{Error, ErrorKind, Result};
@@ -27,6 +29,11 @@ use crate::tree_files::{self, Depth};
 const KEYSPACE: &str = "thyme";
 /// What a write takes in memory besides its key and value.
 const WRITE_BYTES: u64 = 64;
+/// Threads that write and merge files. One of the tree's threads is kept for writing files, and asks without a pause
+/// whether there is something to write while as many merges wait as there are other threads: one is merging, one is free.
+const WORKERS: usize = 3;
+/// Bytes of a table. The first level has four times as much, which every few files of new writes are merged into.
+const TABLE_BYTES: u64 = 16 << 20;
 /// What is written to see whether there is space again.
 const PROBE_BYTES: usize = 1 << 20;
 
@@ -77,11 +84,11 @@ impl Tree {
         refuse_damage(dir)?;
         clear_unmade(folder).map_err(|io| io_failed(&dir.display().to_string(), "opening", &io))?;
         // What it cannot make sense of, the tree may say with a panic.
-        let open = || Database::builder(folder).cache_size(room.cache).open();
+        let open = || Database::builder(folder).cache_size(room.cache).worker_threads(WORKERS).open();
         let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged(dir, "it cannot be opened"))?;
         let opening = |fault| failed(dir, "opening", fault);
         let database = opened.map_err(opening)?;
-        let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default).map_err(opening)?;
+        let keyspace = database.keyspace(KEYSPACE, options).map_err(opening)?;
         Ok(Tree { keyspace, database, memtable: (room.memtable, AtomicU64::new(0)) })
     }
 
@@ -106,6 +113,15 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// How a new tree is laid out; one that is there stays as it was made.
+fn options() -> KeyspaceCreateOptions {
+    // In a state many times the cache, a look must not read a whole table's index and filter into it.
+    KeyspaceCreateOptions::default()
+        .index_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .filter_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
 }
 
 impl DiskStore {
@@ -230,11 +246,6 @@ impl Backend for DiskStore {
 
     fn write_soon(&self, writes: Vec<Write>) -> Result<()> {
         self.commit(writes, PersistMode::Buffer)
-    }
-
-    fn has(&self, key: &[u8]) -> Result<bool> {
-        let reading = |fault| failed(&self.dir, "reading", fault);
-        self.with(|tree| tree.database.snapshot().contains_key(&tree.keyspace, key).map_err(reading))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {

@@ -236,9 +236,10 @@ impl Store {
         })
     }
 
-    /// Whether there is a chunk at a place. Seldom reads anything when there is none.
-    pub fn has_chunk(&self, key: ChunkKey<'_>) -> Result<bool> {
-        self.backend.has(&encoding::chunk_key(key))
+    /// The chunk at a place. Seldom reads anything when there is none.
+    pub fn chunk(&self, key: ChunkKey<'_>) -> Result<Option<Vec<u8>>> {
+        let key = encoding::chunk_key(key);
+        self.backend.get(&key)?.map(|value| encoding::open_value(&key, &value)).transpose()
     }
 
     /// Whether `node` has any chunks.

@@ -8,8 +8,10 @@ use crate::bits::{bit, insert_bit};
 use crate::layout::{Layout, Slot};
 use crate::lives::{FOREVER, Lives};
 
-/// What a chunk may have room for. Few rows are the rule for most entities, so it grows in small steps.
-const CAPACITIES: [usize; 15] = [0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, SLICE_ROWS_MAX];
+/// The least words that a chunk with rows takes.
+const WORDS_MIN: usize = 8;
+/// Up to so many words a chunk grows by a quarter or less, since few rows are the rule for most entities; from there on by half.
+const WORDS_FINE: usize = 64;
 
 /// A chunk whose strings take more is full: offsets into them have 32 bits.
 const HEAP_BYTES_MAX: usize = 1 << 28;
@@ -44,6 +46,8 @@ struct Extra {
     heap: Vec<u8>,
     /// Present if a row came later than its event, or is gone.
     lives: Option<Box<Lives>>,
+    /// One state a slot over all rows that are still there; there is none once a row has come or gone.
+    summaries: Option<Box<[Box<dyn State>]>>,
 }
 
 /// Rows in the order of their [`RowKey`]s, column-major in one allocation of words with room for
@@ -53,15 +57,12 @@ struct Extra {
 pub(crate) struct Chunk {
     words: Box<[u64]>,
     extra: Option<Box<Extra>>,
-    /// One state a slot over all rows that are still there; there is none once a row has come or gone.
-    summaries: Option<Box<[Box<dyn State>]>>,
-    last_time: i64,
     /// The last position at which a row came or went.
     max_position: u64,
     id: u32,
     len: u16,
-    /// The capacity, as an index into [`CAPACITIES`].
-    step: u8,
+    /// The capacity less one, if there are any words.
+    room: u8,
     dirty: bool,
 }
 
@@ -105,7 +106,7 @@ impl Chunk {
 
     /// The greatest event time; meaningless in an empty chunk.
     pub(crate) fn last_time(&self) -> i64 {
-        self.last_time
+        self.times().last().copied().unwrap_or_default()
     }
 
     /// The last position at which a row came or went: from there on the summaries say what is visible.
@@ -119,7 +120,7 @@ impl Chunk {
     }
 
     fn capacity(&self) -> usize {
-        CAPACITIES.get(usize::from(self.step)).copied().unwrap_or(SLICE_ROWS_MAX)
+        if self.words.is_empty() { 0 } else { usize::from(self.room) + 1 }
     }
 
     fn area(&self, start: usize, len: usize) -> &[u64] {
@@ -260,14 +261,13 @@ impl Chunk {
         for (predicate, bits) in bit_rows.enumerate() {
             insert_bit(bits, index, row.predicate(predicate));
         }
-        self.last_time = if index == len { key.0 } else { self.last_time };
         self.max_position = self.max_position.max(key.2);
         if removed != FOREVER {
             self.max_position = self.max_position.max(removed);
         }
         self.len += 1;
         self.dirty = true;
-        self.summaries = None;
+        self.outdate();
     }
 
     /// Ends the life of a row at `at`; says whether it had not ended yet.
@@ -278,14 +278,19 @@ impl Chunk {
         self.lives_mut().end(row, at);
         self.max_position = self.max_position.max(at);
         self.dirty = true;
-        self.summaries = None;
+        self.outdate();
         true
+    }
+
+    fn outdate(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.summaries = None;
+        }
     }
 
     /// Makes room for `rows`.
     fn grow(&mut self, layout: &Layout, rows: usize) {
-        let step = CAPACITIES.iter().position(|c| *c >= rows).unwrap_or(CAPACITIES.len() - 1);
-        let (old, new) = (self.capacity(), CAPACITIES.get(step).copied().unwrap_or_default());
+        let (old, new) = (self.capacity(), capacity_for(layout, rows));
         let areas = 2 + layout.columns.len();
         let mut words = vec![0; areas * new + layout.bit_rows() * new.div_ceil(64)].into_boxed_slice();
         let move_area = |words: &mut [u64], to: usize, from: usize, len: usize| {
@@ -301,7 +306,7 @@ impl Chunk {
             move_area(&mut words, to, from, len);
         }
         self.words = words;
-        self.step = step as u8;
+        self.room = new.saturating_sub(1) as u8;
     }
 
     /// Cuts the chunk in two at `row`; the rest becomes a chunk with the id `rest`.
@@ -337,21 +342,29 @@ impl Chunk {
     }
 
     pub(crate) fn summary(&self, slot: usize) -> Option<&dyn State> {
-        self.summaries.as_ref()?.get(slot).map(|state| state.as_ref())
+        self.summaries()?.get(slot).map(|state| state.as_ref())
+    }
+
+    fn summaries(&self) -> Option<&[Box<dyn State>]> {
+        self.extra.as_ref()?.summaries.as_deref()
     }
 
     pub(crate) fn has_summaries(&self) -> bool {
-        self.summaries.is_some()
+        self.summaries().is_some()
     }
 
     /// Computes the summaries, one a slot.
     pub(crate) fn summarise(&mut self, layout: &Layout) {
-        let states = layout.slots.iter().map(|slot| {
-            let mut state = layout.state(slot);
-            state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
-            state
-        });
-        self.summaries = Some(states.collect());
+        let states: Box<[_]> = layout
+            .slots
+            .iter()
+            .map(|slot| {
+                let mut state = layout.state(slot);
+                state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
+                state
+            })
+            .collect();
+        self.extra.get_or_insert_default().summaries = Some(states);
     }
 
     /// The rows as an aggregate sees them.
@@ -407,7 +420,7 @@ impl Chunk {
         let extra = self.extra.as_ref().map_or(0, |extra| {
             size_of::<Extra>() + extra.heap.capacity() + extra.lives.as_ref().map_or(0, |lives| lives.bytes())
         });
-        let summaries = self.summaries.as_ref().map_or(0, |states| states_bytes(states));
+        let summaries = self.summaries().map_or(0, states_bytes);
         size_of::<Chunk>() + size_of_val(self.words.as_ref()) + extra + summaries
     }
 }
@@ -415,6 +428,30 @@ impl Chunk {
 /// Bytes of memory of some boxed states.
 pub(crate) fn states_bytes(states: &[Box<dyn State>]) -> usize {
     states.iter().map(|state| size_of::<Box<dyn State>>() + state.bytes()).sum()
+}
+
+/// Words that `rows` rows take.
+fn words_of(layout: &Layout, rows: usize) -> usize {
+    (2 + layout.columns.len()) * rows + layout.bit_rows() * rows.div_ceil(64)
+}
+
+/// For how many rows a chunk has room that has to have room for `rows`: as many as go into an amount of memory that
+/// allocators do not round up.
+fn capacity_for(layout: &Layout, rows: usize) -> usize {
+    if rows == 0 {
+        return 0;
+    }
+    let needed = words_of(layout, rows).max(WORDS_MIN);
+    // The steps between two powers of two.
+    let steps = if needed <= WORDS_FINE { 4 } else { 2 };
+    let step = (needed.next_power_of_two() / 2 / steps).max(1);
+    let words = needed.next_multiple_of(step);
+    let more = (words - needed) / (2 + layout.columns.len());
+    (rows..=rows + more)
+        .rev()
+        .find(|rows| words_of(layout, *rows) <= words)
+        .unwrap_or(rows)
+        .min(SLICE_ROWS_MAX)
 }
 
 /// Where a row of bits starts and how many words it has.
@@ -449,5 +486,25 @@ impl Row for ChunkRow<'_> {
 
     fn removed(&self) -> u64 {
         self.chunk.removed(self.row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_has_room_for_what_it_needs_and_little_more() {
+        for columns in [0, 1, 4, 40] {
+            let layout = Layout { columns: vec![DataType::Int; columns], predicates: 2, ..Layout::default() };
+            assert_eq!(capacity_for(&layout, 0), 0);
+            for rows in 1..=SLICE_ROWS_MAX {
+                let room = capacity_for(&layout, rows);
+                assert!((rows..=SLICE_ROWS_MAX).contains(&room), "{columns} columns: {room} for {rows}");
+                let (needed, words) = (words_of(&layout, rows), words_of(&layout, room));
+                let most = if needed <= WORDS_FINE { needed + needed / 4 } else { needed + needed / 2 };
+                assert!(words <= most.max(WORDS_MIN), "{columns} columns, {rows} rows: {words} words");
+            }
+        }
     }
 }

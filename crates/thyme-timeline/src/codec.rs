@@ -12,15 +12,19 @@ const MAGIC: u8 = b'C';
 const VERSION: u8 = 1;
 /// The flag of chunks with lives.
 const LIVES: u8 = 1;
+/// The flag of a chunk that is all there is of its timeline.
+const ALONE: u8 = 2;
 
 /// How the values of an 8-byte column are written.
 const RAW: u8 = 0;
 const DELTA: u8 = 1;
 const XOR: u8 = 2;
 
-/// Appends the encoding of `chunk`.
-pub(crate) fn encode(layout: &Layout, chunk: &Chunk, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[MAGIC, VERSION, if chunk.lives().is_some() { LIVES } else { 0 }]);
+/// Appends the encoding of `chunk`, which may be all there is of its timeline.
+pub(crate) fn encode(layout: &Layout, chunk: &Chunk, alone: Alone, out: &mut Vec<u8>) {
+    let lives = if chunk.lives().is_some() { LIVES } else { 0 };
+    let alone = if alone == Alone::Yes { ALONE } else { 0 };
+    out.extend_from_slice(&[MAGIC, VERSION, lives | alone]);
     put_varint(out, chunk.len() as u64);
     put_varint(out, layout.columns.len() as u64);
     put_varint(out, layout.predicates as u64);
@@ -48,6 +52,18 @@ pub(crate) fn encode(layout: &Layout, chunk: &Chunk, out: &mut Vec<u8>) {
         let verdicts = chunk.verdicts(layout, predicate);
         put_bits(out, chunk.len(), |row| bit(verdicts, row));
     }
+}
+
+/// Whether a chunk is all there is of its timeline, so that its reader need not look for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alone {
+    Yes,
+    No,
+}
+
+/// Whether the bytes say of themselves that they are all of their timeline.
+pub(crate) fn is_alone(bytes: &[u8]) -> bool {
+    matches!(bytes, [MAGIC, VERSION, flags, ..] if flags & ALONE != 0)
 }
 
 /// How long after its event each row came, and how long it was there; 0 for one that still is.
@@ -195,8 +211,7 @@ impl<'a> Rows<'a> {
     fn read(layout: &Layout, bytes: &'a [u8]) -> Read<Rows<'a>> {
         let mut input = Input(bytes);
         let with_lives = match input.take(3)? {
-            [MAGIC, VERSION, 0] => false,
-            [MAGIC, VERSION, LIVES] => true,
+            [MAGIC, VERSION, flags] if flags & !(LIVES | ALONE) == 0 => flags & LIVES != 0,
             _ => return Err("its first three bytes are not those of a chunk of version 1 with known flags"),
         };
         let rows = input.varint()?;

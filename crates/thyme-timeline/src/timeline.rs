@@ -6,7 +6,7 @@ use thyme_core::{Error, EventTime, Position, Result};
 use crate::batch::{Batch, BatchRow};
 use crate::body::{Block, Body, Placed, place};
 use crate::chunk::{Chunk, RowKey};
-use crate::codec;
+use crate::codec::{self, Alone};
 use crate::cursor::Cursor;
 use crate::layout::Layout;
 
@@ -137,7 +137,11 @@ impl Timeline {
     /// Makes `next`, which took `next_id`, the last chunk.
     fn push_tail(&mut self, next: Chunk) {
         self.next_id = self.next_id.saturating_add(1);
-        let last = std::mem::replace(&mut self.tail, next);
+        let mut last = std::mem::replace(&mut self.tail, next);
+        if self.body.is_none() {
+            // What is stored of it may say that there is nothing else.
+            last.set_dirty(true);
+        }
         self.body.get_or_insert_default().push(last);
     }
 
@@ -160,10 +164,11 @@ impl Timeline {
     /// which must be stored in one atomic write. A chunk to be removed from the store has no bytes.
     pub fn dirty_chunks(&mut self, layout: &Layout, f: &mut dyn FnMut(u32, &[u8])) {
         let mut bytes = Vec::new();
+        let alone = if self.body.is_none() && self.tail.id() == 0 { Alone::Yes } else { Alone::No };
         let mut give = |chunk: &mut Chunk| {
             if chunk.is_dirty() {
                 bytes.clear();
-                codec::encode(layout, chunk, &mut bytes);
+                codec::encode(layout, chunk, alone, &mut bytes);
                 f(chunk.id(), &bytes);
                 chunk.set_dirty(false);
             }
@@ -251,6 +256,11 @@ impl Timeline {
             body.remove(gone);
             body.seal(layout);
         }
+    }
+
+    /// Whether the bytes of a stored chunk 0 are all that is stored of its timeline. If not, there may be others.
+    pub fn is_whole(chunk: &[u8]) -> bool {
+        codec::is_alone(chunk)
     }
 
     /// The chunk that `at` is in, the last one included.

@@ -5,6 +5,8 @@
 mod lives;
 mod support;
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use support::check::{SINCE_BEGINNING, check, question};
 use support::{Case, all_slots, batch_of, case, stored, timeline_of};
@@ -66,6 +68,7 @@ proptest! {
             }
         });
         prop_assert!(store.is_empty() || store.contains_key(&0), "a stored timeline has a chunk 0");
+        prop_assert!(store.len() < 2 || !Timeline::is_whole(&store[&0]), "a look at chunk 0 would miss the others");
         let again = Timeline::from_chunks(&layout, store.iter().map(|(id, b)| (*id, b.as_slice())), Position::MAX).unwrap();
         prop_assert_eq!(again.len(), case.rows.len());
         check(&case, &layout, &again, case.at)?;
@@ -96,8 +99,26 @@ proptest! {
         });
         prop_assert_eq!(store.is_empty(), case.rows.is_empty());
         prop_assert!(store.is_empty() || store.contains_key(&0), "a stored timeline has a chunk 0");
+        prop_assert!(store.len() < 2 || !Timeline::is_whole(&store[&0]), "a look at chunk 0 would miss the others");
         let again = Timeline::from_chunks(&layout, store.iter().map(|(id, b)| (*id, b.as_slice())), Position::MAX).unwrap();
         check(&case, &layout, &again, case.at)?;
+    }
+
+    #[test]
+    fn a_chunk_that_says_so_is_all_that_is_stored(case in case(), store_every in 1_usize..40) {
+        let layout = all_slots(&case.types, case.predicates);
+        let (batch, mut store) = (batch_of(&case), BTreeMap::<u32, Vec<u8>>::new());
+        let mut timeline = Timeline::with_chunk_rows_max(2 + store_every % 7);
+        for (count, &row) in case.order.iter().enumerate() {
+            timeline.insert(&layout, &batch, row);
+            if (count + 1) % store_every != 0 {
+                continue;
+            }
+            timeline.dirty_chunks(&layout, &mut |id, bytes| {
+                store.insert(id, bytes.to_vec());
+            });
+            prop_assert_eq!(Timeline::is_whole(&store[&0]), store.len() == 1);
+        }
     }
 
     #[test]
@@ -230,7 +251,7 @@ fn the_encoding_is_the_documented_one() {
     let layout = all_slots(&case.types, 1);
     let mut timeline = timeline_of(&case, &layout);
     let expected = [
-        b'C', 1, 0, // magic, version, flags
+        b'C', 1, 2, // magic, version, flags: all there is
         2, 2, 1, b'f', b's', // rows, columns, predicates, types
         1, 6, // times: -1, +3
         32, 4, // positions: 16, +2

@@ -12,6 +12,10 @@ mod values;
 
 use pyo3::prelude::*;
 
+/// Of everything that Rust allocates; Python keeps its own. See `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The native module.
 #[pymodule]
 mod _thyme {

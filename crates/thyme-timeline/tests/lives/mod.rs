@@ -177,7 +177,7 @@ fn lives_are_encoded_as_documented() {
     let history = History { case, changes };
     let layout = all_slots(&[DataType::Int], 0);
     let expected = [
-        b'C', 1, 1, // magic, version, flags
+        b'C', 1, 3, // magic, version, flags: lives, all there is
         2, 1, 0, b'i', // rows, columns, predicates, types
         4, 0, // times: 2, +0
         32, 0, // positions: 16, +0
