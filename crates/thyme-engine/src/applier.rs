@@ -1,7 +1,7 @@
 //! The applier: takes records in log order, gives the admission verdicts, runs the stateless operators
 //! once, and hands the rows to the shards. One thread, deterministic in the records alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -19,7 +19,7 @@ use crate::engine::Shared;
 use crate::erasure::{Erased, Pending, Scan, Target, removal};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
-use crate::idempotency::{self, Remembered};
+use crate::idempotency::Remembered;
 use crate::left_out::{LateRanges, RecordSet, Replayed, StreamLimits};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EraseRecord, EventsRecord, Payload};
@@ -72,8 +72,9 @@ pub(crate) struct Progress {
     #[serde(default)]
     pub late: BTreeMap<u32, LateRanges>,
     pub event_now: Option<i64>,
-    /// Idempotency keys of the last 24 h of stamps, oldest first.
-    pub remembered: VecDeque<Remembered>,
+    /// Answers to idempotency keys, where an earlier Thyme kept them; they are rows of the store now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remembered: Vec<Remembered>,
     /// Who was erased, by keyed hash.
     #[serde(default)]
     pub erased: Vec<Erased>,
@@ -93,7 +94,7 @@ impl Progress {
             dead_letters: BTreeMap::new(),
             late: BTreeMap::new(),
             event_now: None,
-            remembered: VecDeque::new(),
+            remembered: Vec::new(),
             erased: Vec::new(),
         }
     }
@@ -296,15 +297,7 @@ impl Applier {
     }
 
     fn remember(&mut self, number: u64, stamp: i64, record: &EventsRecord) {
-        if record.marks.is_empty() {
-            return;
-        }
-        for mark in &record.marks {
-            let known = mark.remembered(number, stamp);
-            self.shared.keys.remember(known.clone());
-            self.progress.remembered.push_back(known);
-        }
-        self.shared.keys.forget(&idempotency::forget(&mut self.progress.remembered, stamp));
+        record.marks.iter().for_each(|mark| self.shared.keys.remember(mark.remembered(number, stamp)));
     }
 
     fn commit(&mut self, number: u64, mut record: CommitRecord) -> Result<()> {
@@ -364,7 +357,7 @@ impl Applier {
             counters.dead_letters = counters.dead_letters.saturating_sub(found.letters.len() as u64);
             self.shared.counters.lock().insert(found.dataset, *counters);
             for (mark, fate) in &found.marks {
-                idempotency::erase(&mut self.progress.remembered, &self.shared.keys, *from, mark, *fate);
+                self.shared.keys.erase(number, *from, mark, *fate)?;
             }
         }
         self.join_again(&catalog, number, scan, &erasing.target)

@@ -12,10 +12,12 @@ use parking_lot::Mutex;
 use thyme_core::{Error, Result};
 use thyme_store::CheckpointBatch;
 
+use crate::answers;
 use crate::applier::{Message, Progress};
 use crate::catalog::Catalog;
 use crate::engine::Shared;
 use crate::events::Severity;
+use crate::idempotency::UNSAVED_SOON;
 use crate::node::Node;
 use crate::queue::Outbox;
 use crate::residence::Residence;
@@ -87,7 +89,8 @@ impl Checkpointer {
             waited += poll;
             self.shared.extend_lease(false);
             let grown = self.shared.log.bytes().saturating_sub(self.state.lock().last.1);
-            if waited >= every || grown >= LOG_BYTES_BETWEEN {
+            let many = self.shared.keys.unsaved_count() >= UNSAVED_SOON;
+            if waited >= every || grown >= LOG_BYTES_BETWEEN || many {
                 waited = Duration::ZERO;
                 if let Err(error) = self.checkpoint() {
                     let message = format!(
@@ -171,8 +174,11 @@ impl Checkpointer {
         let mut batch = CheckpointBatch::default();
         let meta = serde_json::to_vec(&progress).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
         batch.put_meta(META_PROGRESS, &meta);
+        let (answers, count) = self.shared.keys.unsaved(progress.record);
+        answers::save(&mut batch, &self.shared.store, &answers, progress.stamp)?;
         // The chunks are on durable storage once this is: it comes after them.
         self.shared.store.checkpoint(batch)?;
+        self.shared.keys.saved(progress.record, count);
         let residence = &self.shared.residence;
         if everything {
             residence.found_marks();

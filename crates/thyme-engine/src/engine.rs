@@ -280,6 +280,7 @@ impl Engine {
             erasing: Mutex::new(None),
             ids: Mutex::new(progress.ids.clone()),
             log: log.clone(),
+            keys: Keys::new(store.clone()),
             store,
             residence,
             // Whoever steps cannot wait for a shard.
@@ -294,7 +295,6 @@ impl Engine {
             counters: Mutex::new(progress.counters.iter().map(|(k, v)| (*k, *v)).collect()),
             dead_letters: Mutex::new(std::mem::take(&mut progress.dead_letters)),
             late: Mutex::new(std::mem::take(&mut progress.late)),
-            keys: Keys::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
             checkpointed: Mutex::new((progress.record, options.env.now_us())),
@@ -304,7 +304,7 @@ impl Engine {
             lease: Mutex::new(()),
             closing: AtomicBool::new(false),
         });
-        progress.remembered.iter().for_each(|known| shared.keys.remember(known.clone()));
+        std::mem::take(&mut progress.remembered).into_iter().for_each(|known| shared.keys.remember(known));
         let record = progress.record;
         let mut applier = Applier::new(shared.clone(), shards(count, record, &gate, &events), progress);
         applier.recover(pending.as_ref())?;

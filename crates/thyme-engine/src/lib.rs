@@ -8,6 +8,7 @@
 //! timelines that are used in memory and the others in the store.
 
 pub mod admission;
+mod answers;
 mod applier;
 mod budget;
 mod catalog;

@@ -66,6 +66,22 @@ impl CheckpointBatch {
         }
     }
 
+    /// Writes a row of a table.
+    pub fn put_row(&mut self, table: u8, row: &[u8], value: &[u8]) {
+        if self.admits("the key of a row", row.len(), META_NAME_BYTES_MAX)
+            && self.admits("a row", value.len(), VALUE_BYTES_MAX)
+        {
+            self.put(encoding::row_key(table, row), value);
+        }
+    }
+
+    /// Removes a row of a table; no harm if there is none.
+    pub fn remove_row(&mut self, table: u8, row: &[u8]) {
+        if self.admits("the key of a row", row.len(), META_NAME_BYTES_MAX) {
+            self.remove(encoding::row_key(table, row));
+        }
+    }
+
     /// The number of writes in it.
     pub fn len(&self) -> usize {
         self.writes.len()

@@ -13,6 +13,8 @@ const META: u8 = 1;
 const CHUNK: u8 = 2;
 /// First byte of the key of a checkpoint's serial number.
 const SERIAL: u8 = 3;
+/// First byte of a row's key.
+const ROW: u8 = 4;
 
 /// The version of what this file describes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -61,6 +63,17 @@ pub fn serial_key(serial: u64) -> Vec<u8> {
 pub fn parse_serial_key(key: &[u8]) -> Option<u64> {
     let serial = key.strip_prefix(&[SERIAL])?;
     Some(u64::from_be_bytes(serial.try_into().ok()?))
+}
+
+/// What the keys of all rows of a table begin with.
+pub fn table_prefix(table: u8) -> Vec<u8> {
+    vec![ROW, table]
+}
+
+pub fn row_key(table: u8, row: &[u8]) -> Vec<u8> {
+    let mut key = table_prefix(table);
+    key.extend_from_slice(row);
+    key
 }
 
 /// What every chunk key begins with.

@@ -211,6 +211,22 @@ impl Store {
         self.backend.get(&key)?.map(|value| encoding::open_value(&key, &value)).transpose()
     }
 
+    /// The row of a table under a key.
+    pub fn row(&self, table: u8, row: &[u8]) -> Result<Option<Vec<u8>>> {
+        let key = encoding::row_key(table, row);
+        self.backend.get(&key)?.map(|value| encoding::open_value(&key, &value)).transpose()
+    }
+
+    /// The keys and values of all rows of a table, by ascending key, as of the time of the call.
+    pub fn rows(&self, table: u8) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + Send + use<> {
+        let prefix = encoding::table_prefix(table);
+        self.backend.scan(&prefix).map(move |pair| {
+            let (key, value) = pair?;
+            let value = encoding::open_value(&key, &value)?;
+            Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), value))
+        })
+    }
+
     /// All chunks of `node`, one entity after the other, the chunks of an entity by ascending id.
     ///
     /// Entities come by (length of the key, key). It sees the store as it is at the time of the call.

@@ -19,6 +19,7 @@ use super::Watch;
 use super::copying::{Meter, below, files_below, pour};
 use super::manifest;
 use super::restore::{check_sum, check_there, manifest_of};
+use crate::answers;
 use crate::applier::Progress;
 use crate::catalog::{self, Catalog};
 use crate::checkpoint;
@@ -389,6 +390,10 @@ fn read_store(store: &Store, deep: bool, last: u64, rebuild: &str, found: &mut E
         ChunkCheck { deep, at: Position::end_of(progress.record), rebuild, ..ChunkCheck::default() };
     for node in nodes {
         check.node(store, node, catalog.nodes().find(|live| live.id.0 == node), found);
+    }
+    if let Err(error) = answers::check(store) {
+        check.damaged += 1;
+        found.damaged("store", error.to_string(), rebuild);
     }
     let ChunkCheck { chunks, entities, damaged, .. } = check;
     if damaged > CHUNKS_TOLD_MAX {
