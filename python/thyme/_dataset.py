@@ -99,6 +99,11 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
                 "type": member.type.name,
                 "optional": member.type.optional,
                 "role": member.value.role if member.value is not None else "value",
+                **(
+                    {"default": member.value.default}
+                    if member.value is not None and member.value.default is not None
+                    else {}
+                ),
             }
             for member in members
         ],

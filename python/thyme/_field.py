@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from thyme import _checks
+from thyme._literal import Scalar, literal
 from thyme._place import Place, caller, refuse, warn_unknown
 
 T = TypeVar("T")
@@ -33,29 +34,29 @@ class Field(Generic[T]):
 class FieldSpec:
     """What `field()` says, until `@dataset` reads it."""
 
-    def __init__(self, role: str, place: Place) -> None:
+    def __init__(self, role: str, place: Place, default: Any = None) -> None:
         self.role = role
         self.place = place
+        self.default = default
 
 
-def field(*, key: bool = False, timestamp: bool = False, **unknown: Any) -> Any:
+def field(*, key: bool = False, timestamp: bool = False, default: Scalar = None, **unknown: Any) -> Any:
     """Says what a field is for. Plain fields need none.
 
     Args:
         key: It is the entity key, or part of a composite one.
         timestamp: It is the event time.
+        default: What a row has that does not say, of a plain field of a raw dataset; also one that was
+            written before the field was added. None: the row has to say, unless the field may be None.
         **unknown: Warned of and ignored.
 
     Raises:
-        DefinitionTypeError: An argument has the wrong type, or is not supported yet.
+        DefinitionTypeError: An argument has the wrong type.
         DefinitionValueError: It would be both key and timestamp.
     """
-    if "default" in unknown or "default_factory" in unknown:
-        refuse(
-            "field(default=...) is not supported yet; declare the field as `| None` and leave it out of rows"
-        )
     warn_unknown("field()", unknown)
     key, timestamp = _checks.flag("field(key=)", key), _checks.flag("field(timestamp=)", timestamp)
     if key and timestamp:
         refuse("a field cannot be both key and timestamp; declare two fields", kind="value")
-    return FieldSpec("key" if key else "timestamp" if timestamp else "value", caller())
+    constant, _ = literal(default, "field(default=)")
+    return FieldSpec("key" if key else "timestamp" if timestamp else "value", caller(), constant)

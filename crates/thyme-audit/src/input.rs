@@ -37,9 +37,8 @@ impl Streams {
 /// One row of a record.
 pub(crate) fn columns(record: &HistoryRecord, row: usize) -> Columns {
     let mut columns = Columns::default();
-    for field in record.fields() {
-        let value = record.value(&field.name, row);
-        columns.set(field.name.as_str(), Typed { value, data_type: Some(field.data_type) });
+    for (name, data_type) in record.fields() {
+        columns.set(name, Typed { value: record.value(name, row), data_type: Some(data_type) });
     }
     columns
 }

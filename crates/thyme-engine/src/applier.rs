@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thyme_core::definition::Document;
 use thyme_core::{Error, Position, Result};
 
+use crate::additions;
 use crate::admission::Watermark;
 use crate::budget::Tickets;
 use crate::catalog::{self, Catalog, Ids};
@@ -208,7 +209,7 @@ impl Applier {
     fn apply(&mut self, applied: Applied) -> Result<()> {
         let Applied { number, stamp, payload, tickets } = applied;
         let mut task = match payload {
-            Payload::Events(record) => self.events(number, stamp, &record)?,
+            Payload::Events(mut record) => self.events(number, stamp, &mut record)?,
             Payload::Commit(record) => {
                 self.commit(number, *record)?;
                 Task { record: Some(number), work: Vec::new(), reached: None, tickets: None }
@@ -227,8 +228,16 @@ impl Applier {
         }
     }
 
-    fn events(&mut self, number: u64, stamp: i64, record: &EventsRecord) -> Result<Task> {
+    fn events(&mut self, number: u64, stamp: i64, record: &mut EventsRecord) -> Result<Task> {
         let catalog = self.shared.catalog();
+        // A push may have been read before the commit that added fields and written after it.
+        let ids = &self.progress.ids;
+        if record.batch.num_columns() < ids.columns(record.dataset)
+            && let Some(schema) = ids.schema(record.dataset)
+        {
+            record.batch = additions::complete(record.batch.clone(), &schema)?;
+        }
+        let record = &*record;
         let live = catalog.by_id(record.dataset);
         let definition = match live {
             Some(live) => &live.definition,

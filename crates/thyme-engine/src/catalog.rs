@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::{Dataset, Document, Featureset, Pipeline, Source};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, Result, Schema};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
 use crate::join::Parts;
@@ -145,6 +145,9 @@ pub(crate) fn limits(dataset: &Dataset, stream: &str) -> Limits {
 pub(crate) struct Ids {
     /// Each dataset version ever committed, with the definition its records follow; the index is its id.
     pub datasets: Vec<Dataset>,
+    /// The fields of now of datasets that got new ones; rows are read with these.
+    #[serde(default)]
+    pub grown: BTreeMap<u32, Schema>,
     /// Each node ever made, by signature; the index is its id. One that is gone has an empty signature, so
     /// that its id, and the chunks stored under it, never come back for another.
     pub nodes: Vec<String>,
@@ -154,7 +157,14 @@ impl Ids {
     fn dataset(&mut self, definition: &Dataset) -> u32 {
         let same = |d: &Dataset| d.name == definition.name && d.version == definition.version;
         match self.datasets.iter().position(same) {
-            Some(id) => id as u32,
+            Some(index) => {
+                let id = index as u32;
+                let known = self.grown.get(&id).or(self.datasets.get(index).map(|d| &d.fields));
+                if known != Some(&definition.fields) {
+                    self.grown.insert(id, definition.fields.clone());
+                }
+                id
+            }
             None => {
                 self.datasets.push(definition.clone());
                 self.datasets.len() as u32 - 1
@@ -172,8 +182,28 @@ impl Ids {
         }
     }
 
+    fn fields(&self, dataset: u32) -> Option<&Schema> {
+        let first = self.datasets.get(dataset as usize).map(|d| &d.fields);
+        self.grown.get(&dataset).or(first)
+    }
+
     pub fn schema(&self, dataset: u32) -> Option<SchemaRef> {
-        self.datasets.get(dataset as usize).map(|d| d.fields.arrow())
+        self.fields(dataset).map(Schema::arrow)
+    }
+
+    /// How many fields rows of a dataset have now.
+    pub fn columns(&self, dataset: u32) -> usize {
+        self.fields(dataset).map_or(0, |schema| schema.fields.len())
+    }
+
+    /// The dataset with the fields that it began with. What reads it is named after these, so that a field more
+    /// does not make it another node.
+    fn at_first(&self, definition: &Dataset) -> Dataset {
+        let same = |d: &&Dataset| d.name == definition.name && d.version == definition.version;
+        match self.datasets.iter().find(same) {
+            Some(first) => Dataset { fields: first.fields.clone(), ..definition.clone() },
+            None => definition.clone(),
+        }
     }
 }
 
@@ -278,7 +308,7 @@ impl<'a> Deriving<'a> {
             None => definition,
         };
         let rights = pipeline.joins().map(|join| self.dataset(&join.dataset)).collect::<Result<Vec<_>>>()?;
-        let signature = Node::signature(definition, input, &rights)
+        let signature = Node::signature(definition, &self.ids.at_first(input), &rights)
             .ok_or_else(|| Error::internal("a pipeline cannot be written as JSON"))?;
         let id = self.ids.node(signature.clone());
         if let Some(node) = self.known.get(&id) {

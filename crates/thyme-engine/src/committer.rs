@@ -270,6 +270,8 @@ impl Merger {
         self.open.as_ref().is_some_and(|o| {
             o.dataset == push.dataset
                 && o.stream == push.stream
+                // A commit may have added fields between two pushes.
+                && o.batches.first().is_none_or(|b| b.num_columns() == push.batch.num_columns())
                 && o.cursor.is_none()
                 && o.rows + push.batch.num_rows() <= RECORD_ROWS
                 && o.bytes + push_bytes(push) <= RECORD_BYTES

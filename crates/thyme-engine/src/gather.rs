@@ -60,3 +60,13 @@ impl Gather {
         }
     }
 }
+
+/// A column of one value.
+pub(crate) fn repeated(data_type: DataType, value: &Value, rows: usize) -> ArrayRef {
+    if value.is_null() {
+        return arrow::array::new_null_array(&data_type.arrow(), rows);
+    }
+    let mut column = Gather::new(data_type, rows);
+    (0..rows).for_each(|_| column.push(value));
+    column.finish()
+}

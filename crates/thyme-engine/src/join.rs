@@ -99,12 +99,7 @@ impl Join {
             fields.push(Joined { name: joined.name.clone(), data_type: field.data_type, from });
         }
         let kept = columns.iter().filter(|(name, _)| read.contains(name));
-        let kept = kept.map(|(name, data_type)| Field {
-            name: name.clone(),
-            data_type: *data_type,
-            optional: true,
-            role: Role::Value,
-        });
+        let kept = kept.map(|(name, data_type)| Field::new(name.clone(), *data_type, true, Role::Value));
         let what = format!("left of {}", def.dataset);
         let left = Arc::new(Node::keeping(left, what, keys, kept.collect(), residence));
         let within = match (def.within, dataset.retention) {

@@ -7,6 +7,7 @@
 //! `value(k, T, S)`; [`checkpoint`] makes restarts short; the log alone would do. [`residence`] keeps the
 //! timelines that are used in memory and the others in the store.
 
+mod additions;
 pub mod admission;
 mod answers;
 mod applier;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thyme_core::definition::Document;
 use thyme_core::{Error, Result};
 
+use crate::additions;
 use crate::idempotency::Mark;
 use crate::remains::Remains;
 
@@ -199,7 +200,8 @@ pub(crate) fn peek_dataset(payload: &[u8]) -> Option<u32> {
 }
 
 impl Payload {
-    /// Reads a payload; `schema_of` gives the schema of a dataset id.
+    /// Reads a payload; `schema_of` gives the schema of a dataset id. Rows that were written before the last
+    /// fields of it were added get what they are missing.
     ///
     /// # Errors
     /// Corrupt bytes, or a newer format.
@@ -268,10 +270,12 @@ fn decode_events(
         .ok_or_else(|| Error::corrupt(format!("the log names dataset {dataset}, which no commit made")))?;
     let message = root_as_message(message).map_err(|_| damaged())?;
     let header = message.header_as_record_batch().ok_or_else(damaged)?;
+    // A column is one node of the message: types have no parts.
+    let written = additions::before(&schema, header.nodes().map_or(0, |nodes| nodes.len()));
     let batch = arrow::ipc::reader::read_record_batch(
         &Buffer::from_vec(body),
         header,
-        schema,
+        written,
         &HashMap::new(),
         None,
         &message.version(),
@@ -279,6 +283,7 @@ fn decode_events(
     if !remains.fits(batch.num_rows(), dead_letters.len()) {
         return Err(damaged());
     }
+    let batch = additions::complete(batch, &schema)?;
     Ok(EventsRecord { dataset, stream, cursor, dead_letters, marks, remains, batch })
 }
 

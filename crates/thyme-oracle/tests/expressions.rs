@@ -51,6 +51,7 @@ fn schema() -> Schema {
         data_type,
         optional: true,
         role: Default::default(),
+        default: None,
     };
     Schema { fields: columns.map(field).to_vec() }
 }

@@ -196,7 +196,7 @@ fn frame(
 }
 
 fn field(name: &str, data_type: DataType, optional: bool) -> Field {
-    Field { name: name.to_owned(), data_type, optional, role: Role::Value }
+    Field::new(name, data_type, optional, Role::Value)
 }
 
 fn convert(field: &Field, column: &arrow::array::ArrayRef) -> Result<arrow::array::ArrayRef> {

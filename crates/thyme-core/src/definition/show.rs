@@ -31,7 +31,8 @@ pub(super) fn field(field: &Field) -> String {
         Role::Timestamp => " (timestamp)",
         Role::Value => "",
     };
-    format!("{}: {}{optional}{role}", field.name, field.data_type)
+    let default = field.default.as_ref().map(|d| format!(" = {d}")).unwrap_or_default();
+    format!("{}: {}{optional}{role}{default}", field.name, field.data_type)
 }
 
 impl OperatorDef {

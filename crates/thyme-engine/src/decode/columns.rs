@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt64Array,
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, Scalar, TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{CastOptions, cast_with_options, is_not_null};
 use arrow::datatypes::{
     DataType as A, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt64Type,
 };
@@ -16,6 +17,7 @@ use thyme_core::{DataType, Error, Field, Result, Schema, time};
 
 use super::rows::TEXT_BYTES_MAX;
 use super::{Decoded, FAULTS_MAX, Rejected, row_fault};
+use crate::gather::repeated;
 
 /// Brings a batch to `schema`: columns by name, types widened where nothing is lost, floats canonical.
 /// `first_row` is the index of the batch's first row in the push, for the faults.
@@ -49,14 +51,16 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
             continue;
         }
         match batch.column_by_name(&field.name) {
-            Some(column) => match conform_column(field, column, first_row) {
+            Some(column) => match with_default(field, column, first_row) {
                 Ok(column) => columns.push(column),
                 Err(mut found) => faults.append(&mut found),
             },
-            None if field.optional => {
-                columns.push(arrow::array::new_null_array(&field.data_type.arrow(), batch.num_rows()))
-            }
-            None => faults.push(column_fault(&field.name, field.data_type.name().into(), "no such column")),
+            None => match field.missing() {
+                Some(value) => columns.push(repeated(field.data_type, &value, batch.num_rows())),
+                None => {
+                    faults.push(column_fault(&field.name, field.data_type.name().into(), "no such column"))
+                }
+            },
         }
     }
     if !faults.is_empty() {
@@ -65,6 +69,21 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
         return Err(Error::invalid_data(detail).with_faults(faults));
     }
     Ok(RecordBatch::try_new(schema.arrow(), columns)?)
+}
+
+/// One column to the type of `field`; where the field is never null and has a default, a null is a cell that was
+/// left out, which a frame cannot say otherwise.
+fn with_default(field: &Field, column: &ArrayRef, first_row: u64) -> Result<ArrayRef, Vec<Fault>> {
+    let Some(default) = field.missing().filter(|_| field.default.is_some() && !field.optional) else {
+        return conform_column(field, column, first_row);
+    };
+    let column = conform_column(&Field { optional: true, ..field.clone() }, column, first_row)?;
+    if column.null_count() == 0 {
+        return Ok(column);
+    }
+    let default = Scalar::new(repeated(field.data_type, &default, 1));
+    let filled = is_not_null(&column).and_then(|given| zip(&given, &column, &default));
+    filled.map_err(|e| vec![column_fault(&field.name, field.data_type.name().into(), &e.to_string())])
 }
 
 /// One column to the type of `field`.
@@ -369,8 +388,7 @@ mod tests {
     use thyme_core::schema::Role;
 
     fn schema() -> Schema {
-        let field =
-            |name: &str, data_type, optional, role| Field { name: name.into(), data_type, optional, role };
+        let field = |name: &str, data_type, optional, role| Field::new(name, data_type, optional, role);
         Schema {
             fields: vec![
                 field("k", DataType::Str, false, Role::Key),

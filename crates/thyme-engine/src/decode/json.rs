@@ -273,8 +273,7 @@ mod tests {
     use thyme_core::{DataType, Field, schema::Role};
 
     fn schema() -> Schema {
-        let field =
-            |name: &str, data_type, optional, role| Field { name: name.into(), data_type, optional, role };
+        let field = |name: &str, data_type, optional, role| Field::new(name, data_type, optional, role);
         Schema {
             fields: vec![
                 field("k", DataType::Str, false, Role::Key),

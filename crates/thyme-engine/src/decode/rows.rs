@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 use thyme_core::error::Fault;
 use thyme_core::value::canonical;
-use thyme_core::{DataType, Field, Result, Schema, time};
+use thyme_core::{DataType, Field, Result, Schema, Value, time};
 
 use super::{row_fault, shown};
 
@@ -61,6 +61,8 @@ enum Column {
 /// Builds the columns of a dataset from rows of cells.
 pub struct RowBuilder {
     fields: Vec<Field>,
+    /// What cells that are missing become.
+    defaults: Vec<Option<Cell>>,
     arrow: SchemaRef,
     columns: Vec<Column>,
     rows: usize,
@@ -82,7 +84,8 @@ impl RowBuilder {
                 }
             })
             .collect();
-        RowBuilder { fields: schema.fields.clone(), arrow: schema.arrow(), columns, rows: 0 }
+        let defaults = schema.fields.iter().map(default_cell).collect();
+        RowBuilder { fields: schema.fields.clone(), defaults, arrow: schema.arrow(), columns, rows: 0 }
     }
 
     /// The fields, in order.
@@ -98,10 +101,17 @@ impl RowBuilder {
     /// Appends a row of one cell a field, or says what is wrong with it and appends nothing.
     /// Cells are changed in place to the type of their field.
     pub fn push(&mut self, row: u64, cells: &mut [Cell]) -> Result<(), Fault> {
-        for (field, cell) in self.fields.iter().zip(cells.iter_mut()) {
-            coerce(field, cell).map_err(|expected| row_fault(row, &field.name, expected, cell.describe()))?;
+        for ((field, default), cell) in self.fields.iter().zip(&self.defaults).zip(cells.iter_mut()) {
+            if *cell != Cell::Missing || default.is_none() {
+                coerce(field, cell)
+                    .map_err(|expected| row_fault(row, &field.name, expected, cell.describe()))?;
+            }
         }
-        for (column, cell) in self.columns.iter_mut().zip(cells.iter()) {
+        for ((column, default), cell) in self.columns.iter_mut().zip(&self.defaults).zip(cells.iter()) {
+            let cell = match (cell, default) {
+                (Cell::Missing, Some(default)) => default,
+                _ => cell,
+            };
             match (column, cell) {
                 (Column::Int(b), Cell::Int(v)) => b.append_value(*v),
                 (Column::Float(b), Cell::Float(v)) => b.append_value(*v),
@@ -139,6 +149,18 @@ impl RowBuilder {
             .collect();
         Ok(RecordBatch::try_new(self.arrow, columns)?)
     }
+}
+
+/// A field's default as a cell that needs no coercion.
+fn default_cell(field: &Field) -> Option<Cell> {
+    field.default.as_ref()?;
+    Some(match field.missing()? {
+        Value::Null => Cell::Null,
+        Value::Bool(v) => Cell::Bool(v),
+        Value::Int(v) | Value::Datetime(v) => Cell::Int(v),
+        Value::Float(v) => Cell::Float(v),
+        Value::Str(v) => Cell::Str(v.as_ref().to_owned()),
+    })
 }
 
 /// Brings a cell to its field's type (a datetime becomes `Int` microseconds); `Err` is what was expected.

@@ -4,11 +4,12 @@ use thyme_core::{DataType, Field};
 
 use super::rows::Cell;
 
-/// Reads the text of a cell as its field's type. An empty text is null where the field may be null.
+/// Reads the text of a cell as its field's type. An empty text is null where the field may be null, and nothing
+/// where it has a default.
 /// A text that cannot be read stays a text, so that the row's fault shows it.
 pub fn cell(field: &Field, text: &str) -> Cell {
     if text.is_empty() && (field.optional || field.data_type != DataType::Str) {
-        return Cell::Null;
+        return if field.default.is_some() { Cell::Missing } else { Cell::Null };
     }
     let as_text = || Cell::Str(text.to_owned());
     match field.data_type {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use thyme_core::definition::Dataset;
-use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Value};
+use thyme_core::schema::missing;
+use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
 
 use super::Engine;
 use crate::decode::columns::event_times;
@@ -98,9 +99,10 @@ impl HistoryRecord {
         self.batch.column_by_name(field).map_or(Value::Null, |column| cell(column, row))
     }
 
-    /// The fields, in order.
-    pub fn fields(&self) -> &[Field] {
-        &self.definition.fields.fields
+    /// The names and types of the fields, in order: those of now, where the dataset got new ones since.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, DataType)> {
+        let columns = self.batch.schema_ref().fields().iter();
+        columns.filter_map(|column| Some((column.name().as_str(), missing(column)?.0)))
     }
 }
 
@@ -137,6 +139,7 @@ impl Engine {
         wanted: &dyn Fn(u32) -> bool,
         sink: &mut dyn FnMut(HistoryRecord) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
+        let catalog = self.catalog();
         for record in self.shared.log.read(history.record + 1)? {
             let record = record?;
             if record.number > until {
@@ -147,8 +150,10 @@ impl Engine {
             if peek_dataset(&record.payload).is_some_and(|id| !wanted(id)) {
                 continue;
             }
+            // The rows of before a field was added have what they are missing, as the fields of now say it.
             let datasets = &history.datasets;
-            let schema = |id: u32| datasets.get(id as usize).map(|(first, _)| first.fields.arrow());
+            let now = |id: u32| datasets.get(id as usize).map(|(_, now)| now.fields.arrow());
+            let schema = |id: u32| catalog.by_id(id).map(|live| live.schema.clone()).or_else(|| now(id));
             match Payload::decode(&record.payload, &schema)? {
                 Payload::Erase(_) => {}
                 Payload::Commit(commit) => history.commit(commit.document.datasets),

@@ -105,8 +105,7 @@ mod tests {
 
     #[test]
     fn a_letter_belongs_to_the_key_it_names_or_to_every_key_in_its_text() {
-        let field =
-            |name: &str, data_type| Field { name: name.into(), data_type, optional: false, role: Role::Key };
+        let field = |name: &str, data_type| Field::new(name, data_type, false, Role::Key);
         let fields = [field("user", DataType::Str)];
         let owns = |key: &str, raw: &str| {
             let letter = DeadLetter::new("push", "bad", raw.as_bytes());

@@ -65,7 +65,7 @@ pub(super) fn header(part: &Part<'_>, dataset: &Dataset) -> Result<Option<Header
         columns.push(index);
     }
     let absent = |(index, field): (usize, &Field)| {
-        (!field.optional && !columns.contains(&Some(index))).then(|| field.name.clone())
+        (field.missing().is_none() && !columns.contains(&Some(index))).then(|| field.name.clone())
     };
     let missing: Vec<String> = dataset.fields.fields.iter().enumerate().filter_map(absent).collect();
     if !missing.is_empty() {

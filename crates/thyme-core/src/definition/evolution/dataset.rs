@@ -3,6 +3,7 @@
 use super::{ChangeKind, Draft, difference, metadata, show_option};
 use crate::definition::document::{AggregateDef, Dataset, JoinDef, OperatorDef, Pipeline, Place, Source};
 use crate::definition::show;
+use crate::schema::{Field, Role};
 
 /// What the dataset will be.
 pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut Draft) -> Dataset {
@@ -89,13 +90,14 @@ fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     for field in &was.fields {
         match is.field(&field.name) {
             None => found.push(format!("field {} is removed", show::field(field))),
-            Some(new) if new != field => {
+            Some(new) if new != field && !is_relaxed(proposed, field, new) => {
                 found.push(format!("field {} -> {}", show::field(field), show::field(new)));
             }
             Some(_) => {}
         }
     }
     let new = is.fields.iter().filter(|f| was.field(&f.name).is_none());
+    let new = new.filter(|f| !is_additive(proposed, f));
     found.extend(new.map(|f| format!("field {} is added", show::field(f))));
     let keys = |d: &Dataset| show::list(d.fields.keys().map(|f| f.name.clone()));
     if found.is_empty() {
@@ -111,9 +113,42 @@ fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     found
 }
 
+/// Whether a new field of a raw dataset needs no version: rows that were written without it read as null, or as
+/// its default.
+fn is_additive(dataset: &Dataset, field: &Field) -> bool {
+    !dataset.is_derived() && field.role == Role::Value && field.missing().is_some()
+}
+
+/// Whether a field of a raw dataset differs only in that it may be null now, which no row was so far.
+fn is_relaxed(dataset: &Dataset, was: &Field, is: &Field) -> bool {
+    let relaxed = Field { optional: true, ..was.clone() };
+    !dataset.is_derived() && was.role == Role::Value && relaxed == *is
+}
+
+/// The changes of a raw dataset's fields that apply in place.
+fn fields_in_place(current: &Dataset, proposed: &Dataset) -> Vec<String> {
+    let mut found = Vec::new();
+    for field in &proposed.fields.fields {
+        match current.fields.field(&field.name) {
+            None if is_additive(proposed, field) => {
+                let earlier = field.default.as_ref().map_or("null".to_owned(), ToString::to_string);
+                found.push(format!("field {} is added; events of before have {earlier}", show::field(field)));
+            }
+            Some(was) if was != field && is_relaxed(proposed, was, field) => {
+                found.push(format!("field {} -> {}", show::field(was), show::field(field)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The differences that apply in place.
 fn in_place(current: &Dataset, proposed: &Dataset) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = match current.version == proposed.version {
+        true => fields_in_place(current, proposed),
+        false => Vec::new(),
+    };
     // Turning off the index of a raw dataset is a change of meaning; a derived one is readable anyway.
     if proposed.index || proposed.is_derived() {
         let shown = |on: &bool| if *on { "on" } else { "off" }.to_owned();

@@ -125,6 +125,21 @@ fn what_tunes_or_describes_applies_in_place() {
         ("/datasets/0/retention", json!("30d"), vec!["Changed Ride: retention: none -> 30d"]),
         ("/datasets/0/extra", json!("ignore"), vec!["Changed Ride: extra: forbid -> ignore"]),
         ("/datasets/0/on_error", json!("skip"), vec!["Changed Ride: on_error: refuse -> skip"]),
+        (
+            "/datasets/0/fields/-",
+            json!({"name": "tip", "type": "float", "optional": true}),
+            vec!["Changed Ride: field tip: float | None is added; events of before have null"],
+        ),
+        (
+            "/datasets/0/fields/-",
+            json!({"name": "tip", "type": "float", "default": 0.5}),
+            vec!["Changed Ride: field tip: float = 0.5 is added; events of before have 0.5"],
+        ),
+        (
+            "/datasets/0/fields/2/optional",
+            json!(true),
+            vec!["Changed Ride: field fare: float -> fare: float | None"],
+        ),
         ("/datasets/0/source/options/path", json!("secret"), vec!["Changed Ride: source options path"]),
         (
             "/datasets/0/source/max_lateness",
@@ -194,9 +209,21 @@ fn a_change_of_meaning_is_refused_with_the_difference_and_the_fix() {
         ("/datasets/0/fields/2", json!(null), "Ride", "field fare: float is removed; give Ride version=2"),
         (
             "/datasets/0/fields/-",
-            json!({"name": "tip", "type": "float", "optional": true}),
+            json!({"name": "tip", "type": "float"}),
             "Ride",
-            "field tip: float | None is added",
+            "field tip: float is added; give Ride version=2",
+        ),
+        (
+            "/datasets/0/fields/2/default",
+            json!(1.5),
+            "Ride",
+            "field fare: float -> fare: float = 1.5; give Ride version=2",
+        ),
+        (
+            "/datasets/1/fields/-",
+            json!({"name": "more", "type": "float", "optional": true}),
+            "Stats",
+            "field more: float | None is added",
         ),
         ("/datasets/0/fields/1/role", json!("value"), "Ride", "field city: str (key) -> city: str"),
         ("/datasets/0/index", json!(false), "Ride", "index: on -> off; give Ride version=2"),

@@ -65,8 +65,28 @@ fn check_fields(dataset: &Dataset, faults: &mut Faults) {
     }
     for field in fields {
         names::check("field", &field.name, &subject(dataset, field), &dataset.at, faults);
+        check_default(dataset, field, faults);
     }
     names::check_unique("fields", name, fields.iter().map(|f| (f.name.as_str(), &dataset.at)), faults);
+}
+
+fn check_default(dataset: &Dataset, field: &Field, faults: &mut Faults) {
+    let Some(default) = &field.default else { return };
+    let subject = subject(dataset, field);
+    let (at, given) = (&dataset.at, default.to_string());
+    if field.role != Role::Value {
+        let message =
+            format!("{subject} has a default, and a row always says its key and its event time; remove it");
+        faults.add(at, &subject, "no default", given, message);
+    } else if dataset.is_derived() {
+        let message = format!(
+            "{subject} has a default, and a pipeline makes it: give the aggregate the default instead, such as Sum(..., default={default})"
+        );
+        faults.add(at, &subject, "no default", given, message);
+    } else if let Err(error) = default.value(field.data_type) {
+        let message = format!("the default of {subject} does not fit its type {}: {error}", field.data_type);
+        faults.add(at, &subject, field.data_type.name(), given, message);
+    }
 }
 
 fn check_key(dataset: &Dataset, faults: &mut Faults) {
