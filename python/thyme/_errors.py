@@ -117,6 +117,12 @@ class OverloadedError(UnavailableError):
     default_code = "overloaded"
 
 
+class PoisonedError(UnavailableError):
+    """A part of the server's state cannot be used until a restart rebuilds it; the rest goes on."""
+
+    default_code = "poisoned"
+
+
 class StorageFullError(UnavailableError):
     """No space is left on the server: nothing was stored."""
 
@@ -162,6 +168,7 @@ _BY_CODE: dict[str, type[ThymeError]] = {
         ExtractorError,
         UnavailableError,
         OverloadedError,
+        PoisonedError,
         StorageFullError,
         InternalError,
         CorruptError,

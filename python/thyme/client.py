@@ -490,7 +490,10 @@ class ThymeClient(DefinitionsClient):
         return verify(self._session, definition, sample, seed)
 
     def health(self) -> dict[str, Any]:
-        """`status` (`"ok"`, `"recovering"`, ...) and `detail`, also from a server that is not ready."""
+        """`status` and `detail`, also from a server that is not ready.
+
+        `status` is `"ok"`, `"degraded"` (some entities cannot be read), `"recovering"` or `"failed"`.
+        """
         transport = self._session.transport
         answer = transport.request(
             "GET", "/health", headers={}, body=b"", repeatable=True, timeout_s=self._session.timeout_s

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Overloaded,
     /// Not now: retry.
     Unavailable,
+    /// A part of the state cannot be used until a restart rebuilds it; the rest goes on.
+    Poisoned,
     /// No space is left: nothing was stored; retry once there is.
     StorageFull,
     /// Stored bytes are not what was written.
@@ -46,6 +48,7 @@ impl ErrorKind {
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Poisoned => "poisoned",
             ErrorKind::StorageFull => "storage_full",
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::Extractor => "extractor_failed",

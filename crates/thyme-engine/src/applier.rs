@@ -2,6 +2,7 @@
 //! once, and hands the rows to the shards. One thread, deterministic in the records alone.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -20,6 +21,7 @@ use crate::engine::Shared;
 use crate::erasure::{Erased, Pending, Scan, Target, removal};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
+use crate::health::said;
 use crate::idempotency::Remembered;
 use crate::left_out::{LateRanges, RecordSet, Replayed, StreamLimits};
 use crate::node::{Admitted, Node};
@@ -106,16 +108,21 @@ pub(crate) struct Applier {
     shards: Shards,
     admission: Admission,
     progress: Progress,
+    /// A record could not be applied: what is known here is half of what it says.
+    has_failed: bool,
 }
 
 impl Applier {
     pub fn new(shared: Arc<Shared>, shards: Shards, progress: Progress) -> Self {
         let marks = progress.watermarks.iter().map(|(d, s, w)| ((*d, s.clone()), *w)).collect();
-        Applier { shared, shards, admission: Admission { marks }, progress }
+        Applier { shared, shards, admission: Admission { marks }, progress, has_failed: false }
     }
 
-    /// Applies what the log holds after the checkpoint. An erasure that was begun is done again where the log
-    /// says so.
+    /// Applies what the log holds after the checkpoint, up to the first record that cannot be applied: then the
+    /// state stays as of the record before. An erasure that was begun is done again where the log says so.
+    ///
+    /// # Errors
+    /// A log that cannot be read.
     pub fn recover(&mut self, pending: Option<&Pending>) -> Result<()> {
         let log = self.shared.log.clone();
         let last = log.last().map_or(0, |(number, _)| number);
@@ -124,15 +131,23 @@ impl Applier {
             let record = record?;
             self.shared.note_recovery(record.number, last);
             self.shared.gate.replayed(record.number, record.stamp);
-            let payload = Payload::decode(&record.payload, &|id| self.progress.ids.schema(id))?;
-            if let (Payload::Erase(erase), Some(pending)) = (&payload, pending)
-                && erase.id == pending.id
-            {
-                self.shared.begin_erasing(pending.target(&self.progress.ids)?, None);
+            let (number, stamp) = (record.number, record.stamp);
+            let applied = self.attempt(number, |applier| {
+                let payload = Payload::decode(&record.payload, &|id| applier.progress.ids.schema(id))?;
+                if let (Payload::Erase(erase), Some(pending)) = (&payload, pending)
+                    && erase.id == pending.id
+                {
+                    applier.shared.begin_erasing(pending.target(&applier.progress.ids)?, None);
+                }
+                let mut applied = Applied { number, stamp, payload, tickets: None };
+                applied.tickets = applied.rows().map(|rows| Arc::new(vec![budget.take(rows_bytes(rows))]));
+                applier.apply(applied)
+            });
+            if !applied {
+                let (last, stamp) = log.last().unwrap_or((number, stamp));
+                self.shared.gate.ends_with(last, stamp);
+                break;
             }
-            let mut applied = Applied { number: record.number, stamp: record.stamp, payload, tickets: None };
-            applied.tickets = applied.rows().map(|rows| Arc::new(vec![budget.take(rows_bytes(rows))]));
-            self.apply(applied)?;
         }
         if !self.shards.barrier() {
             return Err(Error::internal("a shard failed while the log was replayed"));
@@ -180,6 +195,7 @@ impl Applier {
     /// Takes one message; false once nothing more will be applied.
     pub fn step(&mut self, message: Message) -> bool {
         match message {
+            _ if self.has_failed => false,
             Message::Progress(reply) => {
                 // A checkpoint that gave up no longer listens.
                 let _ = reply.send(self.progress());
@@ -187,15 +203,25 @@ impl Applier {
             }
             Message::Record(record) => {
                 let number = record.number;
-                let applied = self.apply(*record);
-                if let Err(error) = &applied {
-                    let reason = format!("record {number} could not be applied: {error}");
-                    self.shared.events.record(Severity::Error, "apply_failed", "engine", reason.clone());
-                    self.shared.gate.stop(&reason);
-                }
-                applied.is_ok()
+                self.attempt(number, |applier| applier.apply(*record))
             }
         }
+    }
+
+    /// Applies a record. When that fails or panics nothing more is applied: what is read stays as of the
+    /// records before it. False then.
+    fn attempt(&mut self, number: u64, apply: impl FnOnce(&mut Self) -> Result<()>) -> bool {
+        let applied = catch_unwind(AssertUnwindSafe(|| apply(self)))
+            .unwrap_or_else(|panic| Err(Error::internal(format!("it panicked: {}", said(&*panic)))));
+        let Err(error) = applied else { return true };
+        self.has_failed = true;
+        let reason = format!(
+            "record e{number} could not be applied: {error}; reads are as of the records before it and pushes are refused until a restart; restart the server, and if it stops there again run `thyme doctor` on the data directory"
+        );
+        self.shared.events.record(Severity::Error, "apply_failed", "engine", reason.clone());
+        self.shared.note_backfill(0, 0);
+        self.shared.gate.stop(&reason);
+        false
     }
 
     fn progress(&self) -> Progress {

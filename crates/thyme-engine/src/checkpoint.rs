@@ -4,12 +4,13 @@
 //! than the checkpoint's position; they carry their positions, so a restore drops them and the log
 //! brings them back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_store::CheckpointBatch;
 
 use crate::answers;
@@ -17,6 +18,7 @@ use crate::applier::{Message, Progress};
 use crate::catalog::Catalog;
 use crate::engine::Shared;
 use crate::events::Severity;
+use crate::health::said;
 use crate::idempotency::UNSAVED_SOON;
 use crate::node::Node;
 use crate::queue::Outbox;
@@ -68,7 +70,6 @@ pub(crate) enum Stepped {
 struct Saving {
     progress: Box<Progress>,
     catalog: Arc<Catalog>,
-    everything: bool,
     nodes: Vec<Arc<Node>>,
     node: usize,
     stripe: usize,
@@ -83,23 +84,36 @@ impl Checkpointer {
 
     /// Checkpoints in the background, `every` so often, until `stop` is closed.
     pub fn run(&self, every: Duration, stop: &Receiver<()>) {
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut is_told) = (Duration::ZERO, false);
         let poll = POLL.min(every);
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(poll) {
             waited += poll;
             self.shared.extend_lease(false);
+            self.shared.residence.retry();
             let grown = self.shared.log.bytes().saturating_sub(self.state.lock().last.1);
             let many = self.shared.keys.unsaved_count() >= UNSAVED_SOON;
             if waited >= every || grown >= LOG_BYTES_BETWEEN || many {
                 waited = Duration::ZERO;
-                if let Err(error) = self.checkpoint() {
-                    let message = format!(
-                        "no checkpoint could be made ({error}); nothing is lost, the next start reads more of the log"
-                    );
-                    self.shared.events.record(Severity::Error, "checkpoint_failed", "store", message);
+                let made = catch_unwind(AssertUnwindSafe(|| self.checkpoint()))
+                    .unwrap_or_else(|panic| Err(Error::internal(format!("it panicked: {}", said(&*panic)))));
+                if let Err(error) = made {
+                    // What only a restart helps against is told once.
+                    let is_final =
+                        error.kind() == ErrorKind::Poisoned || self.shared.gate.failure().is_some();
+                    if !(is_final && is_told) {
+                        self.tell(&error);
+                    }
+                    is_told = is_final;
                 }
             }
         }
+    }
+
+    fn tell(&self, error: &Error) {
+        let message = format!(
+            "no checkpoint could be made ({error}); nothing is lost, the next start reads more of the log"
+        );
+        self.shared.events.record(Severity::Error, "checkpoint_failed", "store", message);
     }
 
     /// Makes a checkpoint if anything was applied since the last.
@@ -126,9 +140,21 @@ impl Checkpointer {
     /// Does the next thing, waiting for others no longer than `patience`. After an error the next
     /// checkpoint begins anew.
     fn advance(&self, state: &mut State, patience: Duration) -> Result<Stepped> {
-        let gone = || Error::unavailable("the engine is stopping");
+        let gone = || {
+            let failure = self.shared.gate.failure();
+            Error::unavailable(failure.unwrap_or_else(|| "the engine is stopping".to_owned()))
+        };
         match std::mem::replace(&mut state.stage, Stage::Idle) {
             Stage::Idle => {
+                if let Some(poisoned) = self.shared.residence.poisoned().first() {
+                    return Err(Error::new(
+                        ErrorKind::Poisoned,
+                        format!(
+                            "{}: {}; the next start reads the log from the last checkpoint on",
+                            poisoned.dataset, poisoned.reason
+                        ),
+                    ));
+                }
                 let bytes = self.shared.log.bytes();
                 let (reply, answer) = bounded(1);
                 if !self.applier.send(Message::Progress(reply)) {
@@ -150,8 +176,7 @@ impl Checkpointer {
                     state.stage = Stage::Waiting { bytes, progress };
                     return Ok(Stepped::AwaitsShards);
                 }
-                let everything = self.shared.residence.has_lost_marks();
-                let saving = Box::new(Saving::new(progress, self.shared.catalog(), everything));
+                let saving = Box::new(Saving::new(progress, self.shared.catalog()));
                 state.stage = Stage::Saving { bytes, saving };
             }
             Stage::Saving { bytes, mut saving } => {
@@ -170,7 +195,7 @@ impl Checkpointer {
     }
 
     fn write(&self, saving: Saving) -> Result<()> {
-        let Saving { progress, catalog, everything, .. } = saving;
+        let Saving { progress, catalog, .. } = saving;
         let mut batch = CheckpointBatch::default();
         let meta = serde_json::to_vec(&progress).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
         batch.put_meta(META_PROGRESS, &meta);
@@ -180,9 +205,6 @@ impl Checkpointer {
         self.shared.store.checkpoint(batch)?;
         self.shared.keys.saved(progress.record, count);
         let residence = &self.shared.residence;
-        if everything {
-            residence.found_marks();
-        }
         let live: Vec<u32> = catalog.nodes().map(|n| n.id.0).collect();
         for node in self.shared.store.nodes()? {
             let gone = !live.contains(&node) && !progress_knows_later(&progress, node);
@@ -196,15 +218,15 @@ impl Checkpointer {
 }
 
 impl Saving {
-    fn new(progress: Box<Progress>, catalog: Arc<Catalog>, everything: bool) -> Self {
+    fn new(progress: Box<Progress>, catalog: Arc<Catalog>) -> Self {
         let nodes = catalog.nodes().cloned().collect();
-        Saving { progress, catalog, everything, nodes, node: 0, stripe: 0 }
+        Saving { progress, catalog, nodes, node: 0, stripe: 0 }
     }
 
     /// Writes some stripes; false when there is none left.
     fn next(&mut self, residence: &Residence) -> Result<bool> {
         let Some(node) = self.nodes.get(self.node) else { return Ok(false) };
-        self.stripe = residence.save(&node.state, self.stripe, self.everything)?;
+        self.stripe = residence.save(&node.state, self.stripe)?;
         if self.stripe == STRIPES {
             (self.node, self.stripe) = (self.node + 1, 0);
         }

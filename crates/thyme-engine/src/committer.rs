@@ -1,5 +1,6 @@
 //! Group commit: pushes that arrive while one fsync runs share the next.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -15,6 +16,7 @@ use crate::done::Done;
 use crate::engine::Shared;
 use crate::erasure::{Erased, Ledger};
 use crate::gate::Gate;
+use crate::health::said;
 use crate::idempotency::Idempotency;
 use crate::push::{Push, Receipt};
 use crate::queue::Outbox;
@@ -93,7 +95,12 @@ impl Committer {
         while let Ok(first) = jobs.recv() {
             let group = gather(first, || jobs.try_recv().ok());
             let stop = group.iter().any(|j| matches!(j, Job::Stop));
-            self.commit(group);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.commit(group))) {
+                self.gate.stop(&format!(
+                    "what writes the log panicked ({}); restart the server: what was acknowledged is in the log",
+                    said(&*panic)
+                ));
+            }
             if stop {
                 return;
             }

@@ -34,6 +34,7 @@ use crate::directory::DataDirectory;
 use crate::erasure::{Erasing, Ledger, Pending};
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
+use crate::health::Ward;
 use crate::idempotency::Keys;
 use crate::lease;
 use crate::left_out::{LateRanges, RecordSet};
@@ -231,19 +232,16 @@ impl Engine {
         Ok((engine, stepper))
     }
 
-    fn opened(
-        options: Options,
-        shards: fn(usize, u64, &Arc<Gate>, &Arc<EventLog>) -> Shards,
-        waits: bool,
-    ) -> Result<Opened> {
+    fn opened(options: Options, shards: fn(usize, u64, &Arc<Gate>) -> Shards, waits: bool) -> Result<Opened> {
         let path = options.path.as_deref().filter(|_| options.parts.is_none());
         let directory = path.map(DataDirectory::open).transpose()?;
         let events = Arc::new(EventLog::new(options.env.clone()));
         let (log, disk, store) = open_parts(&options, &events)?;
         let (memory, store) = (options.memory(), Arc::new(store));
-        let residence = Residence::new(store.clone(), memory.map(|m| m.timelines), waits);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if options.shards == 0 { cores } else { options.shards }.clamp(1, crate::state::STRIPES);
+        let ward = Ward::new(events.clone(), count);
+        let residence = Residence::new(store.clone(), memory.map(|m| m.timelines), waits, ward);
         let mut progress = checkpoint::load_progress(&store)?.unwrap_or_else(Progress::start);
         let last = log.last().map_or(0, |(record, _)| record);
         if progress.record > last {
@@ -306,7 +304,7 @@ impl Engine {
         });
         std::mem::take(&mut progress.remembered).into_iter().for_each(|known| shared.keys.remember(known));
         let record = progress.record;
-        let mut applier = Applier::new(shared.clone(), shards(count, record, &gate, &events), progress);
+        let mut applier = Applier::new(shared.clone(), shards(count, record, &gate), progress);
         applier.recover(pending.as_ref())?;
         let unfinished = applier.unfinished(pending.as_ref())?;
         *shared.work.lock() = None;

@@ -36,8 +36,6 @@ struct Inner {
     event_now: Option<i64>,
     fixed_now: Option<i64>,
     stopped: Option<String>,
-    /// Part of the state can no longer be trusted.
-    poisoned: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +67,6 @@ impl Gate {
                 event_now: None,
                 fixed_now: None,
                 stopped: None,
-                poisoned: false,
             }),
             published: Condvar::new(),
         }
@@ -141,6 +138,13 @@ impl Gate {
         inner.pending.push_back(Pending { record, stamp, newest: None });
     }
 
+    /// The log ends with `record`, which is not announced because an earlier one cannot be applied.
+    pub(crate) fn ends_with(&self, record: u64, stamp: i64) {
+        let mut inner = self.inner.lock();
+        inner.last_record = inner.last_record.max(record);
+        inner.last_stamp = inner.last_stamp.max(stamp);
+    }
+
     /// Takes back the records from `first` on: they could not be written.
     pub(crate) fn unstamp(&self, first: u64) {
         let mut inner = self.inner.lock();
@@ -174,21 +178,6 @@ impl Gate {
     pub(crate) fn stop(&self, reason: &str) {
         self.inner.lock().stopped.get_or_insert_with(|| reason.to_owned());
         self.published.notify_all();
-    }
-
-    /// [`Gate::stop`], and nothing is read any more either: what the reason is about is damaged.
-    pub(crate) fn poison(&self, reason: &str) {
-        let mut inner = self.inner.lock();
-        inner.stopped = Some(reason.to_owned());
-        inner.poisoned = true;
-        drop(inner);
-        self.published.notify_all();
-    }
-
-    /// Why nothing may be read any more, if that is so.
-    pub(crate) fn damage(&self) -> Option<String> {
-        let inner = self.inner.lock();
-        inner.stopped.clone().filter(|_| inner.poisoned)
     }
 
     /// Why nothing more will be applied, if that is so.

@@ -25,6 +25,7 @@ mod feed;
 mod flow;
 mod gate;
 mod gather;
+mod health;
 mod idempotency;
 mod join;
 mod keys;
@@ -55,6 +56,7 @@ pub use engine::{
 };
 pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};
+pub use health::Poisoned;
 pub use idempotency::Idempotency;
 pub use late::{LateEvent, LateQuery};
 pub use memory::{MEMORY_MIN, Memory};

@@ -373,12 +373,12 @@ impl Node {
     /// Puts rows into the timelines at once. For nodes that the applier alone writes.
     ///
     /// # Errors
-    /// A store that cannot be read or written.
+    /// As [`NodeState::insert`].
     pub(crate) fn write(&self, rows: &NodeRows) -> Result<()> {
         for index in (0..STRIPES).filter(|index| !rows.of_stripe(*index).is_empty()) {
             // What a crash left of later records is what the log brings again: rows, which do not change.
             self.state.insert(index, rows, Position::MAX)?;
-            self.state.relieve()?;
+            self.state.relieve();
         }
         Ok(())
     }

@@ -11,9 +11,11 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, Result, SystemEnv};
 use thyme_store::{CheckpointBatch, ChunkKey, ENTITY_KEY_BYTES_MAX, Store};
 
+use crate::events::{EventLog, Severity};
+use crate::health::{Poisoned, Ward};
 use crate::state::{NodeState, STRIPES, hash_key};
 use crate::stripe::Entity;
 
@@ -40,8 +42,9 @@ pub(crate) struct Residence {
     /// Held by whoever takes the marks of what changed and writes it, until it is written: in between the
     /// store is out of date, and the marks do not say so.
     writer: Mutex<Hand>,
-    /// Why marks of what changed are lost: a write failed after they were taken.
-    lost: Mutex<Option<String>>,
+    /// Why nothing can leave memory for now: the last write failed.
+    stuck: Mutex<Option<String>>,
+    ward: Ward,
 }
 
 /// Where the hand that looks for entities to drop is.
@@ -56,13 +59,18 @@ struct Hand {
 struct Leaving {
     state: Arc<NodeState>,
     stripe: usize,
-    entities: Vec<(u64, Box<[u8]>)>,
+    entities: Vec<Keyed>,
+    /// Of these, those of which the store will have something that has nothing, or the other way round.
+    turned: Vec<Keyed>,
     /// How many more the store has of them once they are written.
     more: i64,
 }
 
+/// An entity's key with its hash.
+type Keyed = (u64, Box<[u8]>);
+
 /// What an operator asks about memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryFacts {
     /// Bytes of timelines in memory.
     pub resident_bytes: u64,
@@ -76,10 +84,12 @@ pub struct MemoryFacts {
     pub loads: u64,
     /// Entities dropped from memory since the start.
     pub evictions: u64,
+    /// Why nothing can leave memory for now, so that it may grow over its limit.
+    pub stuck: Option<String>,
 }
 
 impl Residence {
-    pub fn new(store: Arc<Store>, limit: Option<usize>, waits: bool) -> Arc<Self> {
+    pub fn new(store: Arc<Store>, limit: Option<usize>, waits: bool, ward: Ward) -> Arc<Self> {
         Arc::new(Residence {
             store,
             limit: limit.unwrap_or(usize::MAX),
@@ -91,13 +101,27 @@ impl Residence {
             warming: AtomicBool::new(false),
             nodes: Mutex::default(),
             writer: Mutex::default(),
-            lost: Mutex::default(),
+            stuck: Mutex::default(),
+            ward,
         })
     }
 
     /// For nodes whose timelines nobody reads or writes.
     pub fn nowhere() -> Arc<Self> {
-        Self::new(Arc::new(Store::in_memory()), None, false)
+        let ward = Ward::new(Arc::new(EventLog::new(Arc::new(SystemEnv))), 1);
+        Self::new(Arc::new(Store::in_memory()), None, false, ward)
+    }
+
+    pub fn ward(&self) -> &Ward {
+        &self.ward
+    }
+
+    /// What of the state cannot be used until the next start.
+    pub fn poisoned(&self) -> Vec<Poisoned> {
+        match self.ward.is_empty() {
+            true => Vec::new(),
+            false => self.states().iter().flat_map(|state| state.poisoned()).collect(),
+        }
     }
 
     pub fn store(&self) -> &Store {
@@ -153,32 +177,73 @@ impl Residence {
         }
         if !fits()
             && let Some(mut hand) = self.writer.try_lock()
-            && self.lost.lock().is_none()
+            && !self.is_stuck()
         {
-            // A write that fails is told by the shard that needs room and finds none.
-            let _ = self.evict(&mut hand, bytes);
+            let freed = self.evict(&mut hand, bytes);
+            self.note_written(freed.map(|_| ()));
         }
         fits()
     }
 
-    /// Makes room if there is none. Waits for the disk, so no lock is held.
-    ///
-    /// # Errors
-    /// A store that cannot be written.
-    pub fn relieve(&self) -> Result<()> {
+    /// Makes room if there is none. Waits for the disk, so no lock is held. While what changed cannot be written
+    /// memory grows, which is said, until [`Residence::retry`] or a checkpoint gets through.
+    pub fn relieve(&self) {
+        if self.over() > 0 && !self.is_stuck() {
+            self.make_room();
+        }
+    }
+
+    /// [`Residence::relieve`], also after a write that failed.
+    pub fn retry(&self) {
+        if self.over() > 0 {
+            self.make_room();
+        }
+    }
+
+    fn make_room(&self) {
         while self.over() > 0 {
-            let Some(mut hand) = self.writer() else { return Ok(()) };
-            if let Some(reason) = &*self.lost.lock() {
-                return Err(Error::unavailable(format!(
-                    "memory is full and what changed cannot be written: {reason}"
-                )));
+            let Some(mut hand) = self.writer() else { return };
+            if self.over() == 0 {
+                return;
             }
-            if self.over() > 0 && self.evict(&mut hand, 0)? == 0 {
-                // What is left was written while it was on its way out, or there is nothing.
-                return Ok(());
+            let freed = self.evict(&mut hand, 0);
+            let is_through = !matches!(freed, Ok(1..));
+            self.note_written(freed.map(|_| ()));
+            if is_through {
+                // It cannot be written, or what is left was changed while it was on its way out, or there is nothing.
+                return;
             }
         }
-        Ok(())
+    }
+
+    /// Why nothing can leave memory for now, if that is so.
+    pub fn stuck(&self) -> Option<String> {
+        self.stuck.lock().clone()
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.stuck.lock().is_some()
+    }
+
+    /// Says when memory begins to grow over its limit because nothing can be written, and when that ends.
+    fn note_written(&self, written: Result<()>) {
+        let mut stuck = self.stuck.lock();
+        match (written, &*stuck) {
+            (Err(error), None) => {
+                let message = format!(
+                    "timelines that are not used cannot be written ({error}), so nothing leaves memory, which grows over its limit of {} bytes; it is tried again; if the disk is full, make room on it",
+                    self.limit
+                );
+                self.ward.events().record(Severity::Error, "memory_stuck", "store", message);
+                *stuck = Some(error.to_string());
+            }
+            (Ok(()), Some(_)) => {
+                let message = "timelines that are not used can be written and leave memory again".to_owned();
+                self.ward.events().record(Severity::Info, "memory_relieved", "store", message);
+                *stuck = None;
+            }
+            _ => {}
+        }
     }
 
     fn writer(&self) -> Option<MutexGuard<'_, Hand>> {
@@ -189,8 +254,34 @@ impl Residence {
     /// the bytes that are free now.
     fn evict(&self, hand: &mut Hand, more: usize) -> Result<usize> {
         let want = self.over() + more + self.limit / FREED_PART;
-        let states = self.states();
-        let (mut batch, mut leaving, mut picked) = (CheckpointBatch::new(), Vec::<Leaving>::new(), 0);
+        let (mut batch, mut leaving) = (CheckpointBatch::new(), Vec::<Leaving>::new());
+        let picked = self.pick(hand, want, &mut batch, &mut leaving);
+        let mut more: Vec<(&Arc<NodeState>, i64)> = Vec::new();
+        for l in leaving.iter().filter(|l| l.more != 0) {
+            match more.iter_mut().find(|(state, _)| Arc::ptr_eq(state, &l.state)) {
+                Some((_, count)) => *count += l.more,
+                None => more.push((&l.state, l.more)),
+            }
+        }
+        if let Err(error) = picked.and_then(|()| self.spill(batch, &more)) {
+            leaving.iter().for_each(Leaving::take_back);
+            return Err(error);
+        }
+        Ok(leaving.into_iter().map(|leaving| self.release(leaving)).sum())
+    }
+
+    /// Picks who leaves.
+    ///
+    /// # Errors
+    /// A stripe was poisoned by it: the batch may hold half of an entity.
+    fn pick(
+        &self,
+        hand: &mut Hand,
+        want: usize,
+        batch: &mut CheckpointBatch,
+        leaving: &mut Vec<Leaving>,
+    ) -> Result<()> {
+        let (states, mut picked) = (self.states(), 0);
         // In the first turn all may have been used.
         let mut stripes = 2 * states.len() * STRIPES + 1;
         while picked < want && batch.bytes() < BATCH_BYTES && stripes > 0 {
@@ -203,10 +294,11 @@ impl Residence {
             };
             if leaving.last().is_none_or(|l| l.stripe != hand.stripe || !Arc::ptr_eq(&l.state, state)) {
                 let entities = Vec::new();
-                leaving.push(Leaving { state: state.clone(), stripe: hand.stripe, entities, more: 0 });
+                let (state, stripe, turned) = (state.clone(), hand.stripe, Vec::new());
+                leaving.push(Leaving { state, stripe, entities, turned, more: 0 });
             }
             if let Some(leaving) = leaving.last_mut() {
-                picked += leaving.pick(&mut hand.bucket, want - picked, &mut batch);
+                picked += leaving.pick(&mut hand.bucket, want - picked, batch)?;
             }
             if hand.bucket == usize::MAX {
                 stripes -= 1;
@@ -217,15 +309,7 @@ impl Residence {
                 }
             }
         }
-        let mut more: Vec<(&Arc<NodeState>, i64)> = Vec::new();
-        for l in leaving.iter().filter(|l| l.more != 0) {
-            match more.iter_mut().find(|(state, _)| Arc::ptr_eq(state, &l.state)) {
-                Some((_, count)) => *count += l.more,
-                None => more.push((&l.state, l.more)),
-            }
-        }
-        self.spill(batch, &more)?;
-        Ok(leaving.into_iter().map(|leaving| self.release(leaving)).sum())
+        Ok(())
     }
 
     /// Drops what is written, unless it changed meanwhile.
@@ -233,73 +317,65 @@ impl Residence {
         if leaving.entities.is_empty() {
             return 0;
         }
-        let mut stripe = leaving.state.stripe(leaving.stripe).write();
-        let mut freed = 0;
-        for (hash, key) in &leaving.entities {
-            let bytes = stripe.drop_clean(*hash, key);
-            freed += bytes;
-            self.evictions.fetch_add(u64::from(bytes > 0), Ordering::Relaxed);
-        }
-        stripe.shrink();
-        stripe.settle(self);
-        freed
+        let freed = leaving.state.change(leaving.stripe, format_args!("entities left memory"), |stripe| {
+            let mut freed = 0;
+            for (hash, key) in &leaving.entities {
+                let bytes = stripe.drop_clean(*hash, key);
+                freed += bytes;
+                self.evictions.fetch_add(u64::from(bytes > 0), Ordering::Relaxed);
+            }
+            stripe.shrink();
+            stripe.settle(self);
+            freed
+        });
+        // Nothing of a poisoned stripe is dropped.
+        freed.unwrap_or(0)
     }
 
     /// Writes chunks, not yet on durable storage, and how many entities the nodes have now.
     fn spill(&self, mut batch: CheckpointBatch, more: &[(&Arc<NodeState>, i64)]) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         for (state, more) in more {
             batch
                 .put_meta(&entities_of(state.id()), &state.stored().wrapping_add_signed(*more).to_le_bytes());
         }
-        if let Err(error) = self.store.spill(batch) {
-            self.lost.lock().get_or_insert_with(|| error.to_string());
-            return Err(error);
-        }
+        self.store.spill(batch)?;
         more.iter().for_each(|(state, more)| state.note_stored(*more));
         Ok(())
     }
 
-    /// Writes what changed in the stripes of a node from `stripe` on, or everything that is in memory,
-    /// up to about one batch. Gives the stripe to go on with.
+    /// Writes what changed in the stripes of a node from `stripe` on, up to about one batch. Gives the stripe to
+    /// go on with.
     ///
     /// # Errors
-    /// A store that cannot be written. Then the next checkpoint must write everything.
-    pub fn save(&self, state: &Arc<NodeState>, stripe: usize, everything: bool) -> Result<usize> {
+    /// A store that cannot be written, or a stripe of which not all can be used. Nothing is lost by it: what
+    /// was not written is written next time.
+    pub fn save(&self, state: &Arc<NodeState>, stripe: usize) -> Result<usize> {
         let Some(_writer) = self.writer() else { return Ok(stripe) };
-        let (mut batch, mut more, mut index) = (CheckpointBatch::new(), 0, stripe);
-        while index < STRIPES && batch.bytes() < BATCH_BYTES {
-            let lock = state.stripe(index);
-            index += 1;
-            if !everything && !lock.read().dirty {
-                continue;
-            }
-            let mut stripe = lock.write();
-            stripe.dirty = false;
-            let mut stored = 0;
-            for entity in stripe.iter_mut() {
-                if everything {
-                    entity.timeline.mark_dirty();
-                }
-                stored += put(state, entity, &mut batch);
-            }
-            stripe.note_stored(stored);
-            more += stored;
+        let (mut batch, mut taken, mut more) = (CheckpointBatch::new(), Vec::new(), 0);
+        let mut saved = Ok(());
+        while stripe + taken.len() < STRIPES && batch.bytes() < BATCH_BYTES && saved.is_ok() {
+            let mut turned = Vec::new();
+            saved = save_stripe(state, stripe + taken.len(), &mut batch, &mut turned).map(|m| more += m);
+            taken.push(turned);
         }
-        if !batch.is_empty() {
-            let more = (more != 0).then_some((state, more));
-            self.spill(batch, more.as_slice())?;
+        let wrote = !batch.is_empty();
+        let more = (more != 0).then_some((state, more));
+        if let Err(error) = saved.and_then(|()| self.spill(batch, more.as_slice())) {
+            for (index, turned) in (stripe..).zip(&taken) {
+                // A stripe that is poisoned is not written any more.
+                let _ = state.change(index, format_args!("a write was taken back"), |stripe| {
+                    stripe.take_all_back(turned);
+                });
+            }
+            return Err(error);
         }
-        Ok(index)
-    }
-
-    /// Whether marks of what changed are lost, so that everything in memory has to be written.
-    pub fn has_lost_marks(&self) -> bool {
-        self.lost.lock().is_some()
-    }
-
-    /// Everything in memory was written.
-    pub fn found_marks(&self) {
-        *self.lost.lock() = None;
+        if wrote {
+            self.note_written(Ok(()));
+        }
+        Ok(stripe + taken.len())
     }
 
     /// Removes what the store has of a node, also if somebody may still read it.
@@ -359,6 +435,7 @@ impl Residence {
             limit_bytes: (self.limit != usize::MAX).then_some(self.limit as u64),
             loads: self.loads.load(Ordering::Relaxed),
             evictions: self.evictions.load(Ordering::Relaxed),
+            stuck: self.stuck(),
             ..MemoryFacts::default()
         };
         for state in self.states() {
@@ -382,29 +459,85 @@ impl Residence {
 impl Leaving {
     /// Picks entities of the stripe from `bucket` on, writes what changed of them, and gives their bytes;
     /// `bucket` is `usize::MAX` at the end of the stripe.
-    fn pick(&mut self, bucket: &mut usize, want: usize, batch: &mut CheckpointBatch) -> usize {
-        let mut stripe = self.state.stripe(self.stripe).write();
-        let buckets = stripe.buckets();
-        let end = bucket.saturating_add(BUCKETS_PER_HOLD).min(buckets);
-        let (mut picked, mut stored) = (0, 0);
-        while *bucket < end && picked < want && batch.bytes() < BATCH_BYTES {
-            let entity = stripe.bucket(*bucket);
-            *bucket += 1;
-            let Some(entity) = entity else { continue };
-            if !entity.rests() || entity.key.len() > ENTITY_KEY_BYTES_MAX {
-                continue;
+    ///
+    /// # Errors
+    /// The stripe was poisoned by it: the batch may hold half of an entity.
+    fn pick(&mut self, bucket: &mut usize, want: usize, batch: &mut CheckpointBatch) -> Result<usize> {
+        let state = self.state.clone();
+        if state.stripe(self.stripe).read().health.poisoned().is_some() {
+            *bucket = usize::MAX;
+            return Ok(0);
+        }
+        state.change(self.stripe, format_args!("entities were picked to leave memory"), |stripe| {
+            let buckets = stripe.buckets();
+            let end = bucket.saturating_add(BUCKETS_PER_HOLD).min(buckets);
+            let (mut picked, mut stored) = (0, 0);
+            while *bucket < end && picked < want && batch.bytes() < BATCH_BYTES {
+                let entity = stripe.bucket(*bucket);
+                *bucket += 1;
+                let Some(entity) = entity else { continue };
+                if !entity.rests() || entity.key.len() > ENTITY_KEY_BYTES_MAX {
+                    continue;
+                }
+                self.entities.push((hash_key(&entity.key), entity.key.clone()));
+                picked += entity.timeline.bytes();
+                let more = put(&self.state, entity, batch);
+                if more != 0 {
+                    self.turned.push((hash_key(&entity.key), entity.key.clone()));
+                }
+                stored += more;
             }
-            picked += entity.timeline.bytes();
-            stored += put(&self.state, entity, batch);
-            self.entities.push((hash_key(&entity.key), entity.key.clone()));
+            stripe.note_stored(stored);
+            self.more += stored;
+            if *bucket >= buckets {
+                *bucket = usize::MAX;
+            }
+            picked
+        })
+    }
+
+    /// Has what was picked written next time: it was not.
+    fn take_back(&self) {
+        // A stripe that is poisoned is not written any more.
+        let _ = self.state.change(self.stripe, format_args!("a write was taken back"), |stripe| {
+            stripe.take_back(&self.entities, &self.turned);
+        });
+    }
+}
+
+/// Puts what changed in a stripe; gives how many more entities the store has then. `turned` gets those of which it
+/// will have something that has nothing, or the other way round.
+///
+/// # Errors
+/// Not all of the stripe can be used.
+fn save_stripe(
+    state: &NodeState,
+    index: usize,
+    batch: &mut CheckpointBatch,
+    turned: &mut Vec<Keyed>,
+) -> Result<i64> {
+    {
+        let stripe = state.stripe(index).read();
+        if let Some(reason) = stripe.health.any() {
+            return Err(state.unusable(reason));
+        }
+        if !stripe.dirty {
+            return Ok(0);
+        }
+    }
+    state.change(index, format_args!("a checkpoint was written"), |stripe| {
+        stripe.dirty = false;
+        let mut stored = 0;
+        for entity in stripe.iter_mut() {
+            let more = put(state, entity, batch);
+            if more != 0 {
+                turned.push((hash_key(&entity.key), entity.key.clone()));
+            }
+            stored += more;
         }
         stripe.note_stored(stored);
-        self.more += stored;
-        if *bucket >= buckets {
-            *bucket = usize::MAX;
-        }
-        picked
-    }
+        stored
+    })
 }
 
 /// Puts what changed of an entity; gives how many more the store has for it.

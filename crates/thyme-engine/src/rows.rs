@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arrow::array::BooleanArray;
+use thyme_core::Position;
 use thyme_timeline::Batch;
 
 use crate::keys::Keys;
@@ -55,6 +56,12 @@ impl NodeRows {
             && self.key(one) == self.key(other)
             && columns.iter().all(|column| column.is_same(one, other))
             && predicates.iter().all(|verdicts| verdicts.value(one) == verdicts.value(other))
+    }
+
+    /// The record that brings a row.
+    pub fn record(&self, row: usize) -> u64 {
+        let at = self.batch.changes.as_ref().map_or(&self.batch.positions, |changes| &changes.at);
+        at.get(row).map_or(0, |at| Position::from_bits(*at).record())
     }
 
     /// The rows of a stripe, in log order.

@@ -8,10 +8,9 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
-use thyme_core::{Error, Position};
+use thyme_core::Position;
 
 use crate::budget::Tickets;
-use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::node::{Node, NodeRows};
 use crate::queue::Hand;
@@ -54,19 +53,19 @@ impl Progress {
 }
 
 impl Shards {
-    fn workers(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Vec<Worker> {
+    fn workers(count: usize, from_record: u64, gate: &Arc<Gate>) -> Vec<Worker> {
         let progress = Arc::new(Progress {
             applied: (0..count).map(|_| AtomicU64::new(from_record)).collect(),
             gate: gate.clone(),
         });
-        let worker = |shard| Worker { shard, count, progress: progress.clone(), events: events.clone() };
+        let worker = |shard| Worker { shard, count, progress: progress.clone() };
         (0..count).map(worker).collect()
     }
 
     /// Shards on threads of their own.
-    pub fn start(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Self {
+    pub fn start(count: usize, from_record: u64, gate: &Arc<Gate>) -> Self {
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
-        for worker in Self::workers(count, from_record, gate, events) {
+        for worker in Self::workers(count, from_record, gate) {
             // A shard that fails drops what it has not done, with the barrier's sender in it.
             let (sender, receiver) = sync_channel(QUEUE_TASKS_MAX);
             #[expect(clippy::disallowed_methods, reason = "the shards are the engine's own threads")]
@@ -77,8 +76,8 @@ impl Shards {
     }
 
     /// Shards that work when they are told to.
-    pub fn by_hand(count: usize, from_record: u64, gate: &Arc<Gate>, events: &Arc<EventLog>) -> Self {
-        let workers = Self::workers(count, from_record, gate, events).into_iter();
+    pub fn by_hand(count: usize, from_record: u64, gate: &Arc<Gate>) -> Self {
+        let workers = Self::workers(count, from_record, gate).into_iter();
         let desks =
             workers.map(|worker| Desk { worker: Mutex::new(worker), tasks: Hand::default() }).collect();
         Shards::Hand(Arc::new(HandShards { desks }))
@@ -148,9 +147,7 @@ impl Desk {
     fn step(&self) -> bool {
         let Some(worker) = self.worker.try_lock() else { return false };
         let Some(task) = self.tasks.pop() else { return false };
-        if !worker.step(&task) {
-            self.tasks.close();
-        }
+        worker.step(&task);
         true
     }
 
@@ -182,44 +179,20 @@ struct Worker {
     shard: usize,
     count: usize,
     progress: Arc<Progress>,
-    events: Arc<EventLog>,
 }
 
 impl Worker {
     fn run(self, tasks: &Receiver<Task>) {
         while let Ok(task) = tasks.recv() {
-            if !self.step(&task) {
-                return;
-            }
+            self.step(&task);
         }
     }
 
-    /// Does one task; false when that failed: then the shard is at its end.
-    fn step(&self, task: &Task) -> bool {
-        let applied = catch_unwind(AssertUnwindSafe(|| {
-            task.work.iter().try_for_each(|(node, rows)| self.apply(node, rows, task.record))
-        }));
-        let shard = self.shard;
-        let subject = format!("shard {shard}");
-        let failed = match applied {
-            Ok(Ok(())) => None,
-            Ok(Err(Fault::Full(error))) => {
-                // What is in memory is right; there is only no room for more.
-                let reason = format!("shard {shard} stopped: {error}; make room on the disk and restart");
-                self.events.record(Severity::Error, "memory_full", &subject, reason.clone());
-                self.progress.gate.stop(&reason);
-                return false;
-            }
-            Ok(Err(Fault::Unreadable(error))) => Some(format!("shard {shard} stopped: {error}")),
-            Err(_) => Some(format!(
-                "shard {shard} failed and stopped; restart the server to rebuild it from the log"
-            )),
-        };
-        if let Some(reason) = failed {
-            // What this shard holds can no longer be trusted: nothing after it is published.
-            self.events.record(Severity::Error, "shard_poisoned", &subject, reason.clone());
-            self.progress.gate.poison(&reason);
-            return false;
+    /// Does one task. What goes wrong with some rows is their stripe's or their entity's, which tells it to
+    /// whoever reads it; the record is published for all others.
+    fn step(&self, task: &Task) {
+        for (node, rows) in &task.work {
+            self.apply(node, rows, task.record);
         }
         if let Some(record) = task.record {
             self.progress.done(self.shard, record);
@@ -227,26 +200,20 @@ impl Worker {
         if let Some(reached) = &task.reached {
             let _ = reached.send(());
         }
-        true
     }
 
-    fn apply(&self, node: &Node, rows: &NodeRows, record: Option<u64>) -> Result<(), Fault> {
+    fn apply(&self, node: &Node, rows: &NodeRows, record: Option<u64>) {
         // A node that is being backfilled begins empty: all that the store has of it is of this run.
         let at = record.map_or(Position::MAX, |record| Position::end_of(record.saturating_sub(1)));
         for index in (self.shard..STRIPES).step_by(self.count) {
-            if !rows.of_stripe(index).is_empty() {
-                node.state.insert(index, rows, at).map_err(Fault::Unreadable)?;
-                node.state.relieve().map_err(Fault::Full)?;
+            if rows.of_stripe(index).is_empty() {
+                continue;
             }
+            let inserted = catch_unwind(AssertUnwindSafe(|| node.state.insert(index, rows, at)));
+            if let Err(panic) = inserted {
+                node.state.poison_stripe(index, format_args!("rows were added"), &*panic);
+            }
+            node.state.relieve();
         }
-        Ok(())
     }
-}
-
-/// Why a shard stops.
-enum Fault {
-    /// The store cannot be written, so that nothing can leave memory.
-    Full(Error),
-    /// What rows are to be added to cannot be read.
-    Unreadable(Error),
 }

@@ -3,16 +3,18 @@
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use thyme_core::{EntityKey, Error, Position, Result};
+use thyme_core::{Error, Position, Result};
 use thyme_store::{ChunkKey, StoredChunk};
 use thyme_timeline::{Layout, Timeline};
 
+use crate::health::{Ward, said, shown};
 use crate::node::NodeRows;
 use crate::residence::Residence;
 use crate::stripe::{Loaded, Stripe};
@@ -108,6 +110,16 @@ impl NodeState {
         self.node
     }
 
+    /// The dataset, or what else it keeps.
+    pub fn name(&self) -> &str {
+        &self.dataset
+    }
+
+    /// Where failures are told.
+    pub fn ward(&self) -> &Ward {
+        self.residence.ward()
+    }
+
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -137,6 +149,9 @@ impl NodeState {
         let lock = self.stripe(stripe_of(hash));
         let drops = {
             let stripe = lock.read();
+            if let Some(reason) = stripe.health.refusal(key) {
+                return Err(self.refused(key, reason));
+            }
             if let Some(entity) = stripe.get(hash, key) {
                 if keep == Keep::Hot {
                     entity.touch();
@@ -151,12 +166,14 @@ impl NodeState {
         let Some(timeline) = self.load(key, Position::MAX)? else { return Ok(None) };
         let answer = read(&timeline);
         if keep == Keep::Hot && self.residence.admits(timeline.bytes()) {
-            let mut stripe = lock.write();
-            // Otherwise it may have been changed, written and dropped since it was read.
-            if stripe.drops == drops {
-                stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
-                stripe.settle(&self.residence);
-            }
+            // The answer is right, whatever becomes of the stripe.
+            let _ = self.change(stripe_of(hash), format_args!("an entity was loaded"), |stripe| {
+                // Otherwise it may have been changed, written and dropped since it was read.
+                if stripe.drops == drops {
+                    stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
+                    stripe.settle(&self.residence);
+                }
+            });
         }
         Ok(Some(answer))
     }
@@ -166,52 +183,56 @@ impl NodeState {
     /// this record or later ones is dropped, since the log brings it again.
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// Some rows are not in: their stripe, or their entity, is given up until the next start, and says so
+    /// to whoever reads it.
     pub fn insert(&self, index: usize, rows: &NodeRows, at: Position) -> Result<()> {
         let order = rows.of_stripe(index);
-        let (mut next, mut loaded) = (0, Vec::new());
+        let (mut next, mut loaded, mut failed) = (0, Vec::new(), Ok(()));
         while next < order.len() {
-            let missing = {
-                let mut stripe = self.stripe(index).write();
+            let record = order.get(next).map_or(0, |row| rows.record(*row as usize));
+            let missing = self.change(index, format_args!("rows of e{record} were added"), |stripe| {
                 loaded.drain(..).for_each(|loaded| stripe.place(loaded, true));
                 next = stripe.insert(&self.layout, rows, order, next);
+                stripe.health.go_off();
                 stripe.settle(&self.residence);
                 stripe.missing(rows, order.get(next..).unwrap_or_default())
-            };
+            })?;
             if next < order.len() {
                 for (hash, key) in missing {
-                    let timeline = self.load(&key, at)?;
-                    loaded.push(Loaded { hash, key, timeline });
+                    match self.load(&key, at) {
+                        Ok(timeline) => loaded.push(Loaded { hash, key, timeline }),
+                        Err(error) => {
+                            self.give_up(index, key, &error);
+                            failed = Err(error);
+                        }
+                    }
                 }
             }
         }
-        Ok(())
+        failed
     }
 
     /// Lets `edit` change the timeline of a key, if there is one. Only while no shard changes it. `at` is
     /// as for [`NodeState::insert`].
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// A store that cannot be read, or a stripe that is poisoned.
     pub fn edit(&self, key: &[u8], at: Position, edit: &mut dyn FnMut(&mut Timeline)) -> Result<()> {
         let hash = hash_key(key);
-        let lock = self.stripe(stripe_of(hash));
         let mut timeline = None;
         loop {
-            let drops = {
-                let mut stripe = lock.write();
+            let drops = self.change(stripe_of(hash), format_args!("rows were taken out"), |stripe| {
                 if let Some((timeline, drops)) = timeline.take()
                     // Otherwise it may have been changed, written and dropped since it was read.
                     && stripe.drops == drops
                 {
                     stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
                 }
-                if stripe.edit(hash, key, &mut *edit).is_some() || stripe.complete {
-                    stripe.settle(&self.residence);
-                    return Ok(());
-                }
-                stripe.drops
-            };
+                let is_done = stripe.edit(hash, key, &mut *edit).is_some() || stripe.complete;
+                stripe.settle(&self.residence);
+                (!is_done).then_some(stripe.drops)
+            })?;
+            let Some(drops) = drops else { return Ok(()) };
             match self.load(key, at)? {
                 Some(loaded) => timeline = Some((loaded, drops)),
                 None => return Ok(()),
@@ -222,19 +243,18 @@ impl NodeState {
     /// Drops entities without rows, once what they were is in the store no more; without a store, if not
     /// `is_durable`, at once.
     pub fn drop_empty(&self, is_durable: bool) {
-        for stripe in &self.stripes {
-            let mut stripe = stripe.write();
-            stripe.drop_empty(is_durable);
-            stripe.settle(&self.residence);
+        for index in 0..STRIPES {
+            // Of a poisoned stripe nothing is dropped.
+            let _ = self.change(index, format_args!("entities without rows were dropped"), |stripe| {
+                stripe.drop_empty(is_durable);
+                stripe.settle(&self.residence);
+            });
         }
     }
 
     /// Makes room if memory is full.
-    ///
-    /// # Errors
-    /// A store that cannot be written.
-    pub fn relieve(&self) -> Result<()> {
-        self.residence.relieve()
+    pub fn relieve(&self) {
+        self.residence.relieve();
     }
 
     /// The timeline that the store has of a key.
@@ -252,7 +272,9 @@ impl NodeState {
             let chunks = store.chunks_of(self.node, key).collect::<Result<Vec<_>>>()?;
             self.decode(&chunks, at).map(Some)
         };
-        let loaded = load().map_err(|error| self.named(key, &error));
+        let loaded = catch_unwind(AssertUnwindSafe(load))
+            .unwrap_or_else(|panic| Err(Error::internal(format!("loading it panicked: {}", said(&*panic)))));
+        let loaded = loaded.map_err(|error| self.named(key, &error));
         // What is not there may have been removed meanwhile.
         self.still_stored().and(loaded)
     }
@@ -280,11 +302,7 @@ impl NodeState {
 
     /// The error with what it is about.
     fn named(&self, key: &[u8], error: &Error) -> Error {
-        let shown = match EntityKey::decode(key) {
-            Ok(parts) => parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            Err(_) => format!("{key:02x?}"),
-        };
-        Error::new(error.kind(), format!("{}, entity {shown}: {}", self.dataset, error.detail()))
+        Error::new(error.kind(), format!("{}, entity {}: {}", self.dataset, shown(key), error.detail()))
     }
 
     /// Calls `f` with each entity that the store has, as of now, until it says false.
@@ -312,12 +330,15 @@ impl NodeState {
     /// The keys of the entities whose timelines `wanted` says yes to, in no order.
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// A store that cannot be read, or an entity that is given up.
     pub fn keys_where(&self, wanted: impl Fn(&Timeline) -> bool) -> Result<Vec<Box<[u8]>>> {
         let (mut keys, mut seen, mut complete) = (Vec::new(), HashSet::new(), true);
         // Memory first: what is not here now is in the store by now.
         for stripe in &self.stripes {
             let stripe = stripe.read();
+            if let Some(reason) = stripe.health.any() {
+                return Err(self.unusable(reason));
+            }
             complete &= stripe.complete;
             for entity in stripe.iter() {
                 if wanted(&entity.timeline) {
@@ -368,12 +389,14 @@ impl NodeState {
             let index = stripe_of(hash);
             whole = !stop() && self.residence.has_room();
             if whole {
-                let mut stripe = self.stripe(index).write();
-                // Otherwise it may have been changed, written and dropped since it was read.
-                if stripe.drops == drops[index] {
-                    stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, false);
-                    stripe.settle(&self.residence);
-                }
+                // A stripe that is poisoned stays so.
+                let _ = self.change(index, format_args!("memory was filled"), |stripe| {
+                    // Otherwise it may have been changed, written and dropped since it was read.
+                    if stripe.drops == drops[index] {
+                        stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, false);
+                        stripe.settle(&self.residence);
+                    }
+                });
                 self.residence.note_warmed();
             }
             Ok(whole)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashTable;
 use thyme_timeline::{Layout, Timeline};
 
+use crate::health::Health;
 use crate::node::NodeRows;
 use crate::residence::Residence;
 use crate::state::hash_key;
@@ -53,6 +54,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Stripe {
     /// Boxed: a table has up to twice the room that it needs, and twice that while it grows.
     table: HashTable<Box<Entity>>,
+    pub health: Health,
     /// Whether anything changed since the last checkpoint.
     pub dirty: bool,
     /// Whether every entity of the stripe is here, so that nothing has to be asked of the store.
@@ -103,7 +105,7 @@ impl Stripe {
     /// Adds an entity, unless it is here. `hot` keeps it for a turn of the hand.
     pub fn place(&mut self, loaded: Loaded, hot: bool) {
         let Loaded { hash, key, timeline } = loaded;
-        if self.get(hash, &key).is_some() {
+        if self.get(hash, &key).is_some() || self.health.refusal(&key).is_some() {
             return;
         }
         let stored = timeline.is_some();
@@ -143,6 +145,35 @@ impl Stripe {
         self.drops += (before - self.table.len()) as u64;
     }
 
+    /// Has entities written whole next time: what was taken of them was not stored. Of those in `turned` it was
+    /// noted whether the store has them.
+    pub fn take_back(&mut self, taken: &[(u64, Box<[u8]>)], turned: &[(u64, Box<[u8]>)]) {
+        for (hash, key) in taken {
+            if let Some(entity) = self.table.find_mut(*hash, |e| e.key == *key) {
+                entity.timeline.mark_dirty();
+            }
+        }
+        self.dirty = true;
+        self.turn_back(turned);
+    }
+
+    /// [`Stripe::take_back`] of all entities.
+    pub fn take_all_back(&mut self, turned: &[(u64, Box<[u8]>)]) {
+        self.table.iter_mut().for_each(|entity| entity.timeline.mark_dirty());
+        self.dirty = true;
+        self.turn_back(turned);
+    }
+
+    fn turn_back(&mut self, turned: &[(u64, Box<[u8]>)]) {
+        for (hash, key) in turned {
+            if let Some(entity) = self.table.find_mut(*hash, |e| e.key == *key) {
+                entity.stored = !entity.stored;
+                let more = if entity.stored { 1 } else { -1 };
+                self.note_stored(more);
+            }
+        }
+    }
+
     /// Inserts rows from `order[next..]` until one's entity has to be asked of the store; gives how far it came.
     pub fn insert(&mut self, layout: &Layout, rows: &NodeRows, order: &[u32], mut next: usize) -> usize {
         self.dirty = true;
@@ -151,7 +182,13 @@ impl Stripe {
             if self.complete && self.get(hash, key).is_none() {
                 self.place(Loaded { hash, key: key.into(), timeline: None }, true);
             }
-            let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key) else { break };
+            let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key) else {
+                if self.health.refusal(key).is_none() {
+                    break;
+                }
+                next += 1;
+                continue;
+            };
             let before = entity.timeline.bytes();
             // A hot entity's rows follow each other: its summaries are made once for all of them.
             while let Some(&row) = order.get(next)
@@ -173,7 +210,8 @@ impl Stripe {
         let mut missing: Vec<(u64, Box<[u8]>)> = Vec::new();
         for &row in order {
             let (hash, key) = (rows.hashes[row as usize], rows.key(row as usize));
-            if missing.iter().all(|(h, k)| *h != hash || **k != *key) && self.get(hash, key).is_none() {
+            let is_known = self.get(hash, key).is_some() || self.health.refusal(key).is_some();
+            if !is_known && missing.iter().all(|(h, k)| *h != hash || **k != *key) {
                 missing.push((hash, key.into()));
                 if missing.len() == MISSING_MAX {
                     break;

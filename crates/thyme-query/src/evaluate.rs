@@ -248,7 +248,11 @@ fn run_call(
     slots: &mut [ColumnBuffer],
 ) -> Result<()> {
     let inputs: Vec<&ColumnBuffer> = call.inputs.iter().map(|&slot| &slots[slot]).collect();
-    let outputs = host.call(call.handle, &frame.times, &inputs, context)?;
+    let outputs = host.call(call.handle, &frame.times, &inputs, context);
+    if let Some(failure) = context.failure() {
+        return Err(failure);
+    }
+    let outputs = outputs?;
     if outputs.len() != call.outputs.len() || outputs.iter().any(|o| o.len() != frame.times.len()) {
         return Err(Error::internal(format!(
             "{}: the extractor host gave columns of another shape",

@@ -1,7 +1,9 @@
 //! Extractors as queries see them: someone else runs the code.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use thyme_core::definition::{Dataset, Extractor};
 use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
 use thyme_engine::{LiveDataset, Snapshot};
@@ -58,12 +60,14 @@ impl ExtractorHost for NoExtractors {
 pub struct LookupContext {
     snapshot: Snapshot,
     positions: Option<Vec<Position>>,
+    /// The first failure that is none of the extractor's. It may have caught it, and answered with less.
+    failure: Arc<Mutex<Option<Error>>>,
 }
 
 impl LookupContext {
     /// Lookups at `snapshot`, as known at a position of each row's own if there are `positions`.
     pub fn new(snapshot: Snapshot, positions: Option<Vec<Position>>) -> Self {
-        LookupContext { snapshot, positions }
+        LookupContext { snapshot, positions, failure: Arc::default() }
     }
 
     /// The row of `dataset` as of `time`: every field by name. An entity without events has the values of
@@ -84,8 +88,24 @@ impl LookupContext {
             Some(&position) => row(&self.snapshot.as_known_at(position), live, &values, time),
             None => row(&self.snapshot, live, &values, time),
         };
+        if let Err(error) = &found
+            && !is_of_the_caller(error.kind())
+        {
+            self.failure.lock().get_or_insert_with(|| error.clone());
+        }
         Ok(found?.0)
     }
+
+    /// Why a lookup failed for which the extractor is not to blame.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.lock().clone()
+    }
+}
+
+/// Whether other arguments would have helped.
+fn is_of_the_caller(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidData, InvalidDefinition, NotFound, Unsupported};
+    matches!(kind, InvalidData | InvalidDefinition | NotFound | Unsupported)
 }
 
 /// The key values of a dataset in its own order, from named ones.

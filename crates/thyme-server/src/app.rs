@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use thyme_core::{Env, Error, Result, SystemEnv};
+use thyme_core::{Env, Error, Result, SystemEnv, Value};
 use thyme_engine::{Clock, Engine, Memory, Options};
 use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
@@ -192,6 +192,15 @@ impl App {
     pub fn set_now(&self, now_us: Option<i64>) -> Result<()> {
         self.ready_now()?.engine().set_now(now_us);
         Ok(())
+    }
+
+    /// As [`Engine::panic_for_test`], for an entity whose key is a text.
+    ///
+    /// # Errors
+    /// Unavailable when it is not open.
+    #[doc(hidden)]
+    pub fn panic_for_test(&self, dataset: &str, key: &str) -> Result<()> {
+        self.ready_now()?.engine().panic_for_test(dataset, &[Value::Str(key.into())])
     }
 
     /// Stops the sources, finishes what was submitted, makes a checkpoint, and closes. Waits for requests

@@ -25,6 +25,7 @@ const COLLECTORS: &[fn(&Ready, &mut Exposition)] = &[
     families::log,
     families::checkpoints,
     families::storage,
+    families::faults,
     families::sources,
     crate::verifier::expose,
     crate::names::expose,

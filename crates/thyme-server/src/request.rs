@@ -123,7 +123,8 @@ impl Reply {
             body["faults"] = faults.iter().map(fault).collect();
         }
         let mut reply = Self::json(status, &body);
-        if matches!(status, 429 | 503) {
+        // What only a restart helps against is not worth another try.
+        if matches!(status, 429 | 503) && code != ErrorKind::Poisoned.code() {
             reply.headers.push(("retry-after", "1".into()));
         }
         reply
@@ -165,7 +166,7 @@ fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::TooLarge => 413,
         ErrorKind::Unsupported | ErrorKind::Extractor => 422,
         ErrorKind::Overloaded => 429,
-        ErrorKind::Unavailable => 503,
+        ErrorKind::Unavailable | ErrorKind::Poisoned => 503,
         ErrorKind::StorageFull => 507,
         ErrorKind::Corrupt | ErrorKind::Internal => 500,
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use thyme_core::time::format_rfc3339;
 use thyme_core::{Error, Result};
-use thyme_engine::{Clock, ReadAt, Severity};
+use thyme_engine::{Clock, Engine, Poisoned, ReadAt, Severity};
 use thyme_query::plan::entity_of;
 
 use crate::app::{App, Ready};
@@ -13,13 +13,34 @@ use crate::request::{Reply, Request};
 pub(crate) fn health(app: &App) -> Reply {
     match app.ready_now() {
         Ok(ready) => match ready.engine().failure() {
-            None => Reply::json(200, &json!({"status": "ok"})),
+            None => Reply::json(200, &working(ready.engine())),
             Some(reason) => Reply::json(503, &json!({"status": "failed", "detail": reason})),
         },
         Err(error) => {
             let status = if error.detail().starts_with("recovering") { "recovering" } else { "failed" };
             Reply::json(503, &json!({"status": status, "detail": error.detail()}))
         }
+    }
+}
+
+/// Reads and writes work, perhaps not for all entities.
+fn working(engine: &Engine) -> Json {
+    let poisoned = engine.poisoned();
+    if let Some(first) = poisoned.first() {
+        let detail = format!(
+            "{} parts of the state answer 503 until a restart, which rebuilds them from the log; the first is of {}: {}",
+            poisoned.len(),
+            first.dataset,
+            first.reason
+        );
+        return json!({"status": "degraded", "detail": detail});
+    }
+    match engine.memory_stuck() {
+        Some(reason) => {
+            let detail = format!("what is not used cannot leave memory, which grows: {reason}");
+            json!({"status": "degraded", "detail": detail})
+        }
+        None => json!({"status": "ok"}),
     }
 }
 
@@ -70,6 +91,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
     let (log_bytes, store_bytes, checkpoint) = engine.storage();
     let memory = engine.memory();
     let pushes = engine.push_budget().facts();
+    let poisoned: Vec<Json> = engine.poisoned().iter().take(POISONED_SHOWN_MAX).map(poisoned).collect();
     Ok(Reply::json(
         200,
         &json!({
@@ -83,6 +105,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "applied": format!("e{applied}"),
             "commit": catalog.commit,
             "shards": engine.shards(),
+            "poisoned": poisoned,
             "datasets": datasets,
             "featuresets": featuresets,
             "sources": sources,
@@ -97,6 +120,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "entities_in_memory": memory.resident_entities,
                 "loads": memory.loads,
                 "evictions": memory.evictions,
+                "stuck": memory.stuck,
             },
             "pushes": {
                 "bytes_in_flight": pushes.taken,
@@ -107,6 +131,13 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
         }),
     ))
+}
+
+/// Parts of the state that the status lists.
+const POISONED_SHOWN_MAX: usize = 100;
+
+fn poisoned(part: &Poisoned) -> Json {
+    json!({"dataset": part.dataset, "shard": part.shard, "entity": part.entity, "reason": part.reason})
 }
 
 /// The `limit` of a listing.

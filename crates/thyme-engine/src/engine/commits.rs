@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::definition::evolution::{self, Plan};
 use thyme_core::definition::{Document, validate};
 use thyme_core::error::Fault;
-use thyme_core::{Error, Position, Result};
+use thyme_core::{Error, ErrorKind, Position, Result};
 
 use super::{Engine, WAIT};
 use crate::committer::Job;
@@ -33,7 +33,8 @@ impl Engine {
     /// refuse it. Returns when every new pipeline is live over what the log holds.
     ///
     /// # Errors
-    /// As [`Engine::plan`], what `check` says, or a log that cannot be written.
+    /// As [`Engine::plan`], what `check` says, a part of the state that is poisoned, or a log that cannot be
+    /// written.
     pub fn commit(
         &self,
         document: &Document,
@@ -62,6 +63,7 @@ impl Engine {
         if !catalog.commit.is_empty() && plan.next == catalog.document {
             return Ok((plan, catalog.commit.clone(), Position::end_of(self.shared.gate.applied())));
         }
+        self.refuse_poisoned("nothing was committed")?;
         if plan.next.datasets != catalog.document.datasets {
             self.verify_log()?;
         }
@@ -80,6 +82,19 @@ impl Engine {
 }
 
 impl Engine {
+    /// A commit may have to read what cannot be used, such as an index that it joins; an erasure has to change it.
+    pub(super) fn refuse_poisoned(&self, what_became: &str) -> Result<()> {
+        self.poisoned().first().map_or(Ok(()), |poisoned| {
+            Err(Error::new(
+                ErrorKind::Poisoned,
+                format!(
+                    "{}: {}; {what_became}: restart the server, which rebuilds it from the log, and try again",
+                    poisoned.dataset, poisoned.reason
+                ),
+            ))
+        })
+    }
+
     /// Reads the whole log before a commit that may have to be filled from it is written: once it is, every
     /// start has to fill it again.
     fn verify_log(&self) -> Result<()> {

@@ -40,14 +40,14 @@ impl Engine {
     ///
     /// # Errors
     /// InvalidData: a derived dataset, too many entities or none, a key of another shape. Conflict: a backup is
-    /// being made. Unavailable: it has
-    /// been accepted and could not be ended, which the next start does before it serves.
+    /// being made. Poisoned: a part of the state cannot be used. Unavailable: it has been accepted and could not be ended, which the next start does before it serves.
     pub fn erase(&self, dataset: &LiveDataset, entities: &[Vec<Value>]) -> Result<ErasureReceipt> {
         let keys = self.keys_to_erase(dataset, entities)?;
         // A replay of dead letters would go on with letters, and places of theirs, that this takes out.
         let _no_replay = self.replay_lock.lock();
         let _one_at_a_time = self.commit_lock.lock();
         self.nothing_is_being_erased()?;
+        self.refuse_poisoned("nothing was erased")?;
         if self.backup_under_way().is_some() {
             return Err(Error::new(
                 ErrorKind::Conflict,

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::catalog::LiveDataset;
+use crate::health::Poisoned;
 use crate::options::Clock;
 use crate::residence::MemoryFacts;
 use crate::state::DatasetCounters;
@@ -54,6 +55,11 @@ impl Engine {
         self.memory.map(|memory| memory.total)
     }
 
+    /// Why what is not used cannot leave memory for now, if that is so: then memory grows over its limit.
+    pub fn memory_stuck(&self) -> Option<String> {
+        self.shared.residence.stuck()
+    }
+
     /// What is in memory and what is not.
     pub fn memory(&self) -> MemoryFacts {
         self.shared.residence.facts()
@@ -62,6 +68,12 @@ impl Engine {
     /// Why nothing more is written or applied, if that is so.
     pub fn failure(&self) -> Option<String> {
         self.shared.gate.failure().or_else(|| self.shared.log.failure())
+    }
+
+    /// What of the state cannot be used until the next start, if anything: reads of it are refused, everything
+    /// else goes on.
+    pub fn poisoned(&self) -> Vec<Poisoned> {
+        self.shared.residence.poisoned()
     }
 
     /// What the engine is busy with, such as a backfill.

@@ -196,4 +196,16 @@ impl Engine {
         node.damage_for_test(&key.0);
         Ok(())
     }
+
+    /// Makes whoever inserts rows into the stripe of an entity next panic in the middle of it. For tests.
+    ///
+    /// # Errors
+    /// As [`Engine::damage_for_test`].
+    #[doc(hidden)]
+    pub fn panic_for_test(&self, dataset: &str, key: &[Value]) -> Result<()> {
+        let catalog = self.catalog();
+        let node = catalog.dataset(dataset)?.readable()?;
+        node.state.arm(&thyme_core::EntityKey::encode(key)?.0);
+        Ok(())
+    }
 }

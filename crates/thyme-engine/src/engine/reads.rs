@@ -25,9 +25,6 @@ impl Engine {
                 )));
             }
         }
-        if let Some(reason) = self.shared.gate.damage() {
-            return Err(Error::unavailable(reason));
-        }
         let (catalog, (now, newest)) = self.online();
         let time = at.time.unwrap_or(now);
         Ok(Snapshot {

@@ -32,6 +32,7 @@ impl Engine {
         done: impl FnOnce(Result<Receipt>) + Send + 'static,
     ) -> Result<String> {
         let plan = self.plan(document)?;
+        self.refuse_poisoned("nothing was committed")?;
         let id = super::commits::commit_id(&self.catalog().commit, &plan.next)?;
         let record = Box::new(CommitRecord { id: id.clone(), document: plan.next });
         self.jobs.send(Job::Commit { record, done: Done::new(done) });

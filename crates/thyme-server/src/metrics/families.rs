@@ -99,6 +99,20 @@ pub(super) fn storage(ready: &Ready, out: &mut Exposition) {
     out.single("thyme_store_bytes", Gauge, "Bytes of the state at rest.", store);
 }
 
+/// What of the state cannot be used, and whether memory can be given back.
+pub(super) fn faults(ready: &Ready, out: &mut Exposition) {
+    let engine = ready.engine();
+    let poisoned = engine.poisoned();
+    let help = "Whether some entities of the shard answer 503 until a restart.";
+    let mut family = out.family("thyme_shard_poisoned", Gauge, help);
+    for shard in 0..engine.shards() {
+        let is_poisoned = poisoned.iter().any(|part| part.shard == shard);
+        family.sample(&[("shard", &shard.to_string())], u8::from(is_poisoned));
+    }
+    let help = "Whether memory grows over its limit because what is not used cannot be written.";
+    out.single("thyme_memory_stuck", Gauge, help, u8::from(engine.memory_stuck().is_some()));
+}
+
 /// How the sources are doing.
 pub(super) fn sources(ready: &Ready, out: &mut Exposition) {
     let status: Vec<_> = ready.sources.iter().flat_map(|s| s.status()).collect();

@@ -375,6 +375,12 @@ impl History {
             let options = Options { parts: Some(parts), shards, env: self.clock.env(), ..Options::default() };
             self.trace.note(format!("open with {shards} shards"));
             match Engine::open_stepped(options) {
+                Ok((engine, stepper)) if engine.failure().is_some() => {
+                    let reason = engine.failure().unwrap();
+                    assert!(self.power.is_off(), "what a crash left cannot be applied: {reason}");
+                    self.trace.note("the power goes off before all is applied");
+                    stepper.stop();
+                }
                 Ok((engine, stepper)) => {
                     let (book, trace) = (self.book.clone(), self.trace.clone());
                     let random = Mutex::new(Random::new(self.random.bits()));

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use store::SimStore;
+pub use store::{Reads, SimStore};
 
 /// What happened, line by line. Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -21,8 +21,23 @@ struct State {
     power: Option<Power>,
     is_full: bool,
     is_broken: bool,
+    reads: Reads,
+    /// Reads that still succeed before.
+    reads_left: u64,
     /// Written when the power went off: there or not, as the next life finds out.
     cut: Option<Vec<Write>>,
+}
+
+/// What becomes of reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// They succeed.
+    #[default]
+    Fine,
+    /// They fail, as those of a disk do that is dying.
+    Fail,
+    /// They panic, as a library may over what it did not expect.
+    Panic,
 }
 
 impl SimStore {
@@ -39,6 +54,31 @@ impl SimStore {
     /// Whether there is no room for more.
     pub fn fill(&self, is_full: bool) {
         self.state.lock().is_full = is_full;
+    }
+
+    /// What becomes of reads from now on.
+    pub fn read_as(&self, reads: Reads) {
+        self.read_as_after(0, reads);
+    }
+
+    /// [`SimStore::read_as`], once `left` more have succeeded.
+    pub fn read_as_after(&self, left: u64, reads: Reads) {
+        let mut state = self.state.lock();
+        (state.reads, state.reads_left) = (reads, left);
+    }
+
+    fn begin_read(&self) -> Result<()> {
+        let reads = {
+            let mut state = self.state.lock();
+            let is_fine = state.reads_left > 0;
+            state.reads_left = state.reads_left.saturating_sub(1);
+            if is_fine { Reads::Fine } else { state.reads }
+        };
+        match reads {
+            Reads::Fine => Ok(()),
+            Reads::Fail => Err(Error::unavailable("the disk cannot be read")),
+            Reads::Panic => panic!("the store met what it did not expect"),
+        }
     }
 
     /// No write succeeds any more in this life.
@@ -68,14 +108,19 @@ impl Backend for SimStore {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.begin_read()?;
         self.kept.get(key)
     }
 
     fn scan(&self, prefix: &[u8]) -> Pairs {
-        self.kept.scan(prefix)
+        match self.begin_read() {
+            Ok(()) => self.kept.scan(prefix),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
     }
 
     fn first(&self, start: &[u8]) -> Result<Option<Bytes>> {
+        self.begin_read()?;
         self.kept.first(start)
     }
 
