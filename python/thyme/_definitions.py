@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import getpass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from thyme._audit import owner_and_name
@@ -10,14 +13,42 @@ from thyme._errors import NotFoundError
 from thyme._session import Definition, Session, decode, name_of, warn
 from thyme._values import to_json
 
+# What of the files goes into the history.
+SOURCE_BYTES_MAX = 1 << 20
+
 
 class DefinitionsClient:
     """The part of a client that is about definitions."""
 
     _session: Session
 
+    def plan(self, definitions: Any) -> dict[str, Any]:
+        """What a commit of definitions would change, without doing it.
+
+        Args:
+            definitions: As `commit` takes them.
+
+        Returns:
+            `base` (the commit it was planned against, for `commit(base=)`), `changed`, `changes` (`kind`,
+            `subject`, `detail`, `effect`), `counts`.
+
+        Raises:
+            InvalidDefinitionError: With one fault for each place that is wrong.
+            ConflictError: A change of meaning without a version, with the fix.
+        """
+        body = to_json(_document(definitions))
+        return decode(self._session.request("POST", "/api/v1/plan", body=body, repeatable=True))
+
     def commit(
-        self, definitions: Any, *, dry_run: bool = False, wait_sources: bool = False
+        self,
+        definitions: Any,
+        *,
+        dry_run: bool = False,
+        wait_sources: bool = False,
+        base: str | None = None,
+        message: str | None = None,
+        author: str | None = None,
+        source: bool = True,
     ) -> dict[str, Any]:
         """Commits definitions; when it returns they are live.
 
@@ -26,15 +57,28 @@ class DefinitionsClient:
                 a definition document.
             dry_run: Validates only.
             wait_sources: Also waits until each new source has read what was there.
+            base: The commit that this was planned against, as `plan` gave it; if another came first, nothing
+                is committed.
+            message: Why, for the history.
+            author: Who, for the history; None is `THYME_AUTHOR`, or the user of this machine.
+            source: Whether the Python files go into the history with it.
 
         Returns:
-            `commit`, `changes`, `counts`, `position`.
+            `commit`, `changed` (whether there was anything to commit), `changes`, `counts`, `position`.
 
         Raises:
             InvalidDefinitionError: With one fault for each place that is wrong.
+            ConflictError: A change of meaning without a version; or somebody committed since `base`, with
+                what that changed as `faults`.
         """
         params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
-        body = to_json(_document(definitions))
+        document = _document(definitions)
+        if not dry_run:
+            said = {"base": base, "message": message, "author": author or default_author()}
+            params.update({name: value for name, value in said.items() if value})
+            if source:
+                document = {"source": sources_of(document), **document}
+        body = to_json(document)
         answer = decode(self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
         if not dry_run:
             self._session.forget()
@@ -42,11 +86,46 @@ class DefinitionsClient:
         warn(answer)
         return answer
 
-    def retire(self, reference: Any) -> dict[str, Any]:
+    def history(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """The commits, newest first.
+
+        Args:
+            limit: No more than these; None means all. They are fetched in pages.
+
+        Yields:
+            `commit`, `parent`, `time`, `position`, `author`, `message`, `counts`.
+        """
+        return self._session.pages("/api/v1/history", {}, "commits", limit)
+
+    def committed(self, commit: str = "latest") -> dict[str, Any]:
+        """One commit, whole: what `history` gives, and its `definitions` and `source`.
+
+        Args:
+            commit: Its id, the beginning of it, or `"latest"`.
+        """
+        return self._session.fetch("/api/v1/history", {"commit": commit})
+
+    def diff(self, from_commit: str | None = None, to_commit: str = "latest") -> dict[str, Any]:
+        """What one commit has otherwise than another.
+
+        Args:
+            from_commit: The one before; None is the parent of `to_commit`, `"none"` is nothing at all.
+            to_commit: The one after.
+
+        Returns:
+            `from`, `to`, `changes`, `counts`.
+        """
+        return self._session.fetch("/api/v1/diff", {"from": from_commit, "to": to_commit})
+
+    def retire(
+        self, reference: Any, *, message: str | None = None, author: str | None = None
+    ) -> dict[str, Any]:
         """Ends an old name of a feature: from then on it answers no more. It is a commit of its own.
 
         Args:
             reference: `"DriverFeatures.old_name"`.
+            message: Why, for the history.
+            author: Who, for the history.
 
         Returns:
             `commit`, `changes`, `position`.
@@ -57,7 +136,9 @@ class DefinitionsClient:
         """
         owner, name = owner_and_name(reference)
         body = to_json({"reference": f"{owner}.{name}"})
-        answer = decode(self._session.request("POST", "/api/v1/retire", body=body, unhurried=True))
+        said = {"message": message, "author": author or default_author()}
+        params = {name: value for name, value in said.items() if value}
+        answer = decode(self._session.request("POST", "/api/v1/retire", params, body, unhurried=True))
         self._session.forget()
         self._session.wrote(answer)
         return answer
@@ -85,6 +166,36 @@ def _document(definitions: Any) -> Any:
     from thyme._document import collect, load
 
     return collect(load(definitions) if isinstance(definitions, str) else definitions)
+
+
+def default_author() -> str | None:
+    """Who commits, if nothing else is said."""
+    given = os.environ.get("THYME_AUTHOR")
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None  # a container's user may have no name
+
+
+def sources_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The Python files that definitions are in, by the names that the document has for them."""
+    places = [
+        each.get("at") or {} for kind in ("datasets", "featuresets") for each in document.get(kind) or ()
+    ]
+    found: dict[str, str] = {}
+    size = 0
+    for name in dict.fromkeys(place.get("file") or "" for place in places):
+        path = Path(name)
+        try:
+            text = path.read_text(encoding="utf-8") if name.endswith(".py") and path.is_file() else None
+        except (OSError, UnicodeDecodeError):
+            text = None  # it is for the history alone
+        size += len((text or "").encode())
+        if text is not None and size <= SOURCE_BYTES_MAX:
+            found[name] = text
+    return found
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

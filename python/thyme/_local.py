@@ -22,12 +22,30 @@ class LocalClient(ThymeClient):
         self._engine_transport = transport
         self._session.reads_own_writes = True
 
-    def commit(self, definitions: Any, *, dry_run: bool = False, wait_sources: bool = True) -> dict[str, Any]:
+    def commit(
+        self,
+        definitions: Any,
+        *,
+        dry_run: bool = False,
+        wait_sources: bool = True,
+        base: str | None = None,
+        message: str | None = None,
+        author: str | None = None,
+        source: bool = True,
+    ) -> dict[str, Any]:
         """Commits definitions; when it returns they are live and new sources have read what was there.
 
         See `ThymeClient.commit`.
         """
-        return super().commit(definitions, dry_run=dry_run, wait_sources=wait_sources)
+        return super().commit(
+            definitions,
+            dry_run=dry_run,
+            wait_sources=wait_sources,
+            base=base,
+            message=message,
+            author=author,
+            source=source,
+        )
 
     def set_now(self, now: Time | None) -> None:
         """Fixes the clock; None lets it go again."""

@@ -136,7 +136,7 @@ class MockContext:
         from thyme._document import collect
 
         document = definitions if isinstance(definitions, Mapping) else collect(definitions)
-        return self._client.commit(_without_sources(document))
+        return self._client.commit(_without_sources(document), source=False)
 
     def close(self) -> None:
         """Stops the engine."""

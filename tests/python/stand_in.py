@@ -101,7 +101,9 @@ class FakeServer:
     """Gives canned answers and keeps the requests; it is a `Transport`, and `http()` is one for httpx."""
 
     origin: str = "http://fake:8080"
-    replies: dict[str, Reply] = field(default_factory=lambda: {"/api/v1/featuresets": CATALOG})
+    replies: dict[str, Reply] = field(
+        default_factory=lambda: {"/api/v1/featuresets": CATALOG, "/api/v1/status": {"commit": "c1"}}
+    )
     requests: list[Request] = field(default_factory=list)
     closed: bool = False
 

@@ -17,7 +17,7 @@ use crate::admission::Watermark;
 use crate::budget::Tickets;
 use crate::catalog::{self, Catalog, Ids};
 use crate::committer::rows_bytes;
-use crate::engine::Shared;
+use crate::engine::{CommitPlace, Shared};
 use crate::erasure::{Erased, Pending, Scan, Target, removal};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
@@ -81,6 +81,9 @@ pub(crate) struct Progress {
     /// Who was erased, by keyed hash.
     #[serde(default)]
     pub erased: Vec<Erased>,
+    /// Where the commits are, oldest first.
+    #[serde(default)]
+    pub commits: Vec<CommitPlace>,
 }
 
 impl Progress {
@@ -99,6 +102,7 @@ impl Progress {
             event_now: None,
             remembered: Vec::new(),
             erased: Vec::new(),
+            commits: Vec::new(),
         }
     }
 }
@@ -226,10 +230,11 @@ impl Applier {
 
     fn progress(&self) -> Progress {
         let watermarks = self.admission.marks.iter().map(|((d, s), w)| (*d, s.clone(), *w)).collect();
-        // These two are only kept where they are listed from.
+        // These are only kept where they are listed from.
         let dead_letters = self.shared.dead_letters.lock().clone();
         let late = self.shared.late.lock().clone();
-        Progress { watermarks, dead_letters, late, ..self.progress.clone() }
+        let commits = self.shared.commits.lock().clone();
+        Progress { watermarks, dead_letters, late, commits, ..self.progress.clone() }
     }
 
     fn apply(&mut self, applied: Applied) -> Result<()> {
@@ -337,6 +342,7 @@ impl Applier {
 
     fn commit(&mut self, number: u64, mut record: CommitRecord) -> Result<()> {
         record.document.retired_by(&record.id);
+        let place = CommitPlace { id: record.id.clone(), record: number };
         let current = self.shared.catalog();
         let (catalog, fresh) = catalog::derive(
             &current,
@@ -356,6 +362,7 @@ impl Applier {
         }
         self.barrier()?;
         self.shared.learn(&self.progress.ids);
+        self.shared.commits.lock().push(place);
         self.progress.commit = record.id;
         self.progress.document = record.document;
         self.shared.set_catalog(catalog);

@@ -1,6 +1,7 @@
 //! The engine as its users see it: open, push, commit, read.
 
 mod backups;
+mod commit_history;
 mod commits;
 mod erase;
 mod facts;
@@ -47,6 +48,8 @@ use crate::shard::Shards;
 use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
 
+pub(crate) use commit_history::CommitPlace;
+pub use commit_history::Committed;
 pub use commits::Planned;
 pub use history::{History, HistoryRecord};
 pub use left_out::{Letter, Replay, Reread};
@@ -70,6 +73,7 @@ pub(crate) struct Shared {
     pub keys: Keys,
     catalog: RwLock<Arc<Catalog>>,
     pub cursors: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub commits: Mutex<Vec<CommitPlace>>,
     /// The record of the last checkpoint, and when it was made (or the engine opened).
     checkpointed: Mutex<(u64, i64)>,
     work: Mutex<Option<String>>,
@@ -272,6 +276,10 @@ impl Engine {
         }
         let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
         let ledger = Arc::new(Ledger::open(disk.as_deref(), &progress.ids, &progress.erased)?);
+        let commits = match progress.commits.is_empty() && !progress.commit.is_empty() {
+            true => commit_history::find(log.as_ref(), progress.record)?,
+            false => std::mem::take(&mut progress.commits),
+        };
         let shared = Arc::new(Shared {
             disk,
             ledger,
@@ -295,6 +303,7 @@ impl Engine {
             late: Mutex::new(std::mem::take(&mut progress.late)),
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
+            commits: Mutex::new(commits),
             checkpointed: Mutex::new((progress.record, options.env.now_us())),
             env: options.env,
             work: Mutex::new(None),

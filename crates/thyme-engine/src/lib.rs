@@ -52,7 +52,7 @@ mod stripe;
 pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};
 pub use catalog::{Catalog, LiveDataset};
 pub use engine::{
-    Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread, overloaded,
+    Committed, Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread, overloaded,
 };
 pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};
@@ -63,7 +63,7 @@ pub use memory::{MEMORY_MIN, Memory};
 pub use node::{Node, NodeId, Output};
 pub use options::{Clock, Options, Parts};
 pub use push::{Push, Receipt, SourceBatch};
-pub use record::DeadLetter;
+pub use record::{CommitNote, DeadLetter};
 pub use residence::MemoryFacts;
 pub use snapshot::{ReadAt, Snapshot};
 pub use state::DatasetCounters;

@@ -111,7 +111,31 @@ pub(crate) struct EraseRecord {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CommitRecord {
     pub id: String,
+    #[serde(default, skip_serializing_if = "CommitNote::is_empty")]
+    pub note: CommitNote,
     pub document: Document,
+}
+
+/// Who commits and why, and the texts that the definitions were made of. It is no part of what a commit says:
+/// another note alone makes no other commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommitNote {
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The users' files, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub source: BTreeMap<String, String>,
+}
+
+impl CommitNote {
+    fn is_empty(&self) -> bool {
+        *self == CommitNote::default()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -187,6 +211,11 @@ impl EventsRecord {
         }
         Ok(out)
     }
+}
+
+/// Whether a payload is that of a commit.
+pub(crate) fn is_commit(payload: &[u8]) -> bool {
+    matches!(payload, [_, KIND_COMMIT, ..])
 }
 
 /// Only the dataset of an events payload, or `None` for other kinds: lets a backfill skip cheaply.

@@ -9,6 +9,7 @@ mod arrow_io;
 mod audit;
 mod backups;
 mod bodies;
+mod commits;
 mod erasure;
 mod exposition;
 mod http;

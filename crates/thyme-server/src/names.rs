@@ -10,10 +10,10 @@ use thyme_core::{Error, Result};
 use thyme_query::{Plan, Wanted};
 
 use crate::app::Ready;
+use crate::commits;
 use crate::exposition::{Exposition, Kind};
 use crate::json;
 use crate::request::{Reply, Request};
-use crate::writes;
 
 /// The callers of one old name that are counted by themselves; the others are counted together.
 const CALLERS_MAX: usize = 100;
@@ -191,7 +191,7 @@ struct RetireBody {
 
 /// `POST /api/v1/retire`.
 pub(crate) fn retire(ready: &Ready, request: &Request) -> Result<Reply> {
-    if let Some(refused) = writes::refuse_other_than_json(request, "a retirement") {
+    if let Some(refused) = commits::refuse_other_than_json(request, "a retirement") {
         return Ok(refused);
     }
     let body: RetireBody = crate::reads::parse(request)?;
@@ -202,9 +202,9 @@ pub(crate) fn retire(ready: &Ready, request: &Request) -> Result<Reply> {
             body.reference
         )));
     };
-    let (plan, id, position) = ready.engine().retire_name(featureset, name)?;
+    let (plan, id, position) = ready.engine().retire_name(featureset, name, commits::note(request)?)?;
     Ok(Reply::json(
         200,
-        &json!({"commit": id, "changes": writes::changes(&plan), "position": position.to_string()}),
+        &json!({"commit": id, "changes": commits::changes(&plan.changes), "position": position.to_string()}),
     ))
 }

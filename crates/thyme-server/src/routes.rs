@@ -6,7 +6,7 @@ use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
 use crate::request::{Reply, Request};
-use crate::{audit, backups, erasure, left_out, metrics, names, reads, state, writes};
+use crate::{audit, backups, commits, erasure, left_out, metrics, names, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -33,7 +33,10 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/features/batch", reads::batch),
     route("POST", "/features/offline", reads::offline),
     route("GET", "/features/scan", reads::scan),
-    route("POST", "/api/v1/commit", writes::commit),
+    route("POST", "/api/v1/commit", commits::commit),
+    route("POST", "/api/v1/plan", commits::plan),
+    route("GET", "/api/v1/history", commits::history),
+    route("GET", "/api/v1/diff", commits::diff),
     route("POST", "/api/v1/retire", names::retire),
     route("POST", "/api/v1/log", writes::log),
     route("POST", "/api/v1/backup", backups::backup),

@@ -1,12 +1,10 @@
 //! The writing endpoints.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value as Json, json};
-use thyme_core::definition::Document;
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::decode::json::lines;
@@ -19,74 +17,12 @@ use crate::arrow_io;
 use crate::reads::parse;
 use crate::request::{ARROW_STREAM, NDJSON, PARQUET, Reply, Request};
 
-/// How long a commit waits for new sources to read what is there.
-const SOURCES_WAIT: Duration = Duration::from_secs(3600);
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object with dataset and events")]
 struct LogBody<'a> {
     dataset: String,
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
-}
-
-/// `POST /api/v1/commit`.
-pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
-    if let Some(refused) = refuse_other_than_json(request, "a commit") {
-        return Ok(refused);
-    }
-    let document: Document = serde_json::from_slice(&request.body)
-        .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))?;
-    let engine = ready.engine();
-    if request.flag("dry_run") {
-        let plan = engine.plan(&document)?;
-        ready.reader.check_extractors(&plan.next)?;
-        let id = engine.catalog().commit.clone();
-        return Ok(Reply::json(200, &answer(&document, &plan, &id, None)));
-    }
-    let (plan, id, position) = engine.commit(&document, |plan| ready.reader.check_extractors(&plan.next))?;
-    if let Some(sources) = &ready.sources {
-        sources.refresh();
-        if request.flag("wait_sources") && !sources.wait_caught_up(SOURCES_WAIT)? {
-            return Err(Error::unavailable(
-                "the definitions are committed; their sources are still reading after an hour",
-            ));
-        }
-    }
-    Ok(Reply::json(200, &answer(&document, &plan, &id, Some(position))))
-}
-
-/// A page in someone's browser can post a text to this machine, but not JSON without being asked first.
-pub(crate) fn refuse_other_than_json(request: &Request, what: &str) -> Option<Reply> {
-    let detail = format!("{what} is sent with Content-Type: application/json");
-    (request.content_type() != "application/json")
-        .then(|| Reply::failure(415, "unsupported_media_type", &detail, &[]))
-}
-
-/// What a commit changes.
-pub(crate) fn changes(plan: &thyme_engine::Planned) -> Json {
-    let changes = plan.changes.iter();
-    changes.map(|c| json!({"kind": c.kind, "subject": c.subject, "detail": c.detail})).collect()
-}
-
-fn answer(
-    document: &Document,
-    plan: &thyme_engine::Planned,
-    id: &str,
-    position: Option<thyme_core::Position>,
-) -> Json {
-    json!({
-        "commit": id,
-        "changes": changes(plan),
-        "counts": {
-            "datasets": document.datasets.len(),
-            "pipelines": document.datasets.iter().map(|d| d.pipelines.len()).sum::<usize>(),
-            "featuresets": document.featuresets.len(),
-            "features": document.featuresets.iter().map(|f| f.features.len()).sum::<usize>(),
-            "extractors": document.featuresets.iter().map(|f| f.extractors.len()).sum::<usize>(),
-        },
-        "position": position.map(|p| p.to_string()),
-    })
 }
 
 /// The method and the path of pushes.

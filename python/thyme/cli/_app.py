@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "thyme.cli.serve:serve",
     "commit": "thyme.cli.commit:commit",
+    "plan": "thyme.cli.commit:plan",
     "retire": "thyme.cli.commit:retire",
+    "history": "thyme.cli.history:history",
+    "diff": "thyme.cli.history:diff",
     "status": "thyme.cli.state:status",
     "logs": "thyme.cli.state:logs",
     "inspect": "thyme.cli.inspect:inspect",

@@ -13,7 +13,7 @@ pub use retire::retire;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -45,6 +45,22 @@ pub struct Change {
     pub subject: String,
     /// How, in words; empty if there is nothing to add.
     pub detail: String,
+    /// What it means for what is served.
+    pub effect: Effect,
+}
+
+/// What a change means for what is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Nothing changes.
+    None,
+    /// It applies at once; what is served goes on as it was.
+    InPlace,
+    /// It is filled from the log before the commit answers; what else is served goes on meanwhile.
+    Backfill,
+    /// It is not answered any more.
+    Ends,
 }
 
 /// The kinds of change.
@@ -59,6 +75,18 @@ pub enum ChangeKind {
     Removed,
     /// It is the same.
     Unchanged,
+}
+
+impl ChangeKind {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            ChangeKind::Added => "added",
+            ChangeKind::Changed => "changed",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Unchanged => "unchanged",
+        }
+    }
 }
 
 /// Plans the commit of `proposed` over `current`. Both are valid.
@@ -88,6 +116,36 @@ pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
     plan.finish(next)
 }
 
+/// What is different in `is` from `was`, two states of the same definitions, whether or not one could be
+/// committed over the other.
+pub fn diff(was: &Document, is: &Document) -> Vec<Change> {
+    let mut draft = Draft::default();
+    for dataset in &is.datasets {
+        dataset::merge(was.dataset(&dataset.name), dataset, &mut draft);
+    }
+    let sets = featureset::Sets { current: was, proposed: is };
+    for featureset in &is.featuresets {
+        featureset::merge(was.featureset(&featureset.name), featureset, sets, &mut draft);
+        retire::compare(was.featureset(&featureset.name), featureset, &mut draft);
+    }
+    let gone = was.datasets.iter().filter(|d| is.dataset(&d.name).is_none()).map(|d| &d.name);
+    let sets = was.featuresets.iter().filter(|f| is.featureset(&f.name).is_none()).map(|f| &f.name);
+    for name in gone.chain(sets) {
+        draft.change(ChangeKind::Removed, name, "");
+    }
+    let refused = draft.conflicts.into_iter().map(|fault| Change {
+        kind: ChangeKind::Changed,
+        subject: fault.subject,
+        detail: format!("{} -> {}", fault.expected, fault.got),
+        effect: Effect::InPlace,
+    });
+    let mut changes: Vec<Change> = refused.collect();
+    let known: HashSet<String> = changes.iter().map(|c| c.subject.clone()).collect();
+    let others = draft.changes.into_iter().filter(|c| c.kind != ChangeKind::Unchanged);
+    changes.extend(others.filter(|c| !known.contains(&c.subject)));
+    changes
+}
+
 fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
     names.enumerate().map(|(i, name)| (name, i)).collect()
 }
@@ -108,7 +166,19 @@ struct Draft {
 
 impl Draft {
     fn change(&mut self, kind: ChangeKind, subject: impl Into<String>, detail: impl Into<String>) {
-        self.changes.push(Change { kind, subject: subject.into(), detail: detail.into() });
+        let effect = match kind {
+            ChangeKind::Unchanged => Effect::None,
+            ChangeKind::Added | ChangeKind::Changed => Effect::InPlace,
+            ChangeKind::Removed => Effect::Ends,
+        };
+        self.changes.push(Change { kind, subject: subject.into(), detail: detail.into(), effect });
+    }
+
+    /// What was noted last is filled from the log.
+    fn filled(&mut self) {
+        if let Some(last) = self.changes.last_mut().filter(|c| c.effect == Effect::InPlace) {
+            last.effect = Effect::Backfill;
+        }
     }
 
     /// Changed in these ways, or not at all.

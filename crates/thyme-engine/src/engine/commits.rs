@@ -10,7 +10,7 @@ use thyme_core::{Error, ErrorKind, Position, Result};
 use super::{Engine, WAIT};
 use crate::committer::Job;
 use crate::done::Done;
-use crate::record::CommitRecord;
+use crate::record::{CommitNote, CommitRecord};
 
 /// A validated commit before it is applied.
 pub type Planned = Plan;
@@ -40,25 +40,50 @@ impl Engine {
         document: &Document,
         check: impl FnOnce(&Planned) -> Result<()>,
     ) -> Result<(Planned, String, Position)> {
+        self.commit_over(None, document, CommitNote::default(), check)
+    }
+
+    /// As [`Engine::commit`], with a note, and only over the commit `base` that it was planned against (empty:
+    /// over nothing), if one is given. What changes nothing needs none.
+    ///
+    /// # Errors
+    /// As [`Engine::commit`]; Conflict with what changed since if another commit came first.
+    pub fn commit_over(
+        &self,
+        base: Option<&str>,
+        document: &Document,
+        note: CommitNote,
+        check: impl FnOnce(&Planned) -> Result<()>,
+    ) -> Result<(Planned, String, Position)> {
         let _one_at_a_time = self.commit_lock.lock();
         self.nothing_is_being_erased()?;
-        let plan = self.plan(document)?;
+        let planned = self.plan(document);
+        let changes = |plan: &Planned| plan.next != self.catalog().document;
+        if let Some(base) = base.filter(|_| planned.as_ref().map_or(true, changes)) {
+            self.check_base(base)?;
+        }
+        let plan = planned?;
         check(&plan)?;
-        self.write_commit(plan)
+        self.write_commit(plan, note)
     }
 
     /// Retires an old name of a feature, as a commit: from then on it answers no more.
     ///
     /// # Errors
     /// As [`evolution::retire`], or a log that cannot be written.
-    pub fn retire_name(&self, featureset: &str, name: &str) -> Result<(Planned, String, Position)> {
+    pub fn retire_name(
+        &self,
+        featureset: &str,
+        name: &str,
+        note: CommitNote,
+    ) -> Result<(Planned, String, Position)> {
         let _one_at_a_time = self.commit_lock.lock();
         let plan = evolution::retire(&self.catalog().document, featureset, name)?;
-        self.write_commit(plan)
+        self.write_commit(plan, note)
     }
 
     /// Makes a plan true, unless it changes nothing.
-    fn write_commit(&self, plan: Planned) -> Result<(Planned, String, Position)> {
+    fn write_commit(&self, plan: Planned, note: CommitNote) -> Result<(Planned, String, Position)> {
         let catalog = self.catalog();
         if !catalog.commit.is_empty() && plan.next == catalog.document {
             return Ok((plan, catalog.commit.clone(), Position::end_of(self.shared.gate.applied())));
@@ -68,7 +93,7 @@ impl Engine {
             self.verify_log()?;
         }
         let id = commit_id(&catalog.commit, &plan.next)?;
-        let record = Box::new(CommitRecord { id: id.clone(), document: plan.next.clone() });
+        let record = Box::new(CommitRecord { id: id.clone(), note, document: plan.next.clone() });
         let (sender, receiver) = bounded(1);
         let done = Done::new(move |result| {
             // The receiver waits right below.

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::committer::Job;
 use crate::done::Done;
 use crate::push::Receipt;
-use crate::record::{CommitRecord, Payload};
+use crate::record::{CommitNote, CommitRecord, Payload};
 
 /// A record as it is in the log.
 #[doc(hidden)]
@@ -34,7 +34,8 @@ impl Engine {
         let plan = self.plan(document)?;
         self.refuse_poisoned("nothing was committed")?;
         let id = super::commits::commit_id(&self.catalog().commit, &plan.next)?;
-        let record = Box::new(CommitRecord { id: id.clone(), document: plan.next });
+        let record =
+            Box::new(CommitRecord { id: id.clone(), note: CommitNote::default(), document: plan.next });
         self.jobs.send(Job::Commit { record, done: Done::new(done) });
         Ok(id)
     }

@@ -51,6 +51,10 @@ pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut D
     }
     details.extend(in_place(current, &next));
     draft.changed(name, &details);
+    let again = proposed.index && is_filled_again(current, &next);
+    if again || current.retention != proposed.retention || (bumped && next.is_readable()) {
+        draft.filled();
+    }
     merge_pipelines(current, &mut next, bumped, draft);
     next
 }
@@ -111,6 +115,11 @@ fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     };
     found.extend(difference("made by", &kind(current), &kind(proposed), |k| (*k).to_owned()));
     found
+}
+
+/// Whether the index of a raw dataset is another one.
+fn is_filled_again(current: &Dataset, next: &Dataset) -> bool {
+    !next.is_derived() && (!current.index || current.fields != next.fields)
 }
 
 /// Whether a new field of a raw dataset needs no version: rows that were written without it read as null, or as
@@ -221,6 +230,7 @@ fn pairs<'a>(current: &'a Dataset, proposed: &'a Dataset) -> Vec<(Option<&'a Pip
 fn added(dataset: &Dataset, pipeline: &Pipeline, draft: &mut Draft) {
     let subject = format!("{}.{}", dataset.name, pipeline.name);
     draft.change(ChangeKind::Added, subject, format!("version {}", pipeline.version));
+    draft.filled();
 }
 
 fn merge_pipelines(current: &Dataset, next: &mut Dataset, dataset_bumped: bool, draft: &mut Draft) {
@@ -287,9 +297,13 @@ fn merge_pipeline(
             ),
         );
     }
+    let filled = dataset_bumped || is.version != was.version || was.name != is.name;
     details.extend(changes);
     details.extend(metadata(&was.meta, &is.meta));
     draft.changed(subject, &details);
+    if filled {
+        draft.filled();
+    }
     next
 }
 

@@ -1,6 +1,6 @@
 //! The end of an old name.
 
-use super::{Change, ChangeKind, Plan};
+use super::{Change, ChangeKind, Draft, Effect, Plan};
 use crate::definition::document::{Document, Featureset, RetiredName};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -32,7 +32,7 @@ pub fn retire(current: &Document, featureset: &str, name: &str) -> Result<Plan> 
         return match set.retired_name(name) {
             Some(retired) => {
                 let detail = format!("retired already, at commit {}", retired.commit);
-                let change = Change { kind: ChangeKind::Unchanged, subject, detail };
+                let change = Change { kind: ChangeKind::Unchanged, subject, detail, effect: Effect::None };
                 Ok(Plan { next, changes: vec![change] })
             }
             None => Err(unknown(set, name)),
@@ -43,8 +43,17 @@ pub fn retire(current: &Document, featureset: &str, name: &str) -> Result<Plan> 
     set.retired_names.push(RetiredName { name: name.to_owned(), id, commit: String::new() });
     refuse_in_use(current, featureset, name, &now)?;
     let detail = format!("retired; the feature with the id {id} answers as {now}");
-    let change = Change { kind: ChangeKind::Removed, subject, detail };
+    let change = Change { kind: ChangeKind::Removed, subject, detail, effect: Effect::Ends };
     Ok(Plan { next, changes: vec![change] })
+}
+
+/// Notes the names that are retired in `is` and not in `was`.
+pub(super) fn compare(was: Option<&Featureset>, is: &Featureset, draft: &mut Draft) {
+    let before = was.map_or(&[][..], |set| set.retired_names.as_slice());
+    for retired in is.retired_names.iter().filter(|name| !before.contains(name)) {
+        let detail = format!("retired; it was a name of the feature with the id {}", retired.id);
+        draft.change(ChangeKind::Removed, format!("{}.{}", is.name, retired.name), detail);
+    }
 }
 
 fn unknown(set: &Featureset, name: &str) -> Error {

@@ -2,6 +2,7 @@
 
 mod features;
 mod joins;
+mod rules;
 mod versions;
 
 use serde_json::{Value as Json, json};

@@ -1,0 +1,191 @@
+//! Commits: planned, made, listed and compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use thyme_core::definition::Document;
+use thyme_core::definition::evolution::{Change, ChangeKind};
+use thyme_core::time::format_rfc3339;
+use thyme_core::{Error, Position, Result};
+use thyme_engine::{CommitNote, Committed, Planned};
+
+use crate::app::Ready;
+use crate::reads::refuse_all_but;
+use crate::request::{Reply, Request};
+use crate::state::limit;
+
+/// How long a commit waits for new sources to read what is there.
+const SOURCES_WAIT: Duration = Duration::from_secs(3600);
+/// The most characters of an author and of a message, and bytes of source, that a commit carries.
+const AUTHOR_MAX: usize = 200;
+const MESSAGE_MAX: usize = 10_000;
+const SOURCE_BYTES_MAX: usize = 4 << 20;
+/// The base of a commit over nothing.
+const NOTHING: &str = "none";
+
+/// What a commit says beside the definitions.
+#[derive(Deserialize)]
+struct Beside {
+    #[serde(default)]
+    source: BTreeMap<String, String>,
+}
+
+/// A page in someone's browser can post a text to this machine, but not JSON without being asked first.
+pub(crate) fn refuse_other_than_json(request: &Request, what: &str) -> Option<Reply> {
+    let detail = format!("{what} is sent with Content-Type: application/json");
+    (request.content_type() != "application/json")
+        .then(|| Reply::failure(415, "unsupported_media_type", &detail, &[]))
+}
+
+fn document(request: &Request) -> Result<Document> {
+    serde_json::from_slice(&request.body)
+        .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))
+}
+
+/// Who commits and why, from the parameters; the source from the body.
+pub(crate) fn note(request: &Request) -> Result<CommitNote> {
+    let text = |name: &str, most: usize| match request.param(name) {
+        Some(text) if text.chars().count() > most => {
+            Err(Error::invalid_data(format!("{name}: expected at most {most} characters, got more")))
+        }
+        text => Ok(text.filter(|text| !text.is_empty()).map(str::to_owned)),
+    };
+    let beside = serde_json::from_slice::<Beside>(&request.body);
+    let source = beside.map(|beside| beside.source).unwrap_or_default();
+    let bytes = source.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>();
+    if bytes > SOURCE_BYTES_MAX {
+        return Err(Error::invalid_data(format!(
+            "source: expected at most {SOURCE_BYTES_MAX} bytes of files, got {bytes}; leave it out"
+        )));
+    }
+    Ok(CommitNote { author: text("author", AUTHOR_MAX)?, message: text("message", MESSAGE_MAX)?, source })
+}
+
+/// `POST /api/v1/commit`.
+pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
+    if let Some(refused) = refuse_other_than_json(request, "a commit") {
+        return Ok(refused);
+    }
+    if request.flag("dry_run") {
+        return plan(ready, request);
+    }
+    refuse_all_but(request, &["dry_run", "wait_sources", "base", "author", "message"])?;
+    let (document, note) = (document(request)?, note(request)?);
+    let base = request.param("base").map(|base| if base == NOTHING { "" } else { base });
+    let check = |plan: &Planned| ready.reader.check_extractors(&plan.next);
+    let before = ready.engine().catalog().commit.clone();
+    let (plan, id, position) = ready.engine().commit_over(base, &document, note, check)?;
+    if let Some(sources) = &ready.sources {
+        sources.refresh();
+        if request.flag("wait_sources") && !sources.wait_caught_up(SOURCES_WAIT)? {
+            return Err(Error::unavailable(
+                "the definitions are committed; their sources are still reading after an hour",
+            ));
+        }
+    }
+    let mut body = answer(&document, &plan, Some(position));
+    body["changed"] = (id != before).into();
+    body["commit"] = id.into();
+    Ok(Reply::json(200, &body))
+}
+
+/// `POST /api/v1/plan`.
+pub(crate) fn plan(ready: &Ready, request: &Request) -> Result<Reply> {
+    let document = document(request)?;
+    let catalog = ready.engine().catalog();
+    let plan = ready.engine().plan(&document)?;
+    ready.reader.check_extractors(&plan.next)?;
+    let mut body = answer(&document, &plan, None);
+    body["changed"] = (plan.next != catalog.document || catalog.commit.is_empty()).into();
+    body["commit"] = catalog.commit.as_str().into();
+    body["base"] = base_of(&catalog.commit).into();
+    Ok(Reply::json(200, &body))
+}
+
+fn base_of(commit: &str) -> &str {
+    if commit.is_empty() { NOTHING } else { commit }
+}
+
+/// Changes as an answer has them.
+pub(crate) fn changes(changes: &[Change]) -> Json {
+    let one =
+        |c: &Change| json!({"kind": c.kind, "subject": c.subject, "detail": c.detail, "effect": c.effect});
+    changes.iter().map(one).collect()
+}
+
+fn answer(document: &Document, plan: &Planned, position: Option<Position>) -> Json {
+    json!({
+        "changes": changes(&plan.changes),
+        "counts": counts(document),
+        "position": position.map(|p| p.to_string()),
+    })
+}
+
+fn counts(document: &Document) -> Json {
+    json!({
+        "datasets": document.datasets.len(),
+        "pipelines": document.datasets.iter().map(|d| d.pipelines.len()).sum::<usize>(),
+        "featuresets": document.featuresets.len(),
+        "features": document.featuresets.iter().map(|f| f.features.len()).sum::<usize>(),
+        "extractors": document.featuresets.iter().map(|f| f.extractors.len()).sum::<usize>(),
+    })
+}
+
+fn listed(commit: &Committed) -> Json {
+    json!({
+        "commit": commit.id,
+        "parent": commit.parent,
+        "time": format_rfc3339(commit.stamp),
+        "position": commit.position.to_string(),
+        "author": commit.note.author,
+        "message": commit.note.message,
+        "counts": counts(&commit.document),
+    })
+}
+
+/// `GET /api/v1/history`: the commits, newest first; with `commit=` one of them, whole.
+pub(crate) fn history(ready: &Ready, request: &Request) -> Result<Reply> {
+    refuse_all_but(request, &["limit", "before", "commit"])?;
+    if let Some(reference) = request.param("commit") {
+        let commit = ready.engine().committed(reference)?;
+        let mut body = listed(&commit);
+        body["source"] = json!(commit.note.source);
+        body["definitions"] = json!(commit.document);
+        return Ok(Reply::json(200, &body));
+    }
+    let mut commits = Vec::new();
+    let limit = limit(request, 50)?;
+    let mut list = |commit: Committed| commits.push(listed(&commit));
+    let next = ready.engine().history(limit, request.param("before"), &mut list)?;
+    let count = ready.engine().commits();
+    Ok(Reply::json(200, &json!({"count": count, "commits": commits, "next": next})))
+}
+
+/// `GET /api/v1/diff`: what one commit has otherwise than another.
+pub(crate) fn diff(ready: &Ready, request: &Request) -> Result<Reply> {
+    refuse_all_but(request, &["from", "to"])?;
+    let engine = ready.engine();
+    let to = engine.committed(request.param("to").unwrap_or("latest"))?;
+    let from = match request.param("from") {
+        Some(NOTHING) => String::new(),
+        Some(reference) => engine.committed(reference)?.id,
+        None => to.parent.clone(),
+    };
+    let found = engine.diff(&from, &to.id)?;
+    let count = |kind: ChangeKind| found.iter().filter(|c| c.kind == kind).count();
+    Ok(Reply::json(
+        200,
+        &json!({
+            "from": base_of(&from),
+            "to": to.id,
+            "changes": changes(&found),
+            "counts": {
+                "added": count(ChangeKind::Added),
+                "changed": count(ChangeKind::Changed),
+                "removed": count(ChangeKind::Removed),
+            },
+        }),
+    ))
+}
