@@ -22,6 +22,7 @@ def explain(
     limit: int | None,
     position: str | None,
     min_position: str | None,
+    wait_ms: int | None,
 ) -> dict[str, Any]:
     """`GET /api/v1/explain`; see `ThymeClient.explain`."""
     owner, name = owner_and_name(value)
@@ -35,7 +36,7 @@ def explain(
         params["inputs"] = to_json(dict(inputs)).decode()
     if limit is not None:
         params["limit"] = str(limit)
-    params.update(session.when(at, min_position, position))
+    params.update(session.when(at, min_position, position, wait_ms))
     return decode(session.request("GET", "/api/v1/explain", params, repeatable=True, unhurried=True))
 
 

@@ -8,18 +8,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from thyme._config import Config
+from thyme._datasets import DatasetsClient
 from thyme._definitions import DefinitionsClient
 from thyme._errors import InvalidDataError, error_from_answer
 from thyme._frames import ARROW_STREAM, is_columns, is_frame, rows_of_columns, slices
 from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
 from thyme._selection import Features, selection, selection_text
-from thyme._session import Definition, Session, ThymeWarning, decode, name_of, warn
+from thyme._session import Definition, Session, ThymeWarning, decode, name_of
 from thyme._transport import HttpTransport, Transport
 from thyme._values import Time, from_answer, plain_values, request_time, to_json
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 Progress = Callable[[int], None]
 
@@ -28,7 +29,7 @@ LOG_SLICE_BYTES = 8 << 20
 OFFLINE_SLICE_ROWS = 250_000
 
 
-class ThymeClient(DefinitionsClient):
+class ThymeClient(DefinitionsClient, DatasetsClient):
     """Talks to one Thyme server.
 
     Featuresets and datasets are given as their class or by name. An entity id is a plain value, a tuple in
@@ -200,62 +201,6 @@ class ThymeClient(DefinitionsClient):
         else:
             parts = slices(entities, OFFLINE_SLICE_ROWS, time_column=timestamp_column)
         return OfflineQuery(self._offline_slice, params, progress).run(parts, output)
-
-    def lookup(
-        self,
-        dataset: Definition,
-        entity_id: Any,
-        timestamp: Time | None = None,
-        *,
-        missing: str | None = None,
-        min_position: str | None = None,
-        position: str | None = None,
-        wait_ms: int | None = None,
-    ) -> dict[str, Any] | None:
-        """The row of a dataset for one entity, without extractors.
-
-        Args:
-            dataset: A derived dataset, or one with `index=True`.
-            entity_id: The entity's id.
-            timestamp: The time as of which; None means now.
-            missing: `"values"` gives an entity without events its values over nothing (counts of 0, ...).
-            min_position: Waits until this position is visible.
-            position: Reads the state as of this position.
-            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
-
-        Returns:
-            The row, or None if there is none.
-        """
-        name = name_of(dataset)
-        params = {"entity_type": name, **self._session.entity_params(name, entity_id), "missing": missing}
-        params.update(self._session.when(timestamp, min_position, position, wait_ms))
-        answer = self._session.fetch("/features", params)
-        warn(answer)
-        if answer.get("features") is None:
-            return None
-        types = self._session.types(name, answer)
-        return from_answer(answer["features"], types, answer.get("non_finite"))
-
-    def scan(
-        self,
-        dataset: Definition,
-        at: Time | None = None,
-        *,
-        min_position: str | None = None,
-        position: str | None = None,
-        wait_ms: int | None = None,
-    ) -> pl.DataFrame:
-        """All entities of a derived dataset, one row each: the key, then the outputs at that time.
-
-        Args:
-            dataset: The dataset.
-            at: The time as of which; None means now.
-            min_position: Waits until this position is visible.
-            position: Reads the state as of this position.
-            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
-        """
-        params = {"dataset": name_of(dataset), **self._session.when(at, min_position, position, wait_ms)}
-        return self._session.table("GET", "/features/scan", params).to_polars()
 
     # Writes
 
@@ -441,6 +386,7 @@ class ThymeClient(DefinitionsClient):
         limit: int | None = None,
         position: str | None = None,
         min_position: str | None = None,
+        wait_ms: int | None = None,
     ) -> dict[str, Any]:
         """The events behind a value, those that were left out and why; the value computed from them again.
 
@@ -452,6 +398,7 @@ class ThymeClient(DefinitionsClient):
             limit: How many events of a kind are shown; the totals are always given.
             position: Explains the state as of this position.
             min_position: Waits until this position is visible.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
 
         Returns:
             `value`, `definition`, `events`, `left_out`, `recomputed` and more; see docs/audit.md.
@@ -470,6 +417,7 @@ class ThymeClient(DefinitionsClient):
             limit=limit,
             position=position,
             min_position=min_position,
+            wait_ms=wait_ms,
         )
 
     def verify(

@@ -45,7 +45,12 @@ def feature_option(command: Command) -> Command:
 
 
 def position_options(command: Command) -> Command:
-    """Adds `--min-position` and `--position`."""
+    """Adds `--min-position`, `--position` and `--wait-ms`."""
+    command = click.option(
+        "--wait-ms",
+        type=click.IntRange(0, 60_000),
+        help="How long to wait for a position, in milliseconds.  [default: 10000]",
+    )(command)
     command = click.option("--position", help="Read the state as it was known at this position.")(command)
     return click.option("--min-position", help="Wait until this position is visible (a push prints it).")(
         command

@@ -106,6 +106,7 @@ def explain(
     as_json: bool,
     min_position: str | None,
     position: str | None,
+    wait_ms: int | None,
 ) -> None:
     """Show the events behind a value, and those that were left out and why.
 
@@ -124,6 +125,7 @@ def explain(
         limit=limit,
         position=position,
         min_position=min_position,
+        wait_ms=wait_ms,
     )
     if as_json:
         print_json(explanation)

@@ -9,7 +9,14 @@ import click
 
 from thyme._errors import InvalidDataError
 from thyme.cli._app import open_client
-from thyme.cli._options import entity_ids, feature_option, key_types, output_options, time_option
+from thyme.cli._options import (
+    entity_ids,
+    feature_option,
+    key_types,
+    output_options,
+    position_options,
+    time_option,
+)
 from thyme.cli._output import write_table
 from thyme.cli._progress import progress
 from thyme.cli._references import resolve
@@ -36,6 +43,7 @@ TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
 @click.option("--timestamp-column", help=f"Default: the first of {', '.join(TIME_COLUMNS)} that is there.")
 @click.option("--as-served", is_flag=True, help="Leave out what came after each row's time.")
 @feature_option
+@position_options
 @output_options
 @click.pass_context
 def query_offline(
@@ -48,6 +56,9 @@ def query_offline(
     timestamp_column: str | None,
     as_served: bool,
     features: tuple[str, ...],
+    min_position: str | None,
+    position: str | None,
+    wait_ms: int | None,
     kind: str | None,
     output: str | None,
 ) -> None:
@@ -86,6 +97,9 @@ def query_offline(
             as_served=as_served,
             features=features or None,
             output=direct,
+            min_position=min_position,
+            position=position,
+            wait_ms=wait_ms,
             progress=advance,
         )
     if direct is None:

@@ -40,6 +40,7 @@ def query(
     features: tuple[str, ...],
     min_position: str | None,
     position: str | None,
+    wait_ms: int | None,
     kind: str | None,
     output: str | None,
 ) -> None:
@@ -57,6 +58,7 @@ def query(
         features=features or None,
         min_position=min_position,
         position=position,
+        wait_ms=wait_ms,
     )
     as_of = result.metadata.get("as_of") or {}
     if as_of.get("provisional"):
@@ -80,6 +82,7 @@ def lookup(
     at: str | None,
     min_position: str | None,
     position: str | None,
+    wait_ms: int | None,
     kind: str | None,
     output: str | None,
 ) -> None:
@@ -94,7 +97,14 @@ def lookup(
     name = resolve(ref)
     rows = []
     for text, entity in zip(entities, entity_ids(client, name, entities), strict=True):
-        row = client.lookup(name, entity, time_option(at), min_position=min_position, position=position)
+        row = client.lookup(
+            name,
+            entity,
+            time_option(at),
+            min_position=min_position,
+            position=position,
+            wait_ms=wait_ms,
+        )
         if row is None:
             complain(f"{name} has no row for {text}")
         else:

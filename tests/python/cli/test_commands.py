@@ -72,6 +72,8 @@ def test_query_prints_a_row_an_entity(thyme: Thyme, fake: FakeServer) -> None:
         "hour=23",
         "--min-position",
         "e3",
+        "--wait-ms",
+        "250",
     )
     assert result.exit_code == 0
     assert [line.split() for line in result.stdout.splitlines() if line.strip(" ─")] == [
@@ -85,6 +87,7 @@ def test_query_prints_a_row_an_entity(thyme: Thyme, fake: FakeServer) -> None:
         "inputs": {"hour": 23},
         "timestamp": 1773568800,
         "min_position": "e3",
+        "wait_ms": 250,
     }
 
 

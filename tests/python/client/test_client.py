@@ -211,7 +211,11 @@ def test_lookup_gives_the_row_or_none(fake: FakeServer, client: ThymeClient) -> 
         "missing": ["values"],
         "timestamp": ["2026-03-15T12:00:00Z"],
     }
+    row, as_of = client.lookup("DriverStats", "d1", as_of=True)
+    assert row is not None
+    assert as_of == AS_OF
     fake.replies["/features"] = {"entity_type": "DriverStats", "features": None, "as_of": AS_OF}
+    assert client.lookup("DriverStats", "d1", as_of=True) == (None, AS_OF)
     assert client.lookup("DriverStats", "nobody") is None
 
 

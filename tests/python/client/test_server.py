@@ -75,6 +75,11 @@ def test_lookup_and_scan_read_datasets(real: ThymeClient) -> None:
     assert values["rides_1h"] == 0
     frame = real.scan(ClientStats, at=TEN + timedelta(minutes=29))
     assert frame.filter(pl.col("driver") == "d0")["last_seats"].to_list() == [27]
+    row, as_of = real.lookup(ClientStats, "d0", at := TEN + timedelta(minutes=29), as_of=True)
+    assert row is not None
+    assert set(as_of) >= {"time", "position", "commit"}
+    again, _ = real.scan(ClientStats, at, position=as_of["position"], as_of=True)
+    assert again.filter(pl.col("driver") == "d0")["rides_1h"].to_list() == [row["rides_1h"]]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
