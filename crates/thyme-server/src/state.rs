@@ -84,7 +84,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
         .map(|s| {
             json!({
                 "dataset": s.dataset, "kind": s.kind, "path": s.path, "rows": s.rows,
-                "dead_letters": s.dead_letters, "caught_up": s.caught_up, "error": s.error,
+                "dead_letters": s.dead_letters, "caught_up": s.caught_up, "error": s.error, "unfinished": s.unfinished,
             })
         })
         .collect();

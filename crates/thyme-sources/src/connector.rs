@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use serde::Serialize;
 use thyme_core::definition::Source;
 use thyme_core::{Env, Error, Result};
 use thyme_engine::{DeadLetter, EventLog, LiveDataset};
@@ -17,6 +18,15 @@ pub(crate) const BATCH_ROWS: usize = 32 * 1024;
 pub(crate) struct Totals {
     pub rows: u64,
     pub dead_letters: u64,
+}
+
+/// A file that ends in the middle of a record: whoever writes it may be about to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    /// The file.
+    pub path: String,
+    /// Bytes of the record that are there.
+    pub bytes: u64,
 }
 
 /// One batch: rows, what could not be read, and where to go on after them.
@@ -61,6 +71,9 @@ pub(crate) trait Connector: Send {
 
     /// Whether the last look found something that only time tells how to read.
     fn is_waiting(&self) -> bool;
+
+    /// What of the last look ends in the middle of a record.
+    fn unfinished(&self) -> Vec<Unfinished>;
 
     /// What is wrong now, although reading goes on.
     fn error(&self) -> Option<String>;

@@ -10,6 +10,7 @@ mod file;
 mod runner;
 mod sources;
 
+pub use connector::Unfinished;
 pub use file::reread;
 
 pub use sources::{SourceStatus, Sources};

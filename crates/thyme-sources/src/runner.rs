@@ -12,7 +12,7 @@ use thyme_core::definition::Source;
 use thyme_core::{Error, Result, SystemEnv};
 use thyme_engine::{Engine, LiveDataset, Receipt, Severity, SourceBatch};
 
-use crate::connector::{self, Connector, Effort, Next, Opening, Read, Totals};
+use crate::connector::{self, Connector, Effort, Next, Opening, Read, Totals, Unfinished};
 
 /// How long an idle source sleeps between two looks.
 const IDLE: Duration = Duration::from_millis(200);
@@ -37,6 +37,7 @@ pub(crate) struct State {
     pub totals: Totals,
     pub caught_up: bool,
     pub error: Option<String>,
+    pub unfinished: Vec<Unfinished>,
     /// The record of the last batch that was stored.
     pub record: u64,
     /// Looks that were asked for, and the last of them after which all was read and stored.
@@ -215,8 +216,10 @@ impl Runner {
                 return Ok(());
             }
             let (error, waiting) = (connector.error(), connector.is_waiting());
+            let unfinished = connector.unfinished();
             self.shared.update(|state| {
                 state.error = error;
+                state.unfinished = unfinished;
                 state.caught_up = !waiting;
                 if !waiting {
                     state.answered = asked;

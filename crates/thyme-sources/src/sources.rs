@@ -12,6 +12,7 @@ use thyme_core::definition::{Extra, Source};
 use thyme_core::{Error, Result, Schema};
 use thyme_engine::{Engine, LiveDataset};
 
+use crate::connector::Unfinished;
 use crate::runner::{Runner, Shared};
 
 /// How a source is doing.
@@ -31,6 +32,8 @@ pub struct SourceStatus {
     pub caught_up: bool,
     /// What is wrong now; reading goes on where it can.
     pub error: Option<String>,
+    /// Files that end in the middle of a record, the first of them.
+    pub unfinished: Vec<Unfinished>,
 }
 
 /// Runs the sources of the committed datasets, one thread each. Dropping it stops them.
@@ -149,6 +152,7 @@ impl Sources {
                 dead_letters: state.totals.dead_letters,
                 caught_up: state.caught_up,
                 error: state.error,
+                unfinished: state.unfinished,
             }
         });
         status.collect()

@@ -424,3 +424,32 @@ fn rates() {
         );
     }
 }
+
+#[test]
+fn an_unfinished_last_line_is_told_and_read_once_it_is_whole() {
+    let mut world = World::new(true, "*.jsonl", "forbid");
+    let line = |k: &str| format!("{{\"k\":\"{k}\",\"at\":1773568800}}");
+    let (start, end) = (&line("b")[..9], &line("b")[9..]);
+    fs::write(world.path("whole.jsonl"), line("a") + "\n").unwrap();
+    fs::write(world.path("growing.jsonl"), line("c") + "\n" + start).unwrap();
+    let told = |world: &World| {
+        let status = world.status();
+        status.unfinished.into_iter().map(|u| (u.path, u.bytes)).collect::<Vec<_>>()
+    };
+    let growing = world.path("growing.jsonl").to_str().unwrap().to_owned();
+    for _ in 0..2 {
+        assert_eq!(world.counts(), (2, 0));
+        world.until("it is told", |world| told(world) == [(growing.clone(), 9)]);
+        assert_eq!(world.status().error, None, "somebody may be writing it");
+        world.restart();
+        world.sources().refresh();
+    }
+    // Even without a newline: it is whole now.
+    OpenOptions::new().append(true).open(&growing).unwrap().write_all(end.as_bytes()).unwrap();
+    world.until("it is read", |world| world.status().rows == 3 && told(world).is_empty());
+    // One that will never be whole becomes a dead letter with its newline.
+    OpenOptions::new().append(true).open(&growing).unwrap().write_all(b"\n{\"k\":").unwrap();
+    world.until("it is told again", |world| told(world) == [(growing.clone(), 5)]);
+    OpenOptions::new().append(true).open(&growing).unwrap().write_all(b"\n").unwrap();
+    world.until("it is a dead letter", |world| world.status().dead_letters == 1 && told(world).is_empty());
+}

@@ -64,6 +64,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
         rows = state.get(title) or []
         if rows:
             print_rows(rows, columns, title=title)
+    for source in state.get("sources") or []:
+        for file in source.get("unfinished") or []:
+            click.echo(
+                f"{source['dataset']}: {file['path']} has an unfinished last line: {file['bytes']:,} bytes "
+                "wait for the rest of it, or for a newline"
+            )
 
 
 @click.command()

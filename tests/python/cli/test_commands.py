@@ -387,10 +387,20 @@ def test_status_shows_the_server_and_what_is_in_it(thyme: Thyme, fake: FakeServe
         "clock": "wall",
         "position": "e17",
         "datasets": [{"name": "Ride", "version": 1, "kind": "raw", "events": 12}],
-        "sources": [],
+        "sources": [
+            {
+                "dataset": "Ride",
+                "kind": "file",
+                "path": "*.jsonl",
+                "unfinished": [{"path": "rides.jsonl", "bytes": 1234}],
+            }
+        ],
+        "pushes": {"bytes_in_flight": 77, "waiting": 0},
         "state": {"bytes_log": 4096},
     }
     text = thyme("status").stdout
+    assert "Ride: rides.jsonl has an unfinished last line: 1,234 bytes wait" in " ".join(text.split())
+    assert ["pushes_bytes_in_flight", "77"] in [line.split() for line in text.splitlines()]
     assert text.startswith("http://localhost:8080 is ok\n")
     assert "Ride" in text
     assert "4096" in text

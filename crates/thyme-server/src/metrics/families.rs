@@ -1,5 +1,7 @@
 //! The families of metrics.
 
+use thyme_sources::SourceStatus;
+
 use crate::app::Ready;
 use crate::exposition::{Exposition, Kind};
 
@@ -124,6 +126,10 @@ pub(super) fn sources(ready: &Ready, out: &mut Exposition) {
     let help = "Whether everything that was there at the last look is stored.";
     let mut family = out.family("thyme_source_caught_up", Gauge, help);
     status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], u8::from(s.caught_up)));
+    let help = "Bytes of last lines of files that wait for their rest.";
+    let mut family = out.family("thyme_source_unfinished_bytes", Gauge, help);
+    let unfinished = |s: &SourceStatus| s.unfinished.iter().map(|u| u.bytes).sum::<u64>();
+    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], unfinished(s)));
     let mut family = out.family("thyme_source_failing", Gauge, "Whether something is wrong now.");
     status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], u8::from(s.error.is_some())));
 }

@@ -12,7 +12,7 @@
 //!   under another inode (a restored copy) are the same file. A Parquet file is read once its footer is there; one
 //!   that was overwritten by another is a new file, too.
 //! - A last line without a newline: JSON is taken when it is a whole object, CSV when the file has not
-//!   changed for 2 s. A newline that comes later makes no row.
+//!   changed for 2 s. A newline that comes later makes no row. Until then the status lists it.
 //! - A record that cannot be read is a dead letter with the origin `path:line` (of Parquet: `path:row`,
 //!   both from 1). What does not end within 16 MiB is one, too; reading goes on at the next line.
 //! - A quoted CSV field that is not well formed and runs over several lines gives up its first line only.
@@ -40,7 +40,7 @@ use std::sync::Arc;
 use thyme_core::{Env, Error, Result};
 use thyme_engine::{DeadLetter, EventLog, LiveDataset, Severity};
 
-use crate::connector::{Connector, Effort, Next, Opening, Read, Totals};
+use crate::connector::{Connector, Effort, Next, Opening, Read, Totals, Unfinished};
 pub use letters::reread;
 
 use cursor::{Cursor, ParquetPlace};
@@ -57,6 +57,9 @@ const PARQUET_SETTLED_US: i64 = 5_000_000;
 const OLD_US: i64 = 60_000_000;
 /// Files looked into for one batch.
 const FILES_PER_STEP: usize = 200;
+
+/// Files with an unfinished last line that the status lists.
+const UNFINISHED_MAX: usize = 20;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,7 +341,8 @@ impl Connector for FileConnector {
             let watched = self.watched.entry(file.name.clone()).or_insert_with(|| fresh(Known::default()));
             if watched.stat != file.stat {
                 // The columns of a CSV stay known unless its start turns out to be another.
-                *watched = fresh(Known { verified: false, layout: watched.known.layout.take() });
+                let layout = watched.known.layout.take();
+                *watched = fresh(Known { layout, ..Known::default() });
                 if self.open.as_ref().is_some_and(|open| open.name == file.name) {
                     self.open = None;
                 }
@@ -376,6 +380,15 @@ impl Connector for FileConnector {
 
     fn is_waiting(&self) -> bool {
         self.waiting
+    }
+
+    fn unfinished(&self) -> Vec<Unfinished> {
+        let unfinished = self.watched.iter().filter(|(_, watched)| watched.known.unfinished > 0);
+        let named = unfinished.map(|(name, watched)| Unfinished {
+            path: self.listing.shown(name),
+            bytes: watched.known.unfinished as u64,
+        });
+        named.take(UNFINISHED_MAX).collect()
     }
 
     fn error(&self) -> Option<String> {

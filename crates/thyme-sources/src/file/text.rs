@@ -59,6 +59,8 @@ pub(super) struct Known {
     /// Whether the file's start has been compared with the cursor.
     pub verified: bool,
     pub layout: Option<Layout>,
+    /// Bytes of a last line that nothing ends and that is not whole yet.
+    pub unfinished: usize,
 }
 
 /// One look at one text file.
@@ -162,6 +164,12 @@ impl Reading<'_> {
         };
         taken = Taken { bytes: taken.bytes + more.bytes, lines: taken.lines + more.lines };
         let left = bytes.len() - taken.bytes;
+        let is_blank = || bytes[taken.bytes..].trim_ascii().is_empty();
+        self.known.unfinished = match tail {
+            Tail::More => 0,
+            _ if into.is_full() || self.place.skipping || is_blank() => 0,
+            _ => left,
+        };
         let all = if taken.bytes > 0 { taken.bytes + bom } else { 0 };
         self.place.advance(self.buffer, all, taken.lines);
         let look = match tail {
