@@ -440,7 +440,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
     def health(self) -> dict[str, Any]:
         """`status` and `detail`, also from a server that is not ready.
 
-        `status` is `"ok"`, `"degraded"` (some entities cannot be read), `"recovering"` or `"failed"`.
+        `status` is `"ok"`, `"degraded"` (some entities cannot be read), `"starting"` or `"failed"`.
         """
         transport = self._session.transport
         answer = transport.request(

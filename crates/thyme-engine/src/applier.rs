@@ -131,9 +131,10 @@ impl Applier {
         let log = self.shared.log.clone();
         let last = log.last().map_or(0, |(number, _)| number);
         let budget = self.shared.budget.another();
-        for record in log.read(self.progress.record + 1)? {
+        let from = self.progress.record;
+        for record in log.read(from + 1)? {
             let record = record?;
-            self.shared.note_recovery(record.number, last);
+            self.shared.starting.note("replaying records of the log", record.number - from, last - from);
             self.shared.gate.replayed(record.number, record.stamp);
             let (number, stamp) = (record.number, record.stamp);
             let applied = self.attempt(number, |applier| {

@@ -45,6 +45,7 @@ use crate::push::Receipt;
 use crate::queue::Outbox;
 use crate::residence::Residence;
 use crate::shard::Shards;
+use crate::starting::Starting;
 use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
 
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     /// The record of the last checkpoint, and when it was made (or the engine opened).
     checkpointed: Mutex<(u64, i64)>,
     work: Mutex<Option<String>>,
+    pub starting: Starting,
     /// Held for as long as the engine lives; `None` when it is not over a directory.
     pub directory: Option<DataDirectory>,
     /// Held while the lease of online times is extended.
@@ -114,10 +116,6 @@ impl Shared {
         *self.checkpointed.lock() = (record, self.env.now_us());
     }
 
-    pub fn note_recovery(&self, record: u64, last: u64) {
-        *self.work.lock() = Some(format!("recovering: record {record} of {last}"));
-    }
-
     /// Fills memory with what the store has, as far as there is room.
     fn warm(&self) {
         for error in self.residence.warm(&|| self.closing.load(Ordering::Acquire)) {
@@ -127,6 +125,7 @@ impl Shared {
     }
 
     pub fn note_backfill(&self, record: u64, until: u64) {
+        self.starting.note("filling pipelines from the log", record, until);
         *self.work.lock() = (record < until).then(|| format!("backfilling: record {record} of {until}"));
     }
 }
@@ -154,7 +153,9 @@ fn open_parts(options: &Options, events: &EventLog) -> Result<Parts> {
         (Some(parts), _) => (parts.log.clone(), parts.log_options),
         (None, Some(path)) => (Arc::new(DirDisk::open(&path.join("log"))?), options.log),
     };
+    options.starting.note("opening the log", 0, 0);
     let (log, report) = SegmentLog::open_on(disk.clone(), log_options)?;
+    options.starting.note("opening the store", 0, 0);
     let room = options.memory().map_or_else(Room::default, |memory| memory.store);
     let store = match (&options.parts, &options.path) {
         (Some(parts), _) => Store::over(parts.store.clone())?,
@@ -271,7 +272,8 @@ impl Engine {
             progress.document.clone(),
             &residence,
         )?;
-        for node in &nodes {
+        for (done, node) in (0..).zip(&nodes) {
+            options.starting.note("restoring timelines", done, nodes.len() as u64);
             node.state.restore()?;
         }
         let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
@@ -307,6 +309,7 @@ impl Engine {
             checkpointed: Mutex::new((progress.record, options.env.now_us())),
             env: options.env,
             work: Mutex::new(None),
+            starting: options.starting,
             directory,
             lease: Mutex::new(()),
             closing: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use thyme_core::{Env, Error, Result, SystemEnv};
 
 use crate::gate::NowSource;
 use crate::memory::Memory;
+use crate::starting::Starting;
 
 /// What "now" is for online reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct Options {
     pub log: thyme_log::Options,
     /// The outside world.
     pub env: Arc<dyn Env>,
+    /// Where opening says how far it is.
+    pub starting: Starting,
 }
 
 /// What a durable engine keeps its bytes in.
@@ -99,6 +102,7 @@ impl Default for Options {
             checkpoint_every: CHECKPOINT_EVERY,
             log: thyme_log::Options::default(),
             env: Arc::new(SystemEnv),
+            starting: Starting::default(),
         }
     }
 }

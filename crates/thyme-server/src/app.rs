@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Result, SystemEnv, Value};
-use thyme_engine::{Clock, Engine, Memory, Options};
+use thyme_engine::{Clock, Engine, Memory, Options, Starting, Step};
 use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
@@ -73,7 +73,7 @@ impl Ready {
 
 #[derive(Debug)]
 enum Phase {
-    Opening,
+    Opening(Starting),
     Ready(Arc<Ready>),
     Failed(Error),
     Closed,
@@ -92,7 +92,7 @@ impl App {
     /// An application that is not open yet: it answers 503 until [`App::open`] is through.
     pub fn opening() -> App {
         App {
-            phase: RwLock::new(Phase::Opening),
+            phase: RwLock::new(Phase::Opening(Starting::default())),
             env: Arc::new(SystemEnv),
             metrics: Arc::default(),
             verifier: Mutex::new(None),
@@ -105,7 +105,11 @@ impl App {
     /// As [`Engine::open`]; the application then answers with that error.
     pub fn open(&self, options: AppOptions, host: Arc<dyn ExtractorHost>) -> Result<()> {
         let every = options.verify_every;
-        let opened = Self::ready(options, host, self);
+        let starting = match &*self.phase.read() {
+            Phase::Opening(starting) => starting.clone(),
+            _ => Starting::default(),
+        };
+        let opened = Self::ready(options, starting, host, self);
         let mut phase = self.phase.write();
         match opened {
             Ok(ready) => {
@@ -121,13 +125,19 @@ impl App {
         }
     }
 
-    fn ready(options: AppOptions, host: Arc<dyn ExtractorHost>, app: &App) -> Result<Ready> {
+    fn ready(
+        options: AppOptions,
+        starting: Starting,
+        host: Arc<dyn ExtractorHost>,
+        app: &App,
+    ) -> Result<Ready> {
         let mut opening = Options {
             path: options.path,
             memory: options.memory,
             shards: options.shards,
             clock: options.clock,
             env: app.env.clone(),
+            starting,
             ..Options::default()
         };
         opening.checkpoint_every = options.checkpoint_every.unwrap_or(opening.checkpoint_every);
@@ -156,11 +166,22 @@ impl App {
     pub(crate) fn ready_now(&self) -> Result<Arc<Ready>> {
         match &*self.phase.read() {
             Phase::Ready(ready) => Ok(ready.clone()),
-            Phase::Opening => {
-                Err(Error::unavailable("recovering: the state is being restored; retry in a moment"))
+            Phase::Opening(starting) => {
+                let step = starting.step();
+                Err(Error::unavailable(format!(
+                    "the server is starting ({step}); nothing was done: retry in a moment"
+                )))
             }
             Phase::Failed(error) => Err(error.clone()),
             Phase::Closed => Err(Error::unavailable("the server is stopping")),
+        }
+    }
+
+    /// How far it is on its way to being ready; `None` once it is, or when it will not be.
+    pub(crate) fn starting(&self) -> Option<Step> {
+        match &*self.phase.read() {
+            Phase::Opening(starting) => Some(starting.step()),
+            _ => None,
         }
     }
 

@@ -11,15 +11,16 @@ use crate::request::{Reply, Request};
 
 /// `GET /health`: 200 when reads and writes work.
 pub(crate) fn health(app: &App) -> Reply {
+    if let Some(step) = app.starting() {
+        let progress = json!({"doing": step.doing, "done": step.done, "total": step.total});
+        return later(&json!({"status": "starting", "detail": step.to_string(), "progress": progress}));
+    }
     match app.ready_now() {
         Ok(ready) => match ready.engine().failure() {
             None => Reply::json(200, &working(ready.engine())),
-            Some(reason) => Reply::json(503, &json!({"status": "failed", "detail": reason})),
+            Some(reason) => later(&json!({"status": "failed", "detail": reason})),
         },
-        Err(error) => {
-            let status = if error.detail().starts_with("recovering") { "recovering" } else { "failed" };
-            Reply::json(503, &json!({"status": status, "detail": error.detail()}))
-        }
+        Err(error) => later(&json!({"status": "failed", "detail": error.detail()})),
     }
 }
 
@@ -42,6 +43,12 @@ fn working(engine: &Engine) -> Json {
         }
         None => json!({"status": "ok"}),
     }
+}
+
+fn later(body: &Json) -> Reply {
+    let mut reply = Reply::json(503, body);
+    reply.headers.push(("retry-after", "1".into()));
+    reply
 }
 
 /// `GET /api/v1/status`.

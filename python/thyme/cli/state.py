@@ -42,7 +42,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     try:
         state = client.status()
     except UnavailableError:
-        # A server that is still recovering has only its health to tell.
+        # A server that is still starting has only its health to tell.
         state = {"ready": False}
     if as_json:
         print_json({**state, "health": health})

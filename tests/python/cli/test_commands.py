@@ -407,13 +407,13 @@ def test_status_shows_the_server_and_what_is_in_it(thyme: Thyme, fake: FakeServe
     assert json.loads(thyme("status", "--json").stdout)["health"] == {"status": "ok"}
 
 
-def test_status_of_a_server_that_recovers(thyme: Thyme, fake: FakeServer) -> None:
-    fake.replies["/health"] = Answer(503, {}, b'{"status": "recovering", "detail": "40 %"}')
-    fake.replies["/api/v1/status"] = refusal(503, "unavailable", "recovering, 40 %")
-    assert thyme("status").stdout == "http://localhost:8080 is recovering: 40 %\n"
+def test_status_of_a_server_that_starts(thyme: Thyme, fake: FakeServer) -> None:
+    fake.replies["/health"] = Answer(503, {}, b'{"status": "starting", "detail": "40 %"}')
+    fake.replies["/api/v1/status"] = refusal(503, "unavailable", "starting, 40 %")
+    assert thyme("status").stdout == "http://localhost:8080 is starting: 40 %\n"
     assert json.loads(thyme("status", "--json").stdout)["ready"] is False
-    fake.replies["/health"] = Answer(503, {}, b'{"status": "recovering", "detail": "recovering: 40 %"}')
-    assert thyme("status").stdout == "http://localhost:8080 is recovering: 40 %\n"
+    fake.replies["/health"] = Answer(503, {}, b'{"status": "starting", "detail": "starting: 40 %"}')
+    assert thyme("status").stdout == "http://localhost:8080 is starting: 40 %\n"
 
 
 def test_inspect_shows_everything_or_one_definition(thyme: Thyme) -> None:

@@ -274,8 +274,8 @@ def test_commit_sends_a_document_and_reads_types_again(fake: FakeServer, client:
 def test_health_of_a_server_that_is_not_ready_is_no_error(fake: FakeServer, client: ThymeClient) -> None:
     from thyme._transport import Answer
 
-    fake.replies["/health"] = Answer(503, {}, b'{"status": "recovering", "detail": "40 %"}')
-    assert client.health() == {"status": "recovering", "detail": "40 %"}
+    fake.replies["/health"] = Answer(503, {}, b'{"status": "starting", "detail": "40 %"}')
+    assert client.health() == {"status": "starting", "detail": "40 %"}
 
 
 def test_a_module_is_no_definition(client: ThymeClient) -> None:
