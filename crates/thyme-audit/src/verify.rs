@@ -210,12 +210,19 @@ impl Round {
             let at = |position| if target.is_as_known_then() { snapshot.position } else { position };
             asked.extend(
                 made.into_iter()
+                    .filter(|(time, _)| self.reaches(snapshot, dataset, *time))
                     .map(|(time, position)| (time, at(position)))
                     .map(|(time, position)| Question { key: key.clone(), time, position }),
             );
         }
         asked.truncate(self.options.samples);
         asked
+    }
+
+    /// Whether what a dataset's row is made of as of `time` is all there: what retention has removed is not asked.
+    fn reaches(&self, snapshot: &Snapshot, dataset: &str, time: EventTime) -> bool {
+        let node = snapshot.catalog.datasets.get(dataset).and_then(|live| live.node.as_ref());
+        node.is_none_or(|node| snapshot.keeps(node, time))
     }
 
     fn compare_dataset(

@@ -27,6 +27,7 @@ use crate::left_out::{LateRanges, RecordSet, Replayed, StreamLimits};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EraseRecord, EventsRecord, Payload};
 use crate::replay::{Admission, Replay};
+use crate::retention::{self, Forget};
 use crate::shard::{HandShards, Shards, Task};
 use crate::state::DatasetCounters;
 
@@ -53,6 +54,8 @@ pub(crate) enum Message {
     Record(Box<Applied>),
     /// Asks for the progress as of the last record; it is answered between two records.
     Progress(Sender<Progress>),
+    /// Removes rows that retention has passed, between two records.
+    Forget(Box<Forget>),
 }
 
 /// What the engine knows besides timelines, as of a position. It is what a checkpoint adds to the chunks.
@@ -206,6 +209,12 @@ impl Applier {
                 let _ = reply.send(self.progress());
                 true
             }
+            Message::Forget(forget) => {
+                let gone = self.forget(&forget);
+                // Who asked may be gone with the engine.
+                let _ = forget.reply.send(gone);
+                true
+            }
             Message::Record(record) => {
                 let number = record.number;
                 self.attempt(number, |applier| applier.apply(*record))
@@ -345,13 +354,15 @@ impl Applier {
         record.document.retired_by(&record.id);
         let place = CommitPlace { id: record.id.clone(), record: number };
         let current = self.shared.catalog();
-        let (catalog, fresh) = catalog::derive(
-            &current,
-            &mut self.progress.ids,
-            record.id.clone(),
-            record.document.clone(),
-            &self.shared.residence,
-        )?;
+        let derive = |ids: &mut Ids| {
+            let (id, document) = (record.id.clone(), record.document.clone());
+            catalog::derive(&current, ids, id, document, &self.shared.residence)
+        };
+        let (mut catalog, mut fresh) = derive(&mut self.progress.ids)?;
+        let joining = fresh.iter().filter(|node| node.joins().next().is_some());
+        if self.progress.ids.forget_nodes(&retention::refilled_with(&catalog, joining)) {
+            (catalog, fresh) = derive(&mut self.progress.ids)?;
+        }
         for node in &fresh {
             // A checkpoint that is older than this commit may have stored its chunks before a crash.
             node.state.begin_empty()?;
@@ -368,6 +379,17 @@ impl Applier {
         self.progress.document = record.document;
         self.shared.set_catalog(catalog);
         Ok(())
+    }
+
+    /// Whoever writes a timeline else is not writing now.
+    fn forget(&self, forget: &Forget) -> Result<u64> {
+        let catalog = self.shared.catalog();
+        let is_live = catalog.nodes().any(|node| Arc::ptr_eq(node, &forget.node));
+        if !is_live {
+            return Ok(0);
+        }
+        self.barrier()?;
+        forget.run()
     }
 
     fn barrier(&self) -> Result<()> {
@@ -428,10 +450,9 @@ impl Applier {
         if joining.is_empty() {
             return Ok(());
         }
-        for node in joining.iter().flat_map(|node| node.parts().chain([*node])) {
-            // A number is never used again: what is stored under the old one is dropped with it.
-            self.progress.ids.nodes.get_mut(node.id.0 as usize).into_iter().for_each(String::clear);
-        }
+        let again = joining.iter().flat_map(|node| node.parts().chain([*node])).map(|node| node.id);
+        let again = again.chain(retention::refilled_with(current, joining.iter().copied()));
+        self.progress.ids.forget_nodes(&again.collect());
         let (commit, document) = (current.commit.clone(), current.document.clone());
         let residence = &self.shared.residence;
         let (catalog, fresh) = catalog::derive(current, &mut self.progress.ids, commit, document, residence)?;

@@ -187,6 +187,15 @@ impl Ids {
         self.grown.get(&dataset).or(first)
     }
 
+    /// Makes nodes new ones with the next catalog that is derived; false when there is none. A number is never used
+    /// again: what is stored under the old one is dropped with it.
+    pub fn forget_nodes(&mut self, nodes: &BTreeSet<NodeId>) -> bool {
+        for node in nodes {
+            self.nodes.get_mut(node.0 as usize).into_iter().for_each(String::clear);
+        }
+        !nodes.is_empty()
+    }
+
     pub fn schema(&self, dataset: u32) -> Option<SchemaRef> {
         self.fields(dataset).map(Schema::arrow)
     }

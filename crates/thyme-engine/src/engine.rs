@@ -8,6 +8,7 @@ mod facts;
 mod history;
 mod left_out;
 mod reads;
+mod retention;
 mod served;
 mod simulated;
 mod writes;
@@ -44,6 +45,7 @@ use crate::options::{Clock, Options};
 use crate::push::Receipt;
 use crate::queue::Outbox;
 use crate::residence::Residence;
+use crate::retention::{self as keeping, Keeper};
 use crate::shard::Shards;
 use crate::starting::Starting;
 use crate::state::DatasetCounters;
@@ -178,7 +180,8 @@ pub struct Engine {
     jobs: Outbox<Job>,
     shards: usize,
     memory: Option<Memory>,
-    commit_lock: Mutex<()>,
+    commit_lock: Arc<Mutex<()>>,
+    keeper: Mutex<Option<Arc<Keeper>>>,
     replay_lock: Mutex<()>,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
     stop_checkpoints: Mutex<Option<Sender<()>>>,
@@ -221,12 +224,17 @@ impl Engine {
         let Opened { shared, applier, shards, memory, checkpointed, durable, unfinished, .. } =
             Self::opened(options, Shards::by_hand, false)?;
         let (stepper, jobs, checkpointer) = Stepper::new(&shared, applier, checkpointed, durable);
+        let commit_lock = Arc::new(Mutex::new(()));
+        let keeper = durable.then(|| {
+            Keeper::new(shared.clone(), stepper.to_applier(), Some(stepper.clone()), commit_lock.clone())
+        });
         let engine = Engine {
             shared,
             jobs: Outbox::Hand(jobs),
             shards,
             memory,
-            commit_lock: Mutex::new(()),
+            commit_lock,
+            keeper: Mutex::new(keeper.map(Arc::new)),
             replay_lock: Mutex::new(()),
             checkpointer: Mutex::new(checkpointer),
             stop_checkpoints: Mutex::new(None),
@@ -276,6 +284,7 @@ impl Engine {
             options.starting.note("restoring timelines", done, nodes.len() as u64);
             node.state.restore()?;
         }
+        keeping::restore(&store, nodes.iter())?;
         let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
         let ledger = Arc::new(Ledger::open(disk.as_deref(), &progress.ids, &progress.erased)?);
         let commits = match progress.commits.is_empty() && !progress.commit.is_empty() {
@@ -346,11 +355,16 @@ impl Engine {
         let committer = Committer::new(&shared, messages.clone());
         threads.push(std::thread::spawn(move || committer.run(&queue)));
         let (checkpointer, stop_checkpoints) = (Mutex::new(None), Mutex::new(None));
+        let (commit_lock, mut keeper) = (Arc::new(Mutex::new(())), None);
         if durable {
             let warming = shared.clone();
             threads.push(std::thread::spawn(move || warming.warm()));
-            let made = Arc::new(Checkpointer::new(shared.clone(), messages, checkpointed));
             let (stop, stopped) = bounded(0);
+            let keeping = Arc::new(Keeper::new(shared.clone(), messages.clone(), None, commit_lock.clone()));
+            keeper = Some(keeping.clone());
+            let until = stopped.clone();
+            threads.push(std::thread::spawn(move || keeping.run(&until)));
+            let made = Arc::new(Checkpointer::new(shared.clone(), messages, checkpointed));
             let running = made.clone();
             threads.push(std::thread::spawn(move || running.run(checkpoint_every, &stopped)));
             *checkpointer.lock() = Some(made);
@@ -361,7 +375,8 @@ impl Engine {
             jobs: Outbox::Thread(jobs),
             shards,
             memory,
-            commit_lock: Mutex::new(()),
+            commit_lock,
+            keeper: Mutex::new(keeper),
             replay_lock: Mutex::new(()),
             checkpointer,
             stop_checkpoints,
@@ -418,6 +433,7 @@ impl Engine {
             }
         }
         self.shared.closing.store(true, Ordering::Release);
+        *self.keeper.lock() = None;
         if let Some(stepper) = &self.stepper {
             stepper.stop();
         } else {

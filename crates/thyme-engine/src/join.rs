@@ -109,6 +109,11 @@ impl Join {
         Ok(Join { left, right, fields, keeps_unmatched: def.how == How::Left, within })
     }
 
+    /// How old a right row may be at the left row's time.
+    pub fn within(&self) -> Option<Span> {
+        self.within
+    }
+
     /// The names and types of the columns that it adds.
     pub fn columns(&self) -> impl Iterator<Item = (String, DataType)> + '_ {
         self.fields.iter().map(|f| (f.name.clone(), f.data_type))

@@ -42,6 +42,7 @@ mod record;
 mod remains;
 mod replay;
 mod residence;
+mod retention;
 mod rows;
 mod shard;
 mod snapshot;

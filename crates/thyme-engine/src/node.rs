@@ -1,6 +1,7 @@
 //! Nodes: a pipeline (or an index) compiled, with its timelines.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -8,7 +9,7 @@ use thyme_core::aggregate;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, Field, Position, Result, Span, Value};
+use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot};
 
 use crate::feed::Incoming;
@@ -69,6 +70,8 @@ pub struct Node {
     pub(crate) input: u32,
     pub(crate) layout: Layout,
     pub(crate) state: Arc<NodeState>,
+    /// The event time up to which rows may have been removed.
+    removed_until: AtomicI64,
     input_timestamp: String,
     steps: Vec<Step>,
     stored: Vec<String>,
@@ -123,6 +126,7 @@ impl Node {
             input: input_id,
             layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
             state: NodeState::new(residence, id.0, &definition.name, &Layout::default()),
+            removed_until: AtomicI64::new(i64::MIN),
             input_timestamp: timestamp(input),
             steps: Vec::new(),
             stored: Vec::new(),
@@ -156,6 +160,7 @@ impl Node {
             input: NO_DATASET,
             layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
             state,
+            removed_until: AtomicI64::new(i64::MIN),
             input_timestamp: String::new(),
             steps: Vec::new(),
             stored: Vec::new(),
@@ -312,6 +317,17 @@ impl Node {
     /// The nodes in which its joins keep the left rows.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.joins().map(|join| &join.left)
+    }
+
+    /// The event time up to which rows may have been removed, if any were.
+    pub fn removed_until(&self) -> Option<EventTime> {
+        let time = self.removed_until.load(Ordering::Acquire);
+        (time > i64::MIN).then_some(EventTime(time))
+    }
+
+    /// Rows up to `time` may go from here on: what needs them is refused.
+    pub(crate) fn remove_until(&self, time: EventTime) {
+        self.removed_until.fetch_max(time.0, Ordering::AcqRel);
     }
 
     /// Runs the operators over a record's admitted rows; `None` when nothing is left. `rights` are those rows as

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
-use thyme_core::{EventTime, Position, Result, Span, Value};
+use thyme_core::{Error, ErrorKind, EventTime, Position, Result, Span, Value};
 use thyme_timeline::{SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
@@ -81,6 +81,50 @@ impl Snapshot {
         }
     }
 
+    /// Refuses a read as of `time` that needs rows which may have been removed: of `wanted` outputs, or of an
+    /// index's rows. Reads ask it themselves, after they have looked, since rows may go meanwhile.
+    ///
+    /// # Errors
+    /// Gone, with the time from which on it can be answered.
+    pub fn check_kept(&self, node: &Node, time: EventTime, wanted: &[usize]) -> Result<()> {
+        if node.removed_until().is_none() {
+            return Ok(());
+        }
+        let windows = wanted.iter().filter_map(|index| node.outputs.get(*index)).map(|output| output.window);
+        let widest = match node.is_index() {
+            true => Some(None),
+            // No window is wider than any other.
+            false => windows.max_by_key(|window| window.map_or(i64::MAX, |span| span.0)),
+        };
+        widest.map_or(Ok(()), |window| self.check_window(node, time, window))
+    }
+
+    /// Whether all that any read of a node as of `time` may need is still there.
+    pub fn keeps(&self, node: &Node, time: EventTime) -> bool {
+        self.check_window(node, time, None).is_ok()
+    }
+
+    fn check_window(&self, node: &Node, time: EventTime, window: Option<Span>) -> Result<()> {
+        let Some(removed) = node.removed_until() else { return Ok(()) };
+        let after = window_start(time, window, node.retention);
+        if after >= removed {
+            return Ok(());
+        }
+        let from = EventTime(removed.0.saturating_add(time.0.saturating_sub(after.0)));
+        let reach = node.retention.map_or_else(String::new, |span| format!(" (retention=\"{span}\")"));
+        Err(Error::new(
+            ErrorKind::Gone,
+            format!(
+                "{} as of {} needs events after {}, and those up to {} have been removed{reach}; ask for {} or later",
+                node.dataset,
+                time.to_rfc3339(),
+                after.to_rfc3339(),
+                removed.to_rfc3339(),
+                from.to_rfc3339()
+            ),
+        ))
+    }
+
     /// What whoever asked for an earlier position must be told, if anything.
     pub fn erased(&self) -> Option<String> {
         self.erasures.map(|(position, count)| {
@@ -130,7 +174,8 @@ impl Snapshot {
                 }
             }
         }
-        Ok(())
+        let earliest = at.iter().map(|(time, _)| *time).min();
+        earliest.map_or(Ok(()), |earliest| self.check_kept(node, earliest, wanted))
     }
 
     /// The latest row of an index's node for one entity: its event time and its columns.
@@ -169,7 +214,8 @@ impl Snapshot {
                 }
             }
         })?;
-        Ok(())
+        let earliest = at.iter().map(|(time, _)| *time).min();
+        earliest.map_or(Ok(()), |earliest| self.check_window(node, earliest, None))
     }
 
     /// The event time of an entity's newest event up to `time`.
@@ -189,6 +235,7 @@ impl Snapshot {
     /// As [`Snapshot::outputs`].
     pub fn has_events(&self, node: &Node, key: &[u8], time: EventTime) -> Result<bool> {
         let seen = self.read(node, key, |timeline| self.is_seen(node, timeline, time))?;
+        self.check_window(node, time, None)?;
         Ok(seen.unwrap_or(false))
     }
 
@@ -233,7 +280,7 @@ impl Snapshot {
                 }
             }
         }
-        Ok(())
+        times.first().map_or(Ok(()), |earliest| self.check_kept(node, *earliest, wanted))
     }
 
     /// The encoded keys of all entities of a node that have an event up to `time`.
@@ -242,6 +289,7 @@ impl Snapshot {
     /// As [`Snapshot::outputs`].
     pub fn entities(&self, node: &Node, time: EventTime) -> Result<Vec<Box<[u8]>>> {
         let mut keys = node.state.keys_where(|timeline| self.is_seen(node, timeline, time))?;
+        self.check_window(node, time, None)?;
         keys.sort_unstable();
         Ok(keys)
     }

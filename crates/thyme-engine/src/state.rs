@@ -22,6 +22,8 @@ use crate::stripe::{Loaded, Stripe};
 /// Stripes a node. A shard owns those whose index is its own modulo the number of shards, so that
 /// the number of shards never shows.
 pub(crate) const STRIPES: usize = 128;
+/// Keys that [`NodeState::each_where`] gives at once, at most.
+const KEYS_AT_ONCE: usize = 64;
 
 /// What an operator of Thyme asks about a dataset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,6 +358,56 @@ impl NodeState {
             })?;
         }
         Ok(keys)
+    }
+
+    /// Calls `f` with the keys of the entities whose timelines `wanted` says yes to, some at a time, until it says
+    /// false. Entities that come meanwhile may be left out, and those of stripes that are not sound are.
+    ///
+    /// # Errors
+    /// A store that cannot be read, or what `f` says.
+    pub fn each_where(
+        &self,
+        wanted: &dyn Fn(&Timeline) -> bool,
+        f: &mut dyn FnMut(Vec<Box<[u8]>>) -> Result<bool>,
+    ) -> Result<()> {
+        let mut complete = true;
+        for stripe in &self.stripes {
+            let keys: Vec<Box<[u8]>> = {
+                let stripe = stripe.read();
+                complete &= stripe.complete;
+                let usable = stripe.health.any().is_none();
+                stripe.iter().filter(|e| usable && wanted(&e.timeline)).map(|e| e.key.clone()).collect()
+            };
+            for some in keys.chunks(KEYS_AT_ONCE) {
+                if !f(some.to_vec())? {
+                    return Ok(());
+                }
+            }
+        }
+        if complete {
+            return Ok(());
+        }
+        let (mut keys, mut goes_on) = (Vec::new(), true);
+        self.each_stored(&mut |key, timeline| {
+            let hash = hash_key(key);
+            let wants = {
+                let stripe = self.stripe(stripe_of(hash)).read();
+                // What is in memory by now is newer than what is read here.
+                let resident = stripe.get(hash, key).map(|e| wanted(&e.timeline));
+                stripe.health.any().is_none() && resident.unwrap_or_else(|| wanted(&timeline))
+            };
+            if wants {
+                keys.push(key.into());
+            }
+            if keys.len() >= KEYS_AT_ONCE {
+                goes_on = f(std::mem::take(&mut keys))?;
+            }
+            Ok(goes_on)
+        })?;
+        if goes_on && !keys.is_empty() {
+            f(keys)?;
+        }
+        Ok(())
     }
 
     /// How many entities there are, and how many of them are in memory.

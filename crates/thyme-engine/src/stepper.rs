@@ -71,6 +71,11 @@ impl Stepper {
         (Stepper { parts: Arc::new(parts) }, jobs, checkpointer)
     }
 
+    /// Where questions to the applier are handed in.
+    pub(crate) fn to_applier(&self) -> Outbox<Message> {
+        Outbox::Hand(self.parts.messages.clone())
+    }
+
     /// Pushes and commits that wait to be written.
     pub fn jobs(&self) -> usize {
         self.parts.jobs.len()

@@ -46,6 +46,7 @@ pub fn evaluate(
     }
     requests(plan, frame, &mut slots)?;
     for read in &plan.reads {
+        check_kept(read, snapshot, frame)?;
         run_read(read, snapshot, frame, &mut slots)?;
         for &(_, slot) in &read.targets {
             fill_default(plan, slot, &mut slots);
@@ -59,6 +60,30 @@ pub fn evaluate(
         }
     }
     Ok(plan.features.iter().map(|column| slots[column.slot].clone()).collect())
+}
+
+/// Refuses rows that need what retention has removed, by the first of them; the reads ask once more themselves.
+fn check_kept(read: &Read, snapshot: &Snapshot, frame: &Frame) -> Result<()> {
+    if read.node.removed_until().is_none() {
+        return Ok(());
+    }
+    let wanted = read.targets.iter().filter_map(|(source, _)| match source {
+        Source::Value(output) => Some(*output),
+        _ => None,
+    });
+    let wanted: Vec<usize> = wanted.collect();
+    let check = |time: &EventTime| snapshot.check_kept(&read.node, *time, &wanted);
+    let mut refused =
+        frame.times.iter().enumerate().filter_map(|(row, time)| Some((row, check(time).err()?)));
+    let Some((row, error)) = refused.next() else { return Ok(()) };
+    if frame.times.len() == 1 {
+        return Err(error);
+    }
+    let (others, rows) = (refused.count(), frame.times.len());
+    Err(Error::new(
+        error.kind(),
+        format!("row {row} of {rows} ({others} others too; leave them out): {}", error.detail()),
+    ))
 }
 
 fn fill_default(plan: &Plan, slot: usize, slots: &mut [ColumnBuffer]) {

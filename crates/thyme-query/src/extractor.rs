@@ -93,7 +93,7 @@ impl LookupContext {
         {
             self.failure.lock().get_or_insert_with(|| error.clone());
         }
-        Ok(found?.0)
+        found
     }
 
     /// Why a lookup failed for which the extractor is not to blame.
@@ -142,7 +142,15 @@ pub fn key_values(live: &LiveDataset, key: &[(String, Value)]) -> Result<Vec<Val
     Ok(values)
 }
 
-/// Every field of a dataset's row for one entity, in the dataset's order, and whether it has any event.
+/// Whether an entity has any event that counts as of `time`.
+///
+/// # Errors
+/// InvalidData: a raw dataset without index.
+pub fn has_events(snapshot: &Snapshot, live: &LiveDataset, key: &[Value], time: EventTime) -> Result<bool> {
+    snapshot.has_events(live.readable()?, &EntityKey::encode(key)?.0, time)
+}
+
+/// Every field of a dataset's row for one entity, in the dataset's order.
 ///
 /// # Errors
 /// InvalidData: a raw dataset without index.
@@ -151,22 +159,22 @@ pub fn row(
     live: &LiveDataset,
     key: &[Value],
     time: EventTime,
-) -> Result<(Vec<(String, Value)>, bool)> {
+) -> Result<Vec<(String, Value)>> {
     let node = live.readable()?;
     let encoded = EntityKey::encode(key)?;
-    let (at, present, values): (Value, bool, Vec<(&str, Value)>) = if node.is_index() {
+    let (at, values): (Value, Vec<(&str, Value)>) = if node.is_index() {
         match snapshot.latest_row(node, &encoded.0, time)? {
             Some((at, values)) => {
                 let named = node.columns.iter().map(|f| f.name.as_str()).zip(values).collect();
-                (Value::Datetime(at.0), true, named)
+                (Value::Datetime(at.0), named)
             }
-            None => (Value::Null, false, Vec::new()),
+            None => (Value::Null, Vec::new()),
         }
     } else {
         let wanted: Vec<usize> = (0..node.outputs.len()).collect();
         let values = snapshot.outputs(node, &encoded.0, time, &wanted)?;
         let named = node.outputs.iter().map(|o| o.name.as_str()).zip(values).collect();
-        (Value::Datetime(time.0), snapshot.has_events(node, &encoded.0, time)?, named)
+        (Value::Datetime(time.0), named)
     };
     let mut keys = key.iter();
     let fields = live.definition.fields.fields.iter().map(|field| {
@@ -179,5 +187,5 @@ pub fn row(
         };
         (field.name.clone(), value)
     });
-    Ok((fields.collect(), present))
+    Ok(fields.collect())
 }

@@ -225,7 +225,8 @@ impl Reader {
         dataset: &LiveDataset,
         key: &[Value],
     ) -> Result<(Vec<(String, Value)>, bool)> {
-        extractor::row(snapshot, dataset, key, snapshot.time)
+        let row = extractor::row(snapshot, dataset, key, snapshot.time)?;
+        Ok((row, extractor::has_events(snapshot, dataset, key, snapshot.time)?))
     }
 
     /// Every entity of a dataset that has an event, with its row: key fields first, then the others.
@@ -241,7 +242,7 @@ impl Reader {
         let mut columns: Vec<ColumnBuffer> =
             fields.iter().map(|f| ColumnBuffer::nulls(f.data_type, keys.len())).collect();
         for (row, key) in keys.iter().enumerate() {
-            let (values, _) = self.lookup(&snapshot, &live, &EntityKey::decode(key)?)?;
+            let values = extractor::row(&snapshot, &live, &EntityKey::decode(key)?, snapshot.time)?;
             for (field, column) in fields.iter().zip(&mut columns) {
                 if let Some((_, value)) = values.iter().find(|(name, _)| *name == field.name) {
                     column.set(row, value.clone());

@@ -74,6 +74,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "dead_letters": counters.dead_letters,
                 "erased": counters.erased,
                 "entities": live.node.as_ref().map(|n| n.entities()),
+                "removed_until": engine.removed_until(live).map(|time| time.to_rfc3339()),
                 "newest": counters.newest.map(format_rfc3339),
             })
         })
@@ -248,4 +249,64 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
         })
         .collect();
     Ok(Reply::json(200, &json!({"commit": catalog.commit, "datasets": datasets, "featuresets": featuresets})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::app::AppOptions;
+    use thyme_query::NoExtractors;
+
+    const DAY: i64 = 86_400;
+    const START: i64 = 1_700_000_000;
+
+    fn ask(app: &App, method: &str, target: &str, body: &Json) -> (u16, Json) {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let reply = app.request(&Request::new(method, target, headers, body.to_string().into()));
+        (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
+    }
+
+    #[test]
+    fn what_retention_has_removed_is_in_the_status_and_a_read_that_needs_it_gets_410() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = App::opening();
+        let clock = Clock::Event(None);
+        let options = AppOptions { path: Some(dir.path().to_owned()), clock, ..AppOptions::default() };
+        app.open(options, Arc::new(NoExtractors)).unwrap();
+        let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role});
+        let fields =
+            [field("k", "str", "key"), field("x", "int", "value"), field("at", "datetime", "timestamp")];
+        let dataset = json!({"name": "Event", "index": true, "retention": "8d", "fields": fields});
+        let commit = json!({"format": 1, "datasets": [dataset]});
+        assert_eq!(ask(&app, "POST", "/api/v1/commit", &commit).0, 200);
+        let events: Vec<Json> =
+            (0..100).map(|day| json!({"k": "a", "x": day, "at": START + day * DAY})).collect();
+        let (status, pushed) =
+            ask(&app, "POST", "/api/v1/log", &json!({"dataset": "Event", "events": events}));
+        assert_eq!(status, 200, "{pushed}");
+        let read = |day: i64| {
+            let position = pushed["position"].as_str().unwrap_or_default();
+            let time = format_rfc3339((START + day * DAY) * 1_000_000);
+            let query = format!("entity_type=Event&entity_id=a&timestamp={time}&min_position={position}");
+            ask(&app, "GET", &format!("/features?{query}"), &Json::Null)
+        };
+        let shown =
+            || ask(&app, "GET", "/api/v1/status", &Json::Null).1["datasets"][0]["removed_until"].clone();
+        assert_eq!((read(10).0, shown()), (200, Json::Null));
+        // Up to nine days before the newest event.
+        assert_eq!(app.ready_now().unwrap().engine().enforce_retention().unwrap(), 91);
+        let removed = format_rfc3339((START + 90 * DAY) * 1_000_000);
+        assert_eq!(shown(), json!(removed));
+        let (status, answer) = read(97);
+        assert_eq!((status, &answer["error"]), (410, &json!("gone")), "{answer}");
+        assert!(
+            answer["detail"].as_str().unwrap().contains(&format!("those up to {removed} have been removed"))
+        );
+        assert_eq!((read(98).1["features"]["x"].clone(), read(99).0), (json!(98), 200));
+        // The same through a lookup of now, whose window is always there.
+        let (status, now) = ask(&app, "GET", "/features?entity_type=Event&entity_id=a", &Json::Null);
+        assert_eq!((status, &now["features"]["x"]), (200, &json!(99)));
+    }
 }

@@ -242,6 +242,33 @@ impl Timeline {
         before - self.len()
     }
 
+    /// Whether [`Timeline::forget_until`] has something to remove.
+    pub fn has_forgettable(&self, time: EventTime) -> bool {
+        let first = self.blocks().first().and_then(|block| block.chunks().first());
+        forgettable(first.unwrap_or(&self.tail), time) > 0
+    }
+
+    /// Removes rows that are not after `time`, from the front; gives how many. Rows of the last chunk that has any
+    /// stay as long as they are less than half of it: a chunk is not made anew for a few rows.
+    pub fn forget_until(&mut self, layout: &Layout, time: EventTime) -> usize {
+        if !self.has_forgettable(time) {
+            return 0;
+        }
+        let before = self.len();
+        let (mut chunks, mut lost) = self.body.take().map(|body| body.into_chunks()).unwrap_or_default();
+        chunks.push(std::mem::replace(&mut self.tail, Chunk::new(0)));
+        let mut left = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            match forgettable(&chunk, time) {
+                0 => left.push(chunk),
+                all if all == chunk.len() => lost.push(chunk.id()),
+                _ => left.push(chunk.without(layout, &|(t, ..)| t <= time.0)),
+            }
+        }
+        self.assemble(layout, left, lost);
+        before - self.len()
+    }
+
     /// Makes it of `found`, in order, none empty, and of the ids of stored chunks of which nothing is left.
     fn assemble(&mut self, layout: &Layout, mut found: Vec<Chunk>, mut gone: Vec<u32>) {
         if let (Some(lost), Some(first)) = (gone.iter_mut().find(|id| **id == 0), found.first_mut()) {
@@ -276,4 +303,10 @@ impl Timeline {
     pub(crate) fn blocks(&self) -> &[Block] {
         self.body.as_ref().map_or(&[], |body| body.blocks())
     }
+}
+
+/// How many rows of a chunk are worth removing because they are not after `time`.
+fn forgettable(chunk: &Chunk, time: EventTime) -> usize {
+    let old = chunk.rows_until(time.0);
+    if 2 * old >= chunk.len() { old } else { 0 }
 }

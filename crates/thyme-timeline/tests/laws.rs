@@ -122,6 +122,41 @@ proptest! {
     }
 
     #[test]
+    fn what_is_forgotten_is_old_and_windows_after_it_do_not_change(case in case(), cut in any::<prop::sample::Index>()) {
+        let mut case = case;
+        let layout = all_slots(&case.types, case.predicates);
+        let mut timeline = timeline_of(&case, &layout);
+        let mut store = stored(&mut timeline, &layout);
+        let Some(row) = (!case.rows.is_empty()).then(|| &case.rows[cut.index(case.rows.len())]) else { return Ok(()) };
+        let time = row.time;
+        let has = timeline.has_forgettable(time);
+        let gone = timeline.forget_until(&layout, time);
+        prop_assert_eq!((gone > 0, timeline.forget_until(&layout, time)), (has, 0));
+        let mut left = Vec::new();
+        timeline.rows(&layout, SINCE_BEGINNING, EventTime(i64::MAX), Position::MAX, &mut |row| {
+            left.push((row.time(), row.position()));
+        });
+        prop_assert_eq!(left.len() + gone, case.rows.len());
+        let old = left.iter().filter(|(t, _)| *t <= time).count();
+        prop_assert_eq!(left.len() - old, case.rows.iter().filter(|row| row.time > time).count());
+        // No chunk is kept for less than as many rows that count.
+        prop_assert!(old < case.chunk_rows_max.max(2));
+        case.rows.retain(|row| left.contains(&(row.time, row.position)));
+        check(&case, &layout, &timeline, case.at)?;
+        timeline.dirty_chunks(&layout, &mut |id, bytes| {
+            store.remove(&id);
+            if !bytes.is_empty() {
+                store.insert(id, bytes.to_vec());
+            }
+        });
+        prop_assert!(store.is_empty() || store.contains_key(&0), "a stored timeline has a chunk 0");
+        let again = Timeline::from_chunks(&layout, store.iter().map(|(id, b)| (*id, b.as_slice())), Position::MAX).unwrap();
+        check(&case, &layout, &again, case.at)?;
+        prop_assert_eq!(timeline.forget_until(&layout, EventTime(i64::MAX)), left.len());
+        prop_assert!(timeline.is_empty());
+    }
+
+    #[test]
     fn decoding_damaged_bytes_is_an_error_and_never_a_panic(
         case in case(), hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut in any::<prop::sample::Index>(),
     ) {

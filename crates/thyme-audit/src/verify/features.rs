@@ -152,7 +152,9 @@ impl Round {
                 .zip(&plan.entity)
                 .map(|(value, (_, data_type))| value.unwrap_or_else(|| anything(*data_type)))
                 .collect();
-            asked.push(Question { key: complete, ..question });
+            if plan.reads.iter().all(|read| snapshot.keeps(&read.node, question.time)) {
+                asked.push(Question { key: complete, ..question });
+            }
         }
         asked
     }

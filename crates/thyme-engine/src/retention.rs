@@ -1,0 +1,296 @@
+//! Rows that their dataset's retention has passed leave the timelines, in memory and in the store.
+//!
+//! No online read needs them, and how far back others reach is said durably before anything goes: a node's
+//! `removed_until` is the event time up to which rows may be gone, and a read whose window begins before it is
+//! refused. What is above it is as if nothing had ever been removed, so what is answered does not change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use thyme_core::{Error, EventTime, Position, Result, Span};
+use thyme_store::{CheckpointBatch, Store};
+use thyme_timeline::Timeline;
+
+use crate::applier::Message;
+use crate::catalog::Catalog;
+use crate::engine::Shared;
+use crate::events::Severity;
+use crate::node::{Node, NodeId};
+use crate::queue::Outbox;
+use crate::stepper::Stepper;
+
+/// The least by which an event is older than its retention before it goes.
+const SLACK_MIN_US: i64 = 3_600_000_000;
+/// Above that, this part of the retention.
+const SLACK_PART: i64 = 8;
+/// Rows go again once this part of the slack has passed since they went last.
+const STEP_PART: i64 = 4;
+/// How often the background looks.
+const PERIOD: Duration = Duration::from_secs(60);
+const META_REMOVED: &str = "removed";
+
+/// Up to where rows go: those that are older than the retention by more than the slack, which leaves labels and
+/// replays of the last while all that they reach. The time is that of the newest event, so that data of long ago
+/// is not old the moment it is loaded, and never later than the clock, so that a broken clock of some producer
+/// removes nothing. `None` while it is not yet worth the work.
+fn due(now: i64, newest: i64, retention: Span, removed: Option<EventTime>) -> Option<EventTime> {
+    let slack = (retention.0 / SLACK_PART).max(SLACK_MIN_US);
+    let until = now.min(newest).saturating_sub(retention.0).saturating_sub(slack);
+    let step = slack / STEP_PART;
+    removed.is_none_or(|removed| until >= removed.0.saturating_add(step)).then_some(EventTime(until))
+}
+
+/// Takes rows out of some timelines of a node; done where nobody else writes them.
+pub(crate) struct Forget {
+    pub node: Arc<Node>,
+    keys: Vec<Box<[u8]>>,
+    until: EventTime,
+    pub reply: Sender<Result<u64>>,
+}
+
+impl Forget {
+    /// Gives how many rows went.
+    pub fn run(&self) -> Result<u64> {
+        let mut rows = 0;
+        let state = &self.node.state;
+        for key in &self.keys {
+            let mut forget =
+                |timeline: &mut Timeline| rows += timeline.forget_until(&self.node.layout, self.until) as u64;
+            state.edit(key, Position::MAX, &mut forget)?;
+            state.relieve();
+        }
+        Ok(rows)
+    }
+}
+
+/// What has to be filled anew together with `first`. A join that is filled looks for all the rows of the index that it
+/// joins, some of which may be gone; then the index is filled too, and with it everybody who joins it.
+pub(crate) fn refilled_with<'a>(
+    catalog: &'a Catalog,
+    first: impl Iterator<Item = &'a Arc<Node>>,
+) -> BTreeSet<NodeId> {
+    let mut again = BTreeSet::new();
+    let mut waiting: Vec<&Arc<Node>> = first.collect();
+    while let Some(node) = waiting.pop() {
+        for join in node.joins() {
+            if join.right.removed_until().is_none() || !again.insert(join.right.id) {
+                continue;
+            }
+            for other in joining(catalog, &join.right) {
+                again.extend(other.parts().chain([other]).map(|node| node.id));
+                waiting.push(other);
+            }
+        }
+    }
+    again
+}
+
+/// The nodes that join an index.
+fn joining<'a>(catalog: &'a Catalog, index: &'a Node) -> impl Iterator<Item = &'a Arc<Node>> {
+    let readable = catalog.datasets.values().filter_map(|live| live.node.as_ref());
+    readable.filter(|node| node.joins().any(|join| join.right.id == index.id))
+}
+
+/// Up to where an index may lose rows because of those who join it: what a left row that can still be read has
+/// joined has to be found again when a right row comes late.
+fn joins_allow(catalog: &Catalog, index: &Node) -> EventTime {
+    let mut allowed = EventTime(i64::MAX);
+    for node in joining(catalog, index) {
+        for join in node.joins().filter(|join| join.right.id == index.id) {
+            let reach = node.removed_until().zip(join.within());
+            let needed = reach.map_or(i64::MIN, |(removed, within)| removed.0.saturating_sub(within.0));
+            allowed = allowed.min(EventTime(needed));
+        }
+    }
+    allowed
+}
+
+/// Takes up to which event times the nodes' rows may be gone from the store.
+pub(crate) fn restore<'a>(store: &Store, nodes: impl Iterator<Item = &'a Arc<Node>>) -> Result<()> {
+    let Some(bytes) = store.meta(META_REMOVED)? else { return Ok(()) };
+    let removed: BTreeMap<u32, i64> = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::corrupt(format!("the store's record of what was removed cannot be read: {e}")))?;
+    for node in nodes {
+        removed.get(&node.id.0).into_iter().for_each(|time| node.remove_until(EventTime(*time)));
+    }
+    Ok(())
+}
+
+/// Says durably that rows of `node` up to `until` may be gone.
+fn note(store: &Store, catalog: &Catalog, node: &Node, until: EventTime) -> Result<()> {
+    let known = catalog.nodes().filter_map(|node| Some((node.id.0, node.removed_until()?.0)));
+    let removed: BTreeMap<u32, i64> = known.chain([(node.id.0, until.0)]).collect();
+    let bytes = serde_json::to_vec(&removed).map_err(|e| Error::internal(format!("retention: {e}")))?;
+    let mut batch = CheckpointBatch::new();
+    batch.put_meta(META_REMOVED, &bytes);
+    store.checkpoint(batch)
+}
+
+/// Removes what is old, in the background.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    applier: Outbox<Message>,
+    /// Who does what the applier is asked, if it has no thread.
+    stepper: Option<Stepper>,
+    /// Held while definitions change.
+    commits: Arc<Mutex<()>>,
+    /// How far each node was swept since the start.
+    swept: Mutex<BTreeMap<NodeId, EventTime>>,
+}
+
+impl Keeper {
+    pub fn new(
+        shared: Arc<Shared>,
+        applier: Outbox<Message>,
+        stepper: Option<Stepper>,
+        commits: Arc<Mutex<()>>,
+    ) -> Keeper {
+        Keeper { shared, applier, stepper, commits, swept: Mutex::default() }
+    }
+
+    /// Looks every minute until `stop` is closed.
+    pub fn run(&self, stop: &Receiver<()>) {
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(PERIOD) {
+            match self.enforce() {
+                Ok(0) => {}
+                Ok(rows) => {
+                    let message = format!("{rows} rows that their retention had passed were removed");
+                    self.shared.events.record(Severity::Info, "retention", "store", message);
+                }
+                Err(_) if self.shared.is_closing() => return,
+                Err(error) => {
+                    let message =
+                        format!("rows that their retention has passed could not be removed: {error}");
+                    self.shared.events.record(Severity::Warning, "retention_failed", "store", message);
+                }
+            }
+        }
+    }
+
+    /// Removes what is old now; gives how many rows. One at a time.
+    pub fn enforce(&self) -> Result<u64> {
+        let mut swept = self.swept.lock();
+        let catalog = self.shared.catalog();
+        swept.retain(|id, _| catalog.nodes().any(|node| node.id == *id));
+        let Some(now) = self.now() else { return Ok(0) };
+        // Pipelines before the indexes that they join: those keep what the others reach.
+        let readable = catalog.datasets.values().filter_map(|live| live.node.as_ref());
+        let (mut nodes, mut indexes): (Vec<_>, Vec<_>) = readable.partition(|node| !node.is_index());
+        indexes.extend(catalog.datasets.values().filter_map(|live| live.joined.as_ref()));
+        indexes.sort_by_key(|node| node.id);
+        indexes.dedup_by_key(|node| node.id);
+        nodes.extend(indexes);
+        let mut rows = 0;
+        for node in nodes {
+            rows += self.enforce_on(node, now, &mut swept)?;
+        }
+        Ok(rows)
+    }
+
+    fn now(&self) -> Option<i64> {
+        self.shared.gate.online(self.shared.clock.now_source()).map(|(now, _)| now.0)
+    }
+
+    fn enforce_on(&self, node: &Arc<Node>, now: i64, swept: &mut BTreeMap<NodeId, EventTime>) -> Result<u64> {
+        let newest = self.shared.counters.lock().get(&node.input).and_then(|counters| counters.newest);
+        if let (Some(retention), Some(newest)) = (node.retention, newest)
+            && let Some(until) =
+                due(now, newest, retention, node.removed_until().max(swept.get(&node.id).copied()))
+        {
+            let until = until.min(joins_allow(&self.shared.catalog(), node));
+            let looked = node.removed_until().max(swept.get(&node.id).copied());
+            if looked.is_none_or(|looked| looked < until) && !self.advance(node, until)? {
+                // Nothing is that old. The next look is a step later.
+                swept.insert(node.id, until);
+            }
+        }
+        let mut rows = 0;
+        let Some(until) = node.removed_until() else { return Ok(0) };
+        for part in node.parts().chain([node]) {
+            if swept.get(&part.id).is_none_or(|swept| *swept < until) {
+                // Those of which nothing was left the last time.
+                part.state.drop_empty(true);
+                rows += self.sweep(part, until)?;
+                swept.insert(part.id, until);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Moves a node's `removed_until` if there are rows to remove, and says whether; durable when this returns.
+    fn advance(&self, node: &Arc<Node>, until: EventTime) -> Result<bool> {
+        let mut some = false;
+        node.state.each_where(&|timeline| timeline.has_forgettable(until), &mut |_| {
+            some = true;
+            Ok(false)
+        })?;
+        if !some {
+            return Ok(false);
+        }
+        // A commit that comes later sees that rows may be gone from what it joins.
+        let _no_commit = self.commits.lock();
+        let catalog = self.shared.catalog();
+        let is_live = catalog.nodes().any(|live| Arc::ptr_eq(live, node));
+        if !is_live || joins_allow(&catalog, node) < until {
+            return Ok(false);
+        }
+        note(&self.shared.store, &catalog, node, until)?;
+        node.remove_until(until);
+        Ok(true)
+    }
+
+    /// Takes the rows of a node up to `until` out of its timelines, a few entities at a time.
+    fn sweep(&self, node: &Arc<Node>, until: EventTime) -> Result<u64> {
+        let mut rows = 0;
+        node.state.each_where(&|timeline| timeline.has_forgettable(until), &mut |keys| {
+            rows += self.ask(node, keys, until)?;
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+
+    fn ask(&self, node: &Arc<Node>, keys: Vec<Box<[u8]>>, until: EventTime) -> Result<u64> {
+        let stopping = || Error::unavailable("the engine is stopping");
+        if self.shared.is_closing() {
+            return Err(stopping());
+        }
+        let (reply, answer) = bounded(1);
+        let forget = Forget { node: node.clone(), keys, until, reply };
+        if !self.applier.send(Message::Forget(Box::new(forget))) {
+            return Err(stopping());
+        }
+        if let Some(stepper) = &self.stepper {
+            stepper.finish();
+            return answer.try_recv().map_err(|_| stopping())?;
+        }
+        answer.recv().map_err(|_| stopping())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = SLACK_MIN_US;
+
+    #[test]
+    fn rows_go_by_the_newest_event_or_the_clock_whichever_is_earlier_and_in_steps() {
+        let days = |days: i64| days * 24 * HOUR;
+        let until = |now, newest, retention: i64, removed: Option<i64>| {
+            due(now, newest, Span(retention), removed.map(EventTime)).map(|time| time.0)
+        };
+        // An eighth of the retention stays on top of it, an hour at least.
+        assert_eq!(until(days(100), days(100), days(8), None), Some(days(91)));
+        assert_eq!(until(days(100), days(100), HOUR, None), Some(days(100) - 2 * HOUR));
+        // Data of long ago, and events from the future.
+        assert_eq!(until(days(1000), days(100), days(8), None), Some(days(91)));
+        assert_eq!(until(days(100), days(1000), days(8), None), Some(days(91)));
+        // Not again before a quarter of that has passed.
+        assert_eq!(until(days(100), days(100), days(8), Some(days(91) - 6 * HOUR + 1)), None);
+        assert_eq!(until(days(100), days(100), days(8), Some(days(91) - 6 * HOUR)), Some(days(91)));
+        assert_eq!(until(i64::MIN, i64::MIN, days(8), None), Some(i64::MIN));
+    }
+}
