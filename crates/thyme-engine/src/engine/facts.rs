@@ -25,7 +25,8 @@ impl Engine {
 
     /// The last record written and the last one visible.
     pub fn records(&self) -> (u64, u64) {
-        (self.shared.gate.last_record(), self.shared.gate.applied())
+        // Not the last one stamped: it may yet turn out that there is no room for it.
+        (self.shared.log.last().map_or(0, |(record, _)| record), self.shared.gate.applied())
     }
 
     /// What "now" is made of.

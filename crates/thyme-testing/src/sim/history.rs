@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
-use thyme_core::{ErrorKind, Result};
-use thyme_engine::{Engine, Idempotency, Options, Parts, Receipt, SourceBatch};
+use thyme_core::{ErrorKind, Result, Value};
+use thyme_engine::{Engine, Idempotency, Memory, Options, Parts, Receipt, SourceBatch};
+use thyme_store::Room;
 
 use super::book::{Book, Sent, What};
 use super::scene::{Answers, Scene};
-use super::{SimStore, Trace};
+use super::{Reads, SimStore, Trace};
 use crate::clock::HandClock;
 use crate::definitions::{Derived, RAW, Raw, document};
 use crate::disk::{FaultyDisk, Power};
@@ -18,9 +20,17 @@ use crate::ledger::{Event, START_US};
 use crate::random::Random;
 
 const OPERATIONS: usize = 60;
+/// What the store says when it cannot be read.
+const BLIND: &str = "the disk cannot be read";
 const SOURCES: [&str; 2] = ["files", "feed"];
 /// Far from where `max_future_skew` would tell the ledger's events apart by a step of the clock.
 const CLOCK_US: i64 = START_US + 50_000_000_000;
+
+/// Memory with room for so many bytes of timelines.
+fn room_for(timelines: usize) -> Memory {
+    let store = Room { cache: 1 << 20, memtable: 1 << 20 };
+    Memory { total: 0, timelines, records: 1 << 20, store }
+}
 
 pub struct History {
     seed: u64,
@@ -42,7 +52,10 @@ pub struct History {
     next_id: u64,
     /// A sync of the log or a write that is not about space failed in this life.
     log_failed: bool,
+    /// The store was full, broken or not readable in this life.
     store_failed: bool,
+    /// Draws what every other history has besides: panics, a store that cannot be read, little memory.
+    more: Option<Random>,
 }
 
 impl History {
@@ -66,6 +79,7 @@ impl History {
             next_id: 0,
             log_failed: false,
             store_failed: false,
+            more: seed.is_multiple_of(2).then(|| Random::new(!seed)),
             random,
         }
     }
@@ -120,6 +134,7 @@ impl History {
             95..97 => self.restart(),
             _ => self.check(),
         }
+        self.hurt();
         if self.power.is_off() {
             self.lose_power();
         } else if (self.log_failed || self.engine_failed()) && self.random.chance(30) {
@@ -267,6 +282,9 @@ impl History {
                 sent.what = What::Commit(id, definitions);
                 self.book.lock().sent.push_back(sent);
             }
+            Err(error) if error.kind() == ErrorKind::Poisoned && scene.is_hurt.load(Ordering::Relaxed) => {
+                self.trace.note("no commit over what is poisoned");
+            }
             Err(error) => panic!("the commit was refused: {error}"),
         }
     }
@@ -308,6 +326,40 @@ impl History {
                 self.trace.note("writes fail");
             }
         }
+    }
+
+    /// What only some histories have.
+    fn hurt(&mut self) {
+        let scene = self.scene();
+        let Some(random) = self.more.as_mut().filter(|_| !self.power.is_off()) else { return };
+        match random.below(100) {
+            0..3 => {
+                let catalog = scene.engine.catalog();
+                let book = self.book.lock();
+                let derived = &book.commits[&catalog.commit].derived;
+                let (dataset, key) = match random.below(derived.len() + 1) {
+                    0 => (RAW, vec![Value::Str(random.pick(&["a", "b", ""]).into())]),
+                    n => (derived[n - 1].name.as_str(), random.pick(&book.ledger.keys(&derived[n - 1]))),
+                };
+                scene.engine.panic_for_test(dataset, &key).unwrap();
+                self.trace.note(format!("whoever changes {dataset} near {key:?} next panics"));
+            }
+            3..5 => {
+                self.store.read_as(Reads::Fail);
+                self.store_failed = true;
+                scene.is_blind.store(true, Ordering::Relaxed);
+                self.trace.note("the store cannot be read");
+            }
+            5..12 => {
+                self.store.read_as(Reads::Fine);
+                if scene.is_blind.swap(false, Ordering::Relaxed) {
+                    self.trace.note("the store can be read again");
+                }
+                return;
+            }
+            _ => return,
+        }
+        scene.is_hurt.store(true, Ordering::Relaxed);
     }
 
     fn lose_power(&mut self) {
@@ -372,8 +424,11 @@ impl History {
                 log_options: thyme_log::Options { segment_bytes: self.segment_bytes },
                 store: Arc::new(self.store.clone()),
             };
-            let options = Options { parts: Some(parts), shards, env: self.clock.env(), ..Options::default() };
-            self.trace.note(format!("open with {shards} shards"));
+            let memory = self.more.as_mut().and_then(|random| random.pick(&[None, Some(1), Some(40_000)]));
+            self.trace.note(format!("open with {shards} shards, {memory:?} bytes of timelines"));
+            let memory = memory.map(room_for);
+            let options =
+                Options { parts: Some(parts), shards, memory, env: self.clock.env(), ..Options::default() };
             match Engine::open_stepped(options) {
                 Ok((engine, stepper)) if engine.failure().is_some() => {
                     let reason = engine.failure().unwrap();
@@ -385,7 +440,9 @@ impl History {
                     let (book, trace) = (self.book.clone(), self.trace.clone());
                     let random = Mutex::new(Random::new(self.random.bits()));
                     let answers = Answers::default();
-                    let scene = Scene { engine, stepper, shards, book, random, trace, answers };
+                    let (is_hurt, is_blind) = (AtomicBool::new(false), AtomicBool::new(false));
+                    let scene =
+                        Scene { engine, stepper, shards, book, random, trace, answers, is_hurt, is_blind };
                     return self.begin(Arc::new(scene));
                 }
                 Err(error) if self.power.is_off() => self.trace.note(format!("the power goes off: {error}")),
@@ -429,14 +486,18 @@ impl History {
                     self.trace.note(format!("{id} is at {}", receipt.position));
                     book.sent[index].receipt = Some(receipt);
                 }
-                Err(error) if error.kind() == ErrorKind::StorageFull => {
-                    self.trace.note(format!("{id} has no room"));
+                // Keys of earlier pushes are looked up in the store, before anything is written.
+                Err(error) if error.kind() == ErrorKind::StorageFull || error.detail().contains(BLIND) => {
+                    let is_blind = self.store_failed || error.kind() == ErrorKind::StorageFull;
+                    assert!(is_blind, "{id} was refused: {error}");
+                    self.trace.note(format!("{id} is not taken: {:?}", error.kind()));
                     // Nothing of it is ever to be seen.
                     let sent = book.sent.remove(index).unwrap();
                     self.retries.extend(Some(sent).filter(|s| s.key.is_some()));
                 }
                 Err(error) => {
-                    let known = self.log_failed || self.store_failed || self.power.is_off();
+                    drop(book);
+                    let known = self.log_failed || self.power.is_off() || self.engine_failed();
                     assert!(known || error.detail().contains("stopping"), "{id} was refused: {error}");
                     self.trace.note(format!("{id} is refused: {:?}", error.kind()));
                 }
