@@ -67,31 +67,50 @@ def _restart(data: Path, featureset: str, user: str, known: dict[str, object], e
 
 
 def _memory(bench: Bench) -> Iterator[Figure]:
-    """Resident bytes an entity with ten events, less what an empty server has."""
+    """Resident bytes an entity with ten events, less those of an empty server, and those of one more."""
     entities = 10_000 if bench.size.name == "quick" else 200_000
-    say(f"{entities:,} entities of {ROWS_AN_ENTITY} events")
-    rows = entities * ROWS_AN_ENTITY
-    rng = np.random.default_rng(orders.SEED)
-    ids = np.tile(np.arange(entities), ROWS_AN_ENTITY)
-    names = pa.array([f"user-{i:08x}" for i in range(entities)]).take(pa.array(ids))
-    at = bench.end_us - rng.integers(0, orders.DAYS * orders.DAY_US, rows)
-    amounts = np.round(rng.lognormal(3.0, 1.0, rows), 2)
-    events = pa.table({"user": names, "amount": amounts, "at": pa.array(at, orders.TIME)})
+    say(f"twice {entities:,} entities of {ROWS_AN_ENTITY} events")
     with serving(bench.scratch / "memory") as server:
+        idle = server.memory_mib()
         server.client.commit(orders.definitions(None))
-        server.client.log("Order", events.slice(0, ROWS_AN_ENTITY))
+        server.client.log("Order", _events(bench, 0, 1))
         empty = server.memory_mib()
-        server.client.log("Order", events)
-        while (status := server.client.status())["position"] != status["applied"]:
-            time.sleep(0.05)
-        full = server.memory_mib()
+        at_once, at_rest = [], []
+        for first in (0, entities):
+            server.client.log("Order", _events(bench, first, entities))
+            while (status := server.client.status())["position"] != status["applied"]:
+                time.sleep(0.05)
+            at_once.append(server.memory_mib())
+            # A checkpoint is made after ten seconds.
+            time.sleep(bench.size.seconds * 0.75)
+            at_rest.append(server.memory_mib())
     yield Figure(
         "memory_per_entity",
-        round((full - empty) * 2**20 / entities),
+        round((at_rest[0] - empty) * 2**20 / entities),
         "bytes",
         goal=600,
-        detail={"entities": entities, "events_each": ROWS_AN_ENTITY, "empty_mib": empty, "full_mib": full},
+        detail={
+            "entities": entities,
+            "events_each": ROWS_AN_ENTITY,
+            "of_one_more": round((at_rest[1] - at_rest[0]) * 2**20 / entities),
+            "of_timelines": round(status["memory"]["bytes_timelines"] / (2 * entities)),
+            "right_after_the_load": round((at_once[0] - empty) * 2**20 / entities),
+            "idle_mib": idle,
+            "empty_mib": empty,
+            "at_rest_mib": at_rest,
+        },
     )
+
+
+def _events(bench: Bench, first: int, entities: int) -> pa.Table:
+    """Ten events of each of some entities; no two of an entity follow each other."""
+    rows = entities * ROWS_AN_ENTITY
+    rng = np.random.default_rng([orders.SEED, first])
+    ids = np.tile(np.arange(entities), ROWS_AN_ENTITY)
+    names = pa.array([f"user-{first + i:08x}" for i in range(entities)]).take(pa.array(ids))
+    at = bench.end_us - rng.integers(0, orders.DAYS * orders.DAY_US, rows)
+    amounts = np.round(rng.lognormal(3.0, 1.0, rows), 2)
+    return pa.table({"user": names, "amount": amounts, "at": pa.array(at, orders.TIME)})
 
 
 def _bytes(directory: Path) -> int:

@@ -172,7 +172,7 @@ impl Residence {
     /// Whether a reader may keep what it loaded; makes room if nobody else is at it.
     pub fn admits(&self, bytes: usize) -> bool {
         let fits = || self.resident.load(Ordering::Acquire).saturating_add(bytes) <= self.limit;
-        if bytes > self.limit / 2 {
+        if bytes > self.limit {
             return false;
         }
         if !fits()
