@@ -25,8 +25,13 @@ class Catalog:
         return self._featuresets.get(name)
 
     def dataset(self, name: str) -> dict[str, Any] | None:
-        """The dataset called `name`."""
-        return self._datasets.get(name)
+        """The dataset called `name`, or that version of one."""
+        found = self._datasets.get(name)
+        if found is None and "@" in name:
+            base, _, version = name.partition("@")
+            present = self._datasets.get(base)
+            found = present if present is not None and str(present.get("version", 1)) == version else None
+        return found
 
     @property
     def names(self) -> list[str]:

@@ -120,10 +120,12 @@ class DefinitionsClient:
     def retire(
         self, reference: Any, *, message: str | None = None, author: str | None = None
     ) -> dict[str, Any]:
-        """Ends an old name of a feature: from then on it answers no more. It is a commit of its own.
+        """Ends an old name of a feature, or a superseded version of a dataset: it answers no more.
+
+        It is a commit of its own.
 
         Args:
-            reference: `"DriverFeatures.old_name"`.
+            reference: `"DriverFeatures.old_name"`, or `"DriverStats@1"`.
             message: Why, for the history.
             author: Who, for the history.
 
@@ -134,8 +136,9 @@ class DefinitionsClient:
             NotFoundError: No feature has, or had, this old name.
             ConflictError: It is the feature's present name, or an extractor takes the feature by it.
         """
-        owner, name = owner_and_name(reference)
-        body = to_json({"reference": f"{owner}.{name}"})
+        if not (isinstance(reference, str) and "@" in reference):
+            reference = ".".join(owner_and_name(reference))
+        body = to_json({"reference": reference})
         said = {"message": message, "author": author or default_author()}
         params = {name: value for name, value in said.items() if value}
         answer = decode(self._session.request("POST", "/api/v1/retire", params, body, unhurried=True))

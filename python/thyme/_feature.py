@@ -55,7 +55,8 @@ def feature(
     Args:
         id: Its number in the featureset, from 1, never reused: the feature *is* its id, the name a label. A
             featureset gives all ids or none; then they are assigned at the first commit.
-        ref: The dataset field that it reads, such as `DriverStats.rides_1h`.
+        ref: The dataset field that it reads, such as `DriverStats.rides_1h`; as a text
+            `"DriverStats@1.rides_1h"` of that version.
         default: What stands for null.
         request: The caller gives it with each query.
         **catalog: `description owner tags project deprecated deprecation_reason replacement`.
@@ -70,6 +71,12 @@ def feature(
     if isinstance(ref, Feature):
         hint = f"take it with @extractor_inputs({ref!r})"
         refuse(f"feature(ref=) takes a field of a dataset, got the feature {ref!r}; {hint}")
+    if isinstance(ref, str):
+        pinned, dot, name = ref.rpartition(".")
+        if not (dot and "@" in pinned):
+            refuse(f'feature(ref=): a text names a version, such as "DriverStats@1.rides_1h"; got "{ref}"')
+        body["ref"] = {"dataset": pinned, "field": name}
+        ref = None
     if ref is not None and not isinstance(ref, Field):
         refuse(
             f"feature(ref=) takes a field of a dataset, such as DriverStats.rides_1h, got {described(ref)}"

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+use thyme_core::definition::naming::unversioned;
 use thyme_core::definition::{Dataset, Document, Featureset, Pipeline, Source};
 use thyme_core::{Error, Result, Schema};
 
@@ -86,8 +87,9 @@ impl Catalog {
     /// # Errors
     /// NotFound with the near names.
     pub fn dataset(&self, name: &str) -> Result<&Arc<LiveDataset>> {
-        self.datasets
-            .get(name)
+        let named = |name: &str| self.datasets.get(name);
+        named(name)
+            .or_else(|| named(unversioned(name)).filter(|d| d.definition.is_called(name)))
             .ok_or_else(|| Error::not_found("dataset", name, self.datasets.keys().map(String::as_str)))
     }
 

@@ -154,7 +154,7 @@ impl Plan {
 /// # Errors
 /// A field that is a key under two types.
 pub fn entity_of(document: &Document, featureset: &Featureset) -> Result<Vec<(String, DataType)>> {
-    let dataset = |name: &str| document.datasets.iter().find(|d| d.name == name);
+    let dataset = |name: &str| document.dataset(name);
     let mut entity: Vec<(String, DataType)> = Vec::new();
     let mut todo = vec![featureset];
     let mut seen: Vec<&str> = Vec::new();
@@ -194,7 +194,7 @@ impl<'a> Planner<'a> {
         if let Some(index) = self.plan.entity.iter().position(|(n, _)| n == name) {
             return Ok(index);
         }
-        let dataset = |name: &str| self.catalog.document.datasets.iter().find(|d| d.name == name);
+        let dataset = |name: &str| self.catalog.document.dataset(name);
         let own = entity_fields(featureset, &dataset)?;
         own.iter()
             .position(|(n, _)| n == name)

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, Position, Result};
+use thyme_engine::Planned;
 use thyme_query::{Plan, Wanted};
 
 use crate::app::Ready;
@@ -195,16 +196,22 @@ pub(crate) fn retire(ready: &Ready, request: &Request) -> Result<Reply> {
         return Ok(refused);
     }
     let body: RetireBody = crate::reads::parse(request)?;
+    if body.reference.contains('@') {
+        let (plan, id, position) = ready.engine().retire_version(&body.reference, commits::note(request)?)?;
+        return Ok(retired(&plan, &id, position));
+    }
     let named = body.reference.split_once('.').filter(|(set, name)| !set.is_empty() && !name.is_empty());
     let Some((featureset, name)) = named else {
         return Err(Error::invalid_data(format!(
-            "reference: expected FEATURESET.OLD_NAME, such as Drivers.rides, got \"{}\"",
+            "reference: expected FEATURESET.OLD_NAME or DATASET@VERSION, such as Drivers.rides or Stats@1, got \"{}\"",
             body.reference
         )));
     };
     let (plan, id, position) = ready.engine().retire_name(featureset, name, commits::note(request)?)?;
-    Ok(Reply::json(
-        200,
-        &json!({"commit": id, "changes": commits::changes(&plan.changes), "position": position.to_string()}),
-    ))
+    Ok(retired(&plan, &id, position))
+}
+
+fn retired(plan: &Planned, id: &str, position: Position) -> Reply {
+    let changes = commits::changes(&plan.changes);
+    Reply::json(200, &json!({"commit": id, "changes": changes, "position": position.to_string()}))
 }

@@ -110,12 +110,12 @@ def _read(path: Path | None, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 @click.command()
-@click.argument("reference", metavar="FEATURESET.OLD_NAME")
+@click.argument("reference", metavar="FEATURESET.OLD_NAME|DATASET@VERSION")
 @click.option("--message", metavar="TEXT", help="Why, for thyme history.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
 @click.pass_context
 def retire(ctx: click.Context, reference: str, message: str | None, as_json: bool) -> None:
-    """End an old name of a feature: it answers no more.
+    """End an old name of a feature, or a superseded version of a dataset: it answers no more.
 
     `thyme status` shows which old names still answer, and who asks for them.
     """

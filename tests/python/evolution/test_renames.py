@@ -88,10 +88,10 @@ def test_every_one_of_several_names_answers_and_who_asks_is_counted(
     drivers = f"{p}Drivers"
     for name in ("a", "b", "c"):
         client.commit(written(tmp_path, p, name, taken="a"))
-    client.log(f"{p}Ride", rides(2))
+    at = client.log(f"{p}Ride", rides(2))
     for name in ("a", "b", "b"):
         with pytest.warns(UserWarning, match=f"{name} was renamed to c"):
-            assert client.query(drivers, "d", features=[name])[name] == 2
+            assert client.query(drivers, "d", features=[name], min_position=at)[name] == 2
     client.query(drivers, "d", {"hour": 1})
     client.explain(f"{drivers}.a", "d")
     old = {each["name"]: each for each in client.status()["old_names"] if each["featureset"] == drivers}
@@ -110,7 +110,7 @@ def test_a_retired_name_says_what_became_of_it(door: tuple[ThymeClient, str], tm
     client, p = door
     drivers = f"{p}Drivers"
     client.commit(written(tmp_path, p))
-    client.log(f"{p}Ride", rides(2))
+    at = client.log(f"{p}Ride", rides(2))
     client.commit(written(tmp_path, p, "rides_ever", taken="rides"))
     with pytest.raises(ConflictError, match=rf"extractor {p}Others.doubled takes the feature by this name"):
         client.retire(f"{drivers}.rides")
@@ -132,7 +132,7 @@ def test_a_retired_name_says_what_became_of_it(door: tuple[ThymeClient, str], tm
         with pytest.raises(NotFoundError, match=told):
             ask()
     assert "rides" not in client.query(drivers, "d", {"hour": 1})
-    assert client.query(drivers, "d", features=[2])["rides_ever"] == 2
+    assert client.query(drivers, "d", features=[2], min_position=at)["rides_ever"] == 2
     assert client.retire(f"{drivers}.rides")["commit"] == retired["commit"]
     with pytest.raises(NotFoundError, match="is no old name of a feature|no feature of .* has an old name"):
         client.retire(f"{drivers}.nothing")

@@ -402,11 +402,6 @@ pub enum Form {
 }
 
 impl Document {
-    /// The dataset called `name`.
-    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
-        self.datasets.iter().find(|d| d.name == name)
-    }
-
     /// The featureset called `name`.
     pub fn featureset(&self, name: &str) -> Option<&Featureset> {
         self.featuresets.iter().find(|f| f.name == name)

@@ -8,7 +8,7 @@ mod featureset;
 mod join;
 mod retire;
 
-pub use retire::retire;
+pub use retire::{retire, retire_version};
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::document::{Document, FORMAT, Meta, Place};
+use super::document::{Dataset, Document, FORMAT, Meta, Place};
+use super::naming::versioned;
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 /// What will be there after a commit, and how it differs from what is.
@@ -99,11 +100,17 @@ pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
     let mut next = current.clone();
     next.format = FORMAT;
 
+    let mut superseded = Vec::new();
     let mut at: HashMap<&str, usize> = positions(current.datasets.iter().map(|d| d.name.as_str()));
     for dataset in &proposed.datasets {
         let index = *at.entry(&dataset.name).or_insert(next.datasets.len());
         let merged = dataset::merge(current.datasets.get(index), dataset, &mut plan);
+        let before = current.datasets.get(index).filter(|d| d.is_derived() && d.version < merged.version);
+        superseded.extend(before.cloned());
         put(&mut next.datasets, index, merged);
+    }
+    for old in superseded {
+        next.datasets.push(supersede(old, &mut plan));
     }
     join::check(current, &next, &mut plan);
     let mut at: HashMap<&str, usize> = positions(current.featuresets.iter().map(|f| f.name.as_str()));
@@ -144,6 +151,15 @@ pub fn diff(was: &Document, is: &Document) -> Vec<Change> {
     let others = draft.changes.into_iter().filter(|c| c.kind != ChangeKind::Unchanged);
     changes.extend(others.filter(|c| !known.contains(&c.subject)));
     changes
+}
+
+/// The version of a derived dataset before a new one: it goes on answering by its name and version, until it is
+/// retired.
+fn supersede(old: Dataset, draft: &mut Draft) -> Dataset {
+    let name = versioned(&old.name, old.version);
+    draft.change(ChangeKind::Added, &name, format!("{} goes on answering until it is retired", old.name));
+    draft.filled();
+    Dataset { name, ..old }
 }
 
 fn positions<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {

@@ -5,7 +5,7 @@ pub mod entity;
 pub mod evolution;
 pub mod validate;
 
-mod naming;
+pub mod naming;
 mod show;
 
 pub use document::*;

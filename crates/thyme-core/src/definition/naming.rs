@@ -1,7 +1,32 @@
 //! What the names and the ids of features ask for: the feature is its id, and names come and go.
 
-use super::document::{Feature, Featureset, RetiredName};
+use super::document::{Dataset, Document, Feature, Featureset, RetiredName};
 use crate::error::{Error, ErrorKind, Result};
+
+/// What a version of a dataset is asked for by: `Stats@1`.
+pub fn versioned(name: &str, version: u32) -> String {
+    format!("{name}@{version}")
+}
+
+/// The name of a dataset without a version.
+pub fn unversioned(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(name, _)| name)
+}
+
+impl Dataset {
+    /// Whether `name` asks for it: its own, or `Stats@2` while that is its version.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || versioned(&self.name, self.version) == name
+    }
+}
+
+impl Document {
+    /// The dataset called `name`; `Stats@2` is also what is called `Stats` while that is its version.
+    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
+        let named = |name: &str| self.datasets.iter().find(|d| d.name == name);
+        named(name).or_else(|| named(unversioned(name)).filter(|d| versioned(&d.name, d.version) == name))
+    }
+}
 
 impl Featureset {
     /// The feature called `name`, or the one that was called so before a rename and still answers.

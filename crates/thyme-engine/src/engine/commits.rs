@@ -82,6 +82,16 @@ impl Engine {
         self.write_commit(plan, note)
     }
 
+    /// Retires a version of a derived dataset, as [`Engine::retire_name`] does a name.
+    ///
+    /// # Errors
+    /// As [`evolution::retire_version`], or a log that cannot be written.
+    pub fn retire_version(&self, name: &str, note: CommitNote) -> Result<(Planned, String, Position)> {
+        let _one_at_a_time = self.commit_lock.lock();
+        let plan = evolution::retire_version(&self.catalog().document, name)?;
+        self.write_commit(plan, note)
+    }
+
     /// Makes a plan true, unless it changes nothing.
     fn write_commit(&self, plan: Planned, note: CommitNote) -> Result<(Planned, String, Position)> {
         let catalog = self.catalog();

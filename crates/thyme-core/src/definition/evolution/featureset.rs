@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
 use crate::definition::document::{Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, Place};
+use crate::definition::naming::unversioned;
 use crate::definition::show;
 
 /// All featuresets before and in the proposal, to see which features extractors take from others.
@@ -188,6 +189,13 @@ struct Outer<'a> {
     is: &'a Givers,
 }
 
+/// Whether a feature reads the same field of another version of its dataset.
+fn is_other_version(old: &Feature, new: &Feature) -> bool {
+    let field =
+        |f: &Feature| f.reference.as_ref().map(|r| (unversioned(&r.dataset).to_owned(), r.field.clone()));
+    field(old).is_some() && field(old) == field(new)
+}
+
 fn merge_feature(
     old: &Feature,
     new: &Feature,
@@ -200,7 +208,9 @@ fn merge_feature(
     meaning.extend(difference("type", &old.data_type, &new.data_type, ToString::to_string));
     let (was, is) = (outer.was.get(&old.name), outer.is.get(&new.name));
     let origins = (origin(old, was.is_some()), origin(new, is.is_some()));
-    meaning.extend(difference("value", &origins.0, &origins.1, String::clone));
+    if !is_other_version(old, new) {
+        meaning.extend(difference("value", &origins.0, &origins.1, String::clone));
+    }
     let id = old.id.unwrap_or(0);
     if !meaning.is_empty() {
         draft.conflict(
@@ -217,6 +227,7 @@ fn merge_feature(
     }
     let mut details: Vec<String> = Vec::new();
     details.extend(difference("name", &old.name, &new.name, String::clone));
+    details.extend(difference("value", &origins.0, &origins.1, String::clone));
     details.extend(difference("default", &old.default, &new.default, show_option));
     details.extend(difference("optional", &old.optional, &new.optional, bool::to_string));
     details.extend(metadata(&old.meta, &new.meta));

@@ -56,6 +56,51 @@ pub(super) fn compare(was: Option<&Featureset>, is: &Featureset, draft: &mut Dra
     }
 }
 
+/// Plans the retirement of a version of a derived dataset that a newer one has superseded.
+///
+/// # Errors
+/// NotFound: there is no such version. Conflict: it is the present one, or a feature, a pipeline or an extractor
+/// reads it.
+pub fn retire_version(current: &Document, name: &str) -> Result<Plan> {
+    let mut next = current.clone();
+    let Some(index) = next.datasets.iter().position(|d| d.name == name) else {
+        let present = current.dataset(name).map(|d| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "{name} is the present version of {}; only versions that a newer one follows are retired",
+                    d.name
+                ),
+            )
+        });
+        let known = || current.datasets.iter().map(|d| d.name.as_str());
+        return Err(present.unwrap_or_else(|| Error::not_found("version", name, known())));
+    };
+    next.datasets.remove(index);
+    let features = current.featuresets.iter().flat_map(|set| {
+        let refs = set.features.iter().filter(|f| f.reference.as_ref().is_some_and(|r| r.dataset == name));
+        let looking = set.extractors.iter().filter(|e| e.deps.iter().any(|d| d == name)).map(|e| &e.name);
+        refs.map(|f| &f.name).chain(looking).map(|member| format!("{}.{member}", set.name))
+    });
+    let readers: Vec<String> = features.collect();
+    if let [first, ..] = readers.as_slice() {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{name} cannot be retired: {first} reads it ({} in all); commit it with another version first",
+                readers.len()
+            ),
+        ));
+    }
+    let change = Change {
+        kind: ChangeKind::Removed,
+        subject: name.to_owned(),
+        detail: "retired; its events stay in the log".to_owned(),
+        effect: Effect::Ends,
+    };
+    Ok(Plan { next, changes: vec![change] })
+}
+
 fn unknown(set: &Featureset, name: &str) -> Error {
     let old: Vec<&str> = set.former_names().map(|(name, _)| name).collect();
     let detail = match old.as_slice() {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::definition::document::{Dataset, Document, Feature, FeatureRef, Featureset, OperatorDef};
+use crate::definition::naming::{unversioned, versioned};
 use crate::error::nearest;
 use crate::value::DataType;
 
@@ -79,7 +80,11 @@ impl<'a> Scope<'a> {
     }
 
     pub(super) fn dataset(&self, name: &str) -> Option<&'a Dataset> {
-        self.datasets.get(name).copied()
+        let named = |name: &str| self.datasets.get(name).copied();
+        let present = || named(unversioned(name)).filter(|d| versioned(&d.name, d.version) == name);
+        // The version before goes on when the document brings a newer one.
+        let before = || self.known.dataset(name).filter(|d| d.is_derived());
+        named(name).or_else(present).or_else(before)
     }
 
     pub(super) fn featureset(&self, name: &str) -> Option<&Indexed<'a>> {
