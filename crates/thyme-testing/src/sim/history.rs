@@ -357,6 +357,17 @@ impl History {
                 }
                 return;
             }
+            12..17 => {
+                let room = random.below(900);
+                self.disk.limit(Some(self.disk.used() + room));
+                self.trace.note(format!("the log has room for {room} more bytes"));
+                return;
+            }
+            17..23 => {
+                self.disk.limit(None);
+                self.trace.note("the log has room again");
+                return;
+            }
             _ => return,
         }
         scene.is_hurt.store(true, Ordering::Relaxed);
