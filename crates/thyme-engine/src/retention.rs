@@ -32,12 +32,28 @@ const STEP_PART: i64 = 4;
 const PERIOD: Duration = Duration::from_secs(60);
 const META_REMOVED: &str = "removed";
 
+/// By how much events are older than their retention before they go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slack {
+    Usual,
+    /// For tests.
+    None,
+}
+
 /// Up to where rows go: those that are older than the retention by more than the slack, which leaves labels and
 /// replays of the last while all that they reach. The time is that of the newest event, so that data of long ago
 /// is not old the moment it is loaded, and never later than the clock, so that a broken clock of some producer
 /// removes nothing. `None` while it is not yet worth the work.
-fn due(now: i64, newest: i64, retention: Span, removed: Option<EventTime>) -> Option<EventTime> {
-    let slack = (retention.0 / SLACK_PART).max(SLACK_MIN_US);
+fn due(
+    now: i64,
+    newest: i64,
+    (retention, slack): (Span, Slack),
+    removed: Option<EventTime>,
+) -> Option<EventTime> {
+    let slack = match slack {
+        Slack::Usual => (retention.0 / SLACK_PART).max(SLACK_MIN_US),
+        Slack::None => 0,
+    };
     let until = now.min(newest).saturating_sub(retention.0).saturating_sub(slack);
     let step = slack / STEP_PART;
     removed.is_none_or(|removed| until >= removed.0.saturating_add(step)).then_some(EventTime(until))
@@ -154,7 +170,7 @@ impl Keeper {
     /// Looks every minute until `stop` is closed.
     pub fn run(&self, stop: &Receiver<()>) {
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(PERIOD) {
-            match self.enforce() {
+            match self.enforce(Slack::Usual) {
                 Ok(0) => {}
                 Ok(rows) => {
                     let message = format!("{rows} rows that their retention had passed were removed");
@@ -171,7 +187,7 @@ impl Keeper {
     }
 
     /// Removes what is old now; gives how many rows. One at a time.
-    pub fn enforce(&self) -> Result<u64> {
+    pub fn enforce(&self, slack: Slack) -> Result<u64> {
         let mut swept = self.swept.lock();
         let catalog = self.shared.catalog();
         swept.retain(|id, _| catalog.nodes().any(|node| node.id == *id));
@@ -185,7 +201,7 @@ impl Keeper {
         nodes.extend(indexes);
         let mut rows = 0;
         for node in nodes {
-            rows += self.enforce_on(node, now, &mut swept)?;
+            rows += self.enforce_on(node, now, slack, &mut swept)?;
         }
         Ok(rows)
     }
@@ -194,11 +210,17 @@ impl Keeper {
         self.shared.gate.online(self.shared.clock.now_source()).map(|(now, _)| now.0)
     }
 
-    fn enforce_on(&self, node: &Arc<Node>, now: i64, swept: &mut BTreeMap<NodeId, EventTime>) -> Result<u64> {
+    fn enforce_on(
+        &self,
+        node: &Arc<Node>,
+        now: i64,
+        slack: Slack,
+        swept: &mut BTreeMap<NodeId, EventTime>,
+    ) -> Result<u64> {
         let newest = self.shared.counters.lock().get(&node.input).and_then(|counters| counters.newest);
         if let (Some(retention), Some(newest)) = (node.retention, newest)
             && let Some(until) =
-                due(now, newest, retention, node.removed_until().max(swept.get(&node.id).copied()))
+                due(now, newest, (retention, slack), node.removed_until().max(swept.get(&node.id).copied()))
         {
             let until = until.min(joins_allow(&self.shared.catalog(), node));
             let looked = node.removed_until().max(swept.get(&node.id).copied());
@@ -280,7 +302,7 @@ mod tests {
     fn rows_go_by_the_newest_event_or_the_clock_whichever_is_earlier_and_in_steps() {
         let days = |days: i64| days * 24 * HOUR;
         let until = |now, newest, retention: i64, removed: Option<i64>| {
-            due(now, newest, Span(retention), removed.map(EventTime)).map(|time| time.0)
+            due(now, newest, (Span(retention), Slack::Usual), removed.map(EventTime)).map(|time| time.0)
         };
         // An eighth of the retention stays on top of it, an hour at least.
         assert_eq!(until(days(100), days(100), days(8), None), Some(days(91)));

@@ -40,3 +40,13 @@ fn the_same_seed_is_the_same_run() {
     }
     assert_ne!(must_hold(7_000), must_hold(7_001));
 }
+
+#[test]
+fn some_histories_lose_rows_that_are_too_old_and_go_on() {
+    let loses = |seed: &u64| {
+        let outcome = sim::run(*seed);
+        assert!(outcome.fault.is_none(), "seed {seed}");
+        outcome.trace.lines().iter().any(|line| line.ends_with("rows were too old"))
+    };
+    assert!((9_000..9_030).filter(loses).count() > 2);
+}

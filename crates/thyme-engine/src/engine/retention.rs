@@ -4,6 +4,7 @@ use thyme_core::{EventTime, Result};
 
 use super::{Engine, Shared};
 use crate::catalog::LiveDataset;
+use crate::retention::Slack;
 
 impl Shared {
     /// Whether what runs in the background should come to an end.
@@ -19,8 +20,21 @@ impl Engine {
     /// # Errors
     /// A store that cannot be read or written.
     pub fn enforce_retention(&self) -> Result<u64> {
+        self.enforce_with(Slack::Usual)
+    }
+
+    /// The same without any slack. For tests.
+    ///
+    /// # Errors
+    /// As [`Engine::enforce_retention`].
+    #[doc(hidden)]
+    pub fn enforce_retention_to_the_edge(&self) -> Result<u64> {
+        self.enforce_with(Slack::None)
+    }
+
+    fn enforce_with(&self, slack: Slack) -> Result<u64> {
         let keeper = self.keeper.lock().clone();
-        keeper.map_or(Ok(0), |keeper| keeper.enforce())
+        keeper.map_or(Ok(0), |keeper| keeper.enforce(slack))
     }
 
     /// The event time up to which rows of a dataset may have been removed, if any were: reads whose windows begin

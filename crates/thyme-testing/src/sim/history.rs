@@ -94,9 +94,13 @@ impl History {
                 self.lose_power();
             }
         }
-        for _ in 0..OPERATIONS {
+        for operation in 0..OPERATIONS {
             self.operate();
             self.settle();
+            if self.seed % 3 == 1 && operation % 5 == 4 {
+                self.scene().remove_old();
+                self.settle();
+            }
         }
         self.restart();
         self.check();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use thyme_core::{EntityKey, ErrorKind, EventTime, Position, Result, Value};
-use thyme_engine::{CheckpointStep, Engine, ReadAt, Receipt, Snapshot, Stepper};
+use thyme_core::{EntityKey, ErrorKind, EventTime, Position, Result, Span, Value};
+use thyme_engine::{CheckpointStep, Engine, Node, ReadAt, Receipt, Snapshot, Stepper};
 
 use super::Trace;
 use super::book::{Book, Served};
@@ -66,6 +66,15 @@ impl Scene {
         self.trace.note(format!("checkpoint went {steps} steps"));
     }
 
+    /// What its retention has passed goes; what is on its way is done meanwhile.
+    pub fn remove_old(&self) {
+        match self.engine.enforce_retention_to_the_edge() {
+            Ok(rows) => self.note(&format!("{rows} rows were too old"), rows > 0),
+            // What fails is what was made to fail; the rest is as refused as if it had gone.
+            Err(error) => self.trace.note(format!("rows that are too old stay: {error}")),
+        }
+    }
+
     /// An online read, checked now and entered in the book.
     pub fn read_online(&self) {
         let Some(snapshot) = self.snapshot(ReadAt::default()) else { return };
@@ -122,6 +131,17 @@ impl Scene {
         None
     }
 
+    /// A read that needs what is gone must be refused so, unless a fault comes first.
+    fn refused<T>(&self, answer: Result<T>) {
+        match answer {
+            Err(error) if error.kind() == ErrorKind::Gone => {}
+            other => {
+                let answered = self.answered(other).is_some();
+                assert!(!answered, "a read of what was removed was answered");
+            }
+        }
+    }
+
     /// Compares what up to `keys_max` keys of each dataset show with the oracle.
     fn check(&self, snapshot: &Snapshot, times: &[EventTime], keys_max: usize) {
         let book = self.book.lock();
@@ -133,7 +153,12 @@ impl Scene {
             let node = live.readable().unwrap();
             for (time, key) in times.iter().flat_map(|t| ["a", "b", "", "unseen"].map(|k| (*t, k))) {
                 let encoded = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
-                let Some(got) = self.answered(snapshot.latest_row(node, &encoded.0, time)) else { continue };
+                let got = snapshot.latest_row(node, &encoded.0, time);
+                if needs_removed(node, None, time) {
+                    self.refused(got);
+                    continue;
+                }
+                let Some(got) = self.answered(got) else { continue };
                 let got = got.map(|(t, columns)| (t.0, columns[1].clone()));
                 let want = book.ledger.latest(&definitions.raw, key, time, position);
                 let want = want.map(|e| (e.at, column(&e.columns, "i")));
@@ -148,12 +173,25 @@ impl Scene {
                 let rows = book.ledger.rows_of(&pipeline, &key);
                 let encoded = EntityKey::encode(&key).unwrap().0;
                 for time in times {
+                    let kept = |output: &usize| !needs_removed(node, node.outputs[*output].window, *time);
+                    let kept: Vec<usize> = all.iter().copied().filter(kept).collect();
+                    if kept.len() < all.len() {
+                        self.refused(snapshot.outputs(node, &encoded, *time, &all));
+                    }
                     let want = values(&pipeline, &rows, *time, position);
-                    let got = snapshot.outputs(node, &encoded, *time, &all);
+                    let want: Vec<Value> = kept.iter().map(|output| want[*output].clone()).collect();
+                    let got = snapshot.outputs(node, &encoded, *time, &kept);
                     let Some(got) = self.answered(got) else { continue };
                     assert_eq!(got, want, "{} of {key:?} at {time:?} {position}", derived.name);
                 }
             }
         }
     }
+}
+
+/// Whether a window reaches what retention may have removed.
+fn needs_removed(node: &Node, window: Option<Span>, time: EventTime) -> bool {
+    let reach = window.into_iter().chain(node.retention).map(|span| span.0).min();
+    let after = reach.map_or(i64::MIN, |reach| time.0.saturating_sub(reach));
+    node.removed_until().is_some_and(|removed| after < removed.0)
 }
