@@ -24,6 +24,8 @@ const UNKNOWN_LENGTH: usize = 64 << 10;
 /// How long a body that is not wanted is still read, so that its sender gets to read the answer.
 const DRAIN: Duration = Duration::from_secs(10);
 const DRAIN_BYTES: usize = 256 << 20;
+/// How long a sender may pause meanwhile.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// The pauses between two tries to get more room for something that has some.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -164,7 +166,7 @@ fn too_slow(pace: &Pace) -> Reply {
 /// Reads and keeps nothing.
 async fn drain(mut body: Incoming) {
     let mut left = DRAIN_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = timeout(DRAIN_IDLE, body.frame()).await {
         match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(less) => left = less,
             None => return,
