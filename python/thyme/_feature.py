@@ -74,7 +74,11 @@ def feature(
     if isinstance(ref, str):
         pinned, dot, name = ref.rpartition(".")
         if not (dot and "@" in pinned):
-            refuse(f'feature(ref=): a text names a version, such as "DriverStats@1.rides_1h"; got "{ref}"')
+            versioned = 'as a text, a field of a version, such as "DriverStats@1.rides_1h"'
+            refuse(
+                f"feature(ref=) takes a field of a dataset, such as DriverStats.rides_1h, or, {versioned}, "
+                f"got {described(ref)}"
+            )
         body["ref"] = {"dataset": pinned, "field": name}
         ref = None
     if ref is not None and not isinstance(ref, Field):

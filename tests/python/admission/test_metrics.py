@@ -38,16 +38,19 @@ def scrape(text: str) -> Samples:
     """Every sample by its name and labels; the parser refuses what is malformed."""
     samples: Samples = {}
     names = set()
+    seen = set()
     for family in text_string_to_metric_families(text):
         assert family.documentation, f"{family.name} has no HELP"
         assert family.type != "unknown", f"{family.name} has no TYPE"
         assert family.name not in names, f"{family.name} is there twice"
         names.add(family.name)
         for sample in family.samples:
+            assert (sample.name, tuple(sample.labels.items())) not in seen, f"{sample} is there twice"
+            seen.add((sample.name, tuple(sample.labels.items())))
+            # One route may take several methods.
             labels = ",".join(f"{name}={value}" for name, value in sample.labels.items() if name != "method")
             key = f"{sample.name}{{{labels}}}" if labels else sample.name
-            assert key not in samples, f"{key} is there twice"
-            samples[key] = sample.value
+            samples[key] = samples.get(key, 0) + sample.value
     return samples
 
 
