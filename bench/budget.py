@@ -116,11 +116,8 @@ def applied(server: Server) -> dict[str, Any]:
 def more() -> list[Any]:
     """A pipeline that has to be filled from the log."""
 
-    @dataset(version=1)
-    class Order:
-        user: str = field(key=True)
-        amount: float
-        at: datetime = field(timestamp=True)
+    committed = orders.definitions(None)
+    order = committed[0]
 
     @dataset(version=1)
     class UserTotals:
@@ -130,11 +127,11 @@ def more() -> list[Any]:
         total: float
 
         @pipeline(version=1)
-        @inputs(Order)
+        @inputs(order)
         def by_user(cls, found: Any) -> Any:
             return found.groupby("user").aggregate(count=Count(window=""), total=Sum(of="amount", window=""))
 
-    return [*orders.definitions(None), UserTotals]
+    return [*committed, UserTotals]
 
 
 def budget(bench: Bench) -> Iterator[Figure]:

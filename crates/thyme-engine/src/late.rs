@@ -8,11 +8,12 @@ use arrow::compute::take_record_batch;
 use thyme_core::{Position, Result, Span};
 use thyme_log::Log;
 
-use crate::admission::{self, Watermark};
+use crate::admission::{Limits, Watermark};
 use crate::catalog::LiveDataset;
 use crate::decode::columns::event_times;
 use crate::left_out::{LateRange, StreamLimits};
 use crate::record::{EventsRecord, Payload, peek_dataset};
+use crate::replay::verdicts;
 
 /// An event that was too late to count.
 #[derive(Clone, Debug)]
@@ -162,22 +163,15 @@ fn late_rows(
     dataset: &LiveDataset,
     events: &EventsRecord,
     stamp: i64,
-    limits: admission::Limits,
+    limits: Limits,
     mark: &mut Watermark,
 ) -> Result<Vec<Late>> {
     let field = dataset.definition.fields.timestamp().map_or("", |f| f.name.as_str());
     let times = event_times(&events.batch, field)?;
     let mut late: Vec<(u32, i64)> = Vec::new();
-    match &events.remains.left {
-        // The verdicts were given when the record was whole.
-        Some(left) => {
-            late.extend(left.late.iter().copied().zip(left.behind.iter().copied()));
-            mark.largest = left.watermark;
-        }
-        None => admission::admit(times.values(), stamp, limits, mark, |row, watermark| {
-            late.push((row as u32, watermark));
-        }),
-    }
+    verdicts(events, times.values(), stamp, limits, mark, |row, watermark| {
+        late.push((row as u32, watermark))
+    });
     // Without a limit nothing was late.
     let Some(max_lateness) = limits.max_lateness else { return Ok(Vec::new()) };
     let late = late.into_iter().filter_map(|(row, watermark)| {

@@ -7,7 +7,7 @@ use thyme_core::definition::Dataset;
 use thyme_core::{Error, Result};
 use thyme_log::Record;
 
-use crate::admission::{self, Watermark};
+use crate::admission::{self, Limits, Watermark};
 use crate::catalog::{self, Ids};
 use crate::decode::columns::event_times;
 use crate::node::Admitted;
@@ -26,21 +26,11 @@ impl Admission {
         let times = event_times(&record.batch, time_field)?;
         let mark = self.marks.entry((record.dataset, record.stream.clone())).or_default();
         let (mut late, mut behind): (Vec<usize>, Vec<i64>) = Default::default();
-        match &record.remains.left {
-            // The verdicts were given when the record was whole.
-            Some(left) => {
-                late.extend(left.late.iter().map(|row| *row as usize));
-                behind.extend(&left.behind);
-                mark.largest = left.watermark;
-            }
-            None => {
-                let limits = catalog::limits(definition, &record.stream);
-                admission::admit(times.values(), stamp, limits, mark, |row, watermark| {
-                    late.push(row);
-                    behind.push(watermark);
-                });
-            }
-        }
+        let limits = catalog::limits(definition, &record.stream);
+        verdicts(record, times.values(), stamp, limits, mark, |row, watermark| {
+            late.push(row);
+            behind.push(watermark);
+        });
         let kept = (!late.is_empty()).then(|| {
             let mut kept = BooleanBufferBuilder::new(times.len());
             kept.append_n(times.len(), true);
@@ -59,6 +49,26 @@ impl Admission {
     /// The watermark of a stream.
     pub fn watermark(&self, record: &EventsRecord) -> Option<i64> {
         self.marks.get(&(record.dataset, record.stream.clone())).and_then(|mark| mark.largest)
+    }
+}
+
+/// Moves the watermark over a record and names its late rows, by index among those that are left, each with the
+/// watermark that it is behind of.
+pub(crate) fn verdicts(
+    record: &EventsRecord,
+    times: &[i64],
+    stamp: i64,
+    limits: Limits,
+    mark: &mut Watermark,
+    mut late: impl FnMut(usize, i64),
+) {
+    match &record.remains.left {
+        // They were given when the record was whole.
+        Some(left) => {
+            left.late.iter().zip(&left.behind).for_each(|(row, behind)| late(*row as usize, *behind));
+            mark.largest = left.watermark;
+        }
+        None => admission::admit(times, stamp, limits, mark, late),
     }
 }
 

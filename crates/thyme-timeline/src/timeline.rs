@@ -227,19 +227,11 @@ impl Timeline {
         if !body.chain([&self.tail]).any(touches) {
             return 0;
         }
-        let before = self.len();
-        let (mut chunks, mut lost) = self.body.take().map(|body| body.into_chunks()).unwrap_or_default();
-        chunks.push(std::mem::replace(&mut self.tail, Chunk::new(0)));
-        let mut left = Vec::with_capacity(chunks.len());
-        for chunk in chunks {
-            let kept = if touches(&chunk) { chunk.without(layout, &is_gone) } else { chunk };
-            match kept.is_empty() {
-                true => lost.push(kept.id()),
-                false => left.push(kept),
-            }
-        }
-        self.assemble(layout, left, lost);
-        before - self.len()
+        let kept = |chunk: Chunk| match touches(&chunk) {
+            true => Some(chunk.without(layout, &is_gone)).filter(|left| !left.is_empty()),
+            false => Some(chunk),
+        };
+        self.keep(layout, &kept)
     }
 
     /// Whether [`Timeline::forget_until`] has something to remove.
@@ -254,15 +246,25 @@ impl Timeline {
         if !self.has_forgettable(time) {
             return 0;
         }
+        let kept = |chunk: Chunk| match forgettable(&chunk, time) {
+            0 => Some(chunk),
+            all if all == chunk.len() => None,
+            _ => Some(chunk.without(layout, &|(t, ..)| t <= time.0)),
+        };
+        self.keep(layout, &kept)
+    }
+
+    /// Keeps what `kept` leaves of each chunk, if anything; gives how many rows went.
+    fn keep(&mut self, layout: &Layout, kept: &dyn Fn(Chunk) -> Option<Chunk>) -> usize {
         let before = self.len();
         let (mut chunks, mut lost) = self.body.take().map(|body| body.into_chunks()).unwrap_or_default();
         chunks.push(std::mem::replace(&mut self.tail, Chunk::new(0)));
         let mut left = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            match forgettable(&chunk, time) {
-                0 => left.push(chunk),
-                all if all == chunk.len() => lost.push(chunk.id()),
-                _ => left.push(chunk.without(layout, &|(t, ..)| t <= time.0)),
+            let id = chunk.id();
+            match kept(chunk) {
+                Some(chunk) => left.push(chunk),
+                None => lost.push(id),
             }
         }
         self.assemble(layout, left, lost);

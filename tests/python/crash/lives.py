@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,18 @@ class Lives:
         table = pa.ipc.open_stream(io.BytesIO(answer.content)).read_all()
         key = table.column_names[0]
         return dict(zip(table[key].to_pylist(), table["n"].to_pylist(), strict=True))
+
+
+@contextmanager
+def committed(lives: Lives, document: dict[str, Any]) -> Iterator[Lives]:
+    """Its first server, with these definitions; ended however the test ends."""
+    try:
+        lives.start()
+        lives.wait_ready()
+        lives.commit(document)
+        yield lives
+    finally:
+        lives.end()
 
 
 def counted(raw: str, by: dict[str, str], source: dict[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from .faults import Faults
-from .lives import Lives, counted
+from .lives import Lives, committed, counted
 
 AT = 1_773_568_800
 #: Checkpoints come often, segments of the log are small.
@@ -22,12 +22,8 @@ DOCUMENT = {"format": 1, "datasets": counted("Hit", {"ById": "id", "ByWriter": "
 
 @pytest.fixture
 def lives(faults: Faults, tmp_path: Path) -> Iterator[Lives]:
-    lives = Lives(tmp_path / "data", CONFIG, faults.env)
-    lives.start()
-    lives.wait_ready()
-    lives.commit(DOCUMENT)
-    yield lives
-    lives.end()
+    with committed(Lives(tmp_path / "data", CONFIG, faults.env), DOCUMENT) as lives:
+        yield lives
 
 
 class Pushes:

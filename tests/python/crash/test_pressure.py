@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from .faults import Faults
-from .lives import Lives, counted
+from .lives import Lives, committed, counted
 
 AT = 1_773_568_800
 MIB = 1 << 20
@@ -27,12 +27,8 @@ PRODUCERS = 40
 
 @pytest.fixture
 def lives(faults: Faults, tmp_path: Path) -> Iterator[Lives]:
-    lives = Lives(tmp_path / "data", CONFIG, faults.env)
-    lives.start()
-    lives.wait_ready()
-    lives.commit(DOCUMENT)
-    yield lives
-    lives.end()
+    with committed(Lives(tmp_path / "data", CONFIG, faults.env), DOCUMENT) as lives:
+        yield lives
 
 
 def lines(writer: str, id_bytes: int) -> bytes:

@@ -324,6 +324,10 @@ fn is_joined_again(memory: Option<Memory>) {
     }
 }
 
+fn open_at(data: &Path, clock: &HandClock) -> Result<Engine> {
+    Engine::open(Options { path: Some(data.to_owned()), env: clock.env(), ..Options::default() })
+}
+
 fn read_source(engine: &Engine, rows: &[Json], cursor: u8) -> u64 {
     let catalog = engine.catalog();
     let live = catalog.dataset("Payment").unwrap();
@@ -352,9 +356,7 @@ fn a_source_that_is_read_again_does_not_bring_an_entity_back_but_brings_later_ev
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let clock = HandClock::at(START_US + 1_000 * 1_000_000);
-    let open = || {
-        Engine::open(Options { path: Some(data.clone()), env: clock.env(), ..Options::default() }).unwrap()
-    };
+    let open = || open_at(&data, &clock).unwrap();
     let engine = open();
     engine.commit(&document(), |_| Ok(())).unwrap();
     let bad = json!({"user": ERASED, "amount": "much"});
@@ -378,8 +380,7 @@ fn a_source_that_is_read_again_does_not_bring_an_entity_back_but_brings_later_ev
     assert_eq!(traces(&data, ERASED_NOTE), Vec::<String>::new());
     // Without its secret the ledger is worth nothing: that is not passed over.
     std::fs::remove_file(data.join("log/erase.key")).unwrap();
-    let refused =
-        Engine::open(Options { path: Some(data), env: clock.env(), ..Options::default() }).unwrap_err();
+    let refused = open_at(&data, &clock).unwrap_err();
     assert!(refused.to_string().contains("erase.key"), "{refused}");
 }
 
@@ -401,9 +402,7 @@ fn a_replayed_letter_does_not_bring_back_what_was_stored_before_the_erasure() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let clock = HandClock::at(START_US + 1_000 * 1_000_000);
-    let open = || {
-        Engine::open(Options { path: Some(data.clone()), env: clock.env(), ..Options::default() }).unwrap()
-    };
+    let open = || open_at(&data, &clock).unwrap();
     let engine = open();
     engine.commit(&document(), |_| Ok(())).unwrap();
     let opaque = json!(["nobody's"]);
