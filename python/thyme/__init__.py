@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from thyme._config import Config
     from thyme._local import local
     from thyme._result import ThymeResult
-    from thyme.client import ThymeClient
+    from thyme.client import AsyncThymeClient, ThymeClient
     from thyme.testing import MockContext
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AsyncThymeClient": "thyme.client",
     "Config": "thyme._config",
     "MockContext": "thyme.testing",
     "ThymeClient": "thyme.client",
@@ -55,6 +56,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AsyncThymeClient",
     "Avg",
     "Config",
     "Count",

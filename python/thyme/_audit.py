@@ -12,7 +12,7 @@ from thyme._session import Definition, Session, decode, name_of
 from thyme._values import Time, to_json
 
 
-def explain(
+async def explain(
     session: Session,
     value: Any,
     entity_id: Any,
@@ -26,26 +26,28 @@ def explain(
 ) -> dict[str, Any]:
     """`GET /api/v1/explain`; see `ThymeClient.explain`."""
     owner, name = owner_and_name(value)
-    if session.catalog(owner).featureset(owner) is not None:
+    if (await session.catalog(owner)).featureset(owner) is not None:
         params = {"featureset": owner, "feature": name}
     else:
         params = {"dataset": owner, "field": name}
-    key = session.entity(owner, entity_id)
+    key = await session.entity(owner, entity_id)
     params["entity_id"] = to_json(key).decode() if isinstance(key, Mapping) else _text(key)
     if inputs:
         params["inputs"] = to_json(dict(inputs)).decode()
     if limit is not None:
         params["limit"] = str(limit)
     params.update(session.when(at, min_position, position, wait_ms))
-    return decode(session.request("GET", "/api/v1/explain", params, repeatable=True, unhurried=True))
+    return decode(await session.request("GET", "/api/v1/explain", params, repeatable=True, unhurried=True))
 
 
-def verify(session: Session, definition: Definition | None, sample: int, seed: int) -> dict[str, Any]:
+async def verify(session: Session, definition: Definition | None, sample: int, seed: int) -> dict[str, Any]:
     """`POST /api/v1/verify`; see `ThymeClient.verify`."""
     body: dict[str, Any] = {"sample": sample, "seed": seed}
     if definition is not None:
         body["reference"] = name_of(definition)
-    answer = session.request("POST", "/api/v1/verify", body=to_json(body), repeatable=True, unhurried=True)
+    answer = await session.request(
+        "POST", "/api/v1/verify", body=to_json(body), repeatable=True, unhurried=True
+    )
     return decode(answer)
 
 

@@ -39,7 +39,12 @@ class Config:
         query_url: Base URL for reads; `api_url` unless it is given (one server, one port).
         frontend_url: Base URL of the web pages; `api_url` unless it is given.
         api_key: Sent as a bearer token; never shown.
-        timeout_s: How long to wait for the answer to a read, in seconds.
+        timeout_s: How long to wait for the answer to a read or a push, in seconds, all tries together.
+        tries: How often a request is sent at most when the server cannot be reached or is busy; 1 for once.
+            What is sent again is safe to send again: see `docs/client.md`.
+        connections: How many connections are open at once; more requests wait for one.
+        push_keys: Whether a push without an idempotency key gets one of its own, so that it can be sent again
+            when its answer is lost, and counts once. (It costs the server some 100 bytes on disk for a day.)
     """
 
     api_url: str = DEFAULT_URL
@@ -47,6 +52,9 @@ class Config:
     frontend_url: str = ""
     api_key: str | None = field(default=None, repr=False)
     timeout_s: float = 60.0
+    tries: int = 4
+    connections: int = 32
+    push_keys: bool = True
 
     def __post_init__(self) -> None:
         """Checks the URLs and fills in those that were not given."""
@@ -54,6 +62,9 @@ class Config:
         for name in ("query_url", "frontend_url"):
             given = getattr(self, name)
             object.__setattr__(self, name, _base_url(given, name) if given else self.api_url)
+        for name in ("tries", "connections"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected 1 or more")
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ConfigError(
                 "the API key holds characters that cannot be sent; copy it again, without line breaks"

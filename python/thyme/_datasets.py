@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from thyme._session import Definition, Session, name_of, warn
-from thyme._values import Time, from_answer
+from thyme._session import Definition
+from thyme._steps import run
+from thyme._values import Time
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from thyme._calls import Calls
 
 
 class DatasetsClient:
     """The part of the client that reads datasets."""
 
-    _session: Session
+    _calls: Calls
 
     @overload
     def lookup(
@@ -44,6 +47,20 @@ class DatasetsClient:
         as_of: Literal[True],
     ) -> tuple[dict[str, Any] | None, dict[str, Any]]: ...
 
+    @overload
+    def lookup(
+        self,
+        dataset: Definition,
+        entity_id: Any,
+        timestamp: Time | None = None,
+        *,
+        missing: str | None = None,
+        min_position: str | None = None,
+        position: str | None = None,
+        wait_ms: int | None = None,
+        as_of: bool,
+    ) -> dict[str, Any] | tuple[dict[str, Any] | None, dict[str, Any]] | None: ...
+
     def lookup(
         self,
         dataset: Definition,
@@ -71,16 +88,18 @@ class DatasetsClient:
         Returns:
             The row, or None if there is none.
         """
-        name = name_of(dataset)
-        params = {"entity_type": name, **self._session.entity_params(name, entity_id), "missing": missing}
-        params.update(self._session.when(timestamp, min_position, position, wait_ms))
-        answer = self._session.fetch("/features", params)
-        warn(answer)
-        row = None
-        if answer.get("features") is not None:
-            types = self._session.types(name, answer)
-            row = from_answer(answer["features"], types, answer.get("non_finite"))
-        return (row, dict(answer["as_of"])) if as_of else row
+        return run(
+            self._calls.lookup(
+                dataset,
+                entity_id,
+                timestamp,
+                missing=missing,
+                min_position=min_position,
+                position=position,
+                wait_ms=wait_ms,
+                as_of=as_of,
+            )
+        )
 
     @overload
     def scan(
@@ -106,6 +125,18 @@ class DatasetsClient:
         as_of: Literal[True],
     ) -> tuple[pl.DataFrame, dict[str, Any]]: ...
 
+    @overload
+    def scan(
+        self,
+        dataset: Definition,
+        at: Time | None = None,
+        *,
+        min_position: str | None = None,
+        position: str | None = None,
+        wait_ms: int | None = None,
+        as_of: bool,
+    ) -> pl.DataFrame | tuple[pl.DataFrame, dict[str, Any]]: ...
+
     def scan(
         self,
         dataset: Definition,
@@ -126,7 +157,8 @@ class DatasetsClient:
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
             as_of: Gives a pair: the rows, and the `time`, `position` and `commit` that they are as of.
         """
-        params = {"dataset": name_of(dataset), **self._session.when(at, min_position, position, wait_ms)}
-        result = self._session.table("GET", "/features/scan", params)
-        rows = result.to_polars()
-        return (rows, dict(result.metadata["as_of"])) if as_of else rows
+        return run(
+            self._calls.scan(
+                dataset, at, min_position=min_position, position=position, wait_ms=wait_ms, as_of=as_of
+            )
+        )

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from thyme._audit import owner_and_name
-from thyme._errors import NotFoundError
-from thyme._session import Definition, Session, decode, name_of, warn
-from thyme._values import to_json
+from thyme._session import Definition
+from thyme._steps import iterate, run
 
-# What of the files goes into the history.
-SOURCE_BYTES_MAX = 1 << 20
+if TYPE_CHECKING:
+    from thyme._calls import Calls
 
 
 class DefinitionsClient:
     """The part of a client that is about definitions."""
 
-    _session: Session
+    _calls: Calls
 
     def plan(self, definitions: Any) -> dict[str, Any]:
         """What a commit of definitions would change, without doing it.
@@ -36,8 +31,7 @@ class DefinitionsClient:
             InvalidDefinitionError: With one fault for each place that is wrong.
             ConflictError: A change of meaning without a version, with the fix.
         """
-        body = to_json(_document(definitions))
-        return decode(self._session.request("POST", "/api/v1/plan", body=body, repeatable=True))
+        return run(self._calls.plan(definitions))
 
     def commit(
         self,
@@ -71,20 +65,17 @@ class DefinitionsClient:
             ConflictError: A change of meaning without a version; or somebody committed since `base`, with
                 what that changed as `faults`.
         """
-        params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
-        document = _document(definitions)
-        if not dry_run:
-            said = {"base": base, "message": message, "author": author or default_author()}
-            params.update({name: value for name, value in said.items() if value})
-            if source:
-                document = {"source": sources_of(document), **document}
-        body = to_json(document)
-        answer = decode(self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
-        if not dry_run:
-            self._session.forget()
-            self._session.wrote(answer)
-        warn(answer)
-        return answer
+        return run(
+            self._calls.commit(
+                definitions,
+                dry_run=dry_run,
+                wait_sources=wait_sources,
+                base=base,
+                message=message,
+                author=author,
+                source=source,
+            )
+        )
 
     def history(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """The commits, newest first.
@@ -95,7 +86,7 @@ class DefinitionsClient:
         Yields:
             `commit`, `parent`, `time`, `position`, `author`, `message`, `counts`.
         """
-        return self._session.pages("/api/v1/history", {}, "commits", limit)
+        return iterate(self._calls.history(limit))
 
     def committed(self, commit: str = "latest") -> dict[str, Any]:
         """One commit, whole: what `history` gives, and its `definitions` and `source`.
@@ -103,7 +94,7 @@ class DefinitionsClient:
         Args:
             commit: Its id, the beginning of it, or `"latest"`.
         """
-        return self._session.fetch("/api/v1/history", {"commit": commit})
+        return run(self._calls.committed(commit))
 
     def diff(self, from_commit: str | None = None, to_commit: str = "latest") -> dict[str, Any]:
         """What one commit has otherwise than another.
@@ -115,7 +106,7 @@ class DefinitionsClient:
         Returns:
             `from`, `to`, `changes`, `counts`.
         """
-        return self._session.fetch("/api/v1/diff", {"from": from_commit, "to": to_commit})
+        return run(self._calls.diff(from_commit, to_commit))
 
     def retire(
         self, reference: Any, *, message: str | None = None, author: str | None = None
@@ -136,15 +127,7 @@ class DefinitionsClient:
             NotFoundError: No feature has, or had, this old name.
             ConflictError: It is the feature's present name, or an extractor takes the feature by it.
         """
-        if not (isinstance(reference, str) and "@" in reference):
-            reference = ".".join(owner_and_name(reference))
-        body = to_json({"reference": reference})
-        said = {"message": message, "author": author or default_author()}
-        params = {name: value for name, value in said.items() if value}
-        answer = decode(self._session.request("POST", "/api/v1/retire", params, body, unhurried=True))
-        self._session.forget()
-        self._session.wrote(answer)
-        return answer
+        return run(self._calls.retire(reference, message=message, author=author))
 
     def inspect(self, definition: Definition | None = None) -> dict[str, Any]:
         """What is committed: everything, or one featureset or dataset.
@@ -152,57 +135,4 @@ class DefinitionsClient:
         Raises:
             NotFoundError: Nothing is committed under that name.
         """
-        catalog = self._session.refresh()
-        if definition is None:
-            return catalog.content
-        name = name_of(definition)
-        found = catalog.featureset(name) or catalog.dataset(name)
-        if found is None:
-            hint = _did_you_mean(name, catalog.names) if catalog.names else "; nothing is committed yet"
-            raise NotFoundError(f'no featureset or dataset named "{name}"{hint}')
-        return found
-
-
-def _document(definitions: Any) -> Any:
-    if isinstance(definitions, Mapping):
-        return definitions
-    from thyme._document import collect, load
-
-    return collect(load(definitions) if isinstance(definitions, str) else definitions)
-
-
-def default_author() -> str | None:
-    """Who commits, if nothing else is said."""
-    given = os.environ.get("THYME_AUTHOR")
-    if given:
-        return given
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return None  # a container's user may have no name
-
-
-def sources_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """The Python files that definitions are in, by the names that the document has for them."""
-    places = [
-        each.get("at") or {} for kind in ("datasets", "featuresets") for each in document.get(kind) or ()
-    ]
-    found: dict[str, str] = {}
-    size = 0
-    for name in dict.fromkeys(place.get("file") or "" for place in places):
-        path = Path(name)
-        try:
-            text = path.read_text(encoding="utf-8") if name.endswith(".py") and path.is_file() else None
-        except (OSError, UnicodeDecodeError):
-            text = None  # it is for the history alone
-        size += len((text or "").encode())
-        if text is not None and size <= SOURCE_BYTES_MAX:
-            found[name] = text
-    return found
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
-    return f"; did you mean {', '.join(near)}?" if near else ""
+        return run(self._calls.inspect(definition))

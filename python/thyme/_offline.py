@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from thyme._errors import ConflictError
 from thyme._files import FrameWriter, read_slices
@@ -15,35 +15,52 @@ from thyme._result import ThymeResult
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Send = Callable[[Mapping[str, Any], bytes], ThymeResult]
+T = TypeVar("T")
+
+Send = Callable[[Mapping[str, Any], bytes], Awaitable[ThymeResult]]
+
+
+class Offload(Protocol):
+    """Calls something that takes its time. See `Session.offload`."""
+
+    async def __call__(self, call: Callable[..., T], *arguments: Any) -> T:
+        """What `call` gives."""
 
 
 class OfflineQuery:
     """Sends slices of labels and joins the answers."""
 
-    def __init__(self, send: Send, params: Mapping[str, Any], progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        send: Send,
+        params: Mapping[str, Any],
+        progress: Callable[[int], None] | None,
+        offload: Offload,
+    ) -> None:
         """Prepares the requests.
 
         Args:
             send: Sends one slice as Arrow IPC bytes with these parameters.
             params: The parameters of the request.
             progress: Called with the number of rows of each slice that is done.
+            offload: Does what takes its time.
         """
+        self._offload = offload
         self._send = send
         self._params = dict(params)
         self._progress = progress
         self._first: ThymeResult | None = None
 
-    def run(self, parts: Iterable[pa.Table], output: str | Path | None) -> ThymeResult:
+    async def run(self, parts: AsyncIterable[pa.Table], output: str | Path | None) -> ThymeResult:
         """All rows, in memory or in the file `output`."""
         import pyarrow as pa
 
         tables: list[pa.Table] = []
         with FrameWriter(output) if output is not None else nullcontext() as writer:
-            for part in parts:
-                table = self._slice(part)
+            async for part in parts:
+                table = await self._slice(part)
                 if writer is not None:
-                    writer.write(table)
+                    await self._offload(writer.write, table)
                 else:
                     tables.append(table)
                 if self._progress is not None:
@@ -57,8 +74,8 @@ class OfflineQuery:
             kept = pa.concat_tables(tables, promote_options="permissive")
         return ThymeResult(table=kept, metadata=self._first.metadata, query_run_id=self._first.query_run_id)
 
-    def _slice(self, part: pa.Table) -> pa.Table:
-        result = self._send(self._params, ipc_bytes(part))
+    async def _slice(self, part: pa.Table) -> pa.Table:
+        result = await self._send(self._params, await self._offload(ipc_bytes, part))
         as_of = result.metadata.get("as_of") or {}
         if self._first is None:
             self._first = result

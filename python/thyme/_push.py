@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from thyme._errors import InvalidDataError, ThymeError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NDJSON = "application/x-ndjson"
 
 # Sends one body: the dataset, the bytes, their content type, the idempotency key.
-Send = Callable[[str, bytes, str, str | None], Mapping[str, Any]]
+Send = Callable[[str, bytes, str, str | None], Awaitable[Mapping[str, Any]]]
 
 
 class Push:
@@ -50,7 +50,7 @@ class Push:
             "violations": [],
         }
 
-    def rows(self, rows: Sequence[Any], slice_rows: int) -> None:
+    async def rows(self, rows: Sequence[Any], slice_rows: int) -> None:
         """Pushes dicts as JSON."""
         for i, row in enumerate(rows):
             if not isinstance(row, Mapping):
@@ -58,14 +58,14 @@ class Push:
         for start in range(0, max(len(rows), 1), slice_rows):
             events = rows[start : start + slice_rows]
             body = to_json({"dataset": self._dataset, "events": [dict(event) for event in events]})
-            self.slice(body, "application/json", len(events))
+            await self.slice(body, "application/json", len(events))
 
-    def frames(self, tables: Iterable[pa.Table]) -> None:
+    async def frames(self, tables: AsyncIterable[pa.Table]) -> None:
         """Pushes tables as Arrow."""
-        for table in tables:
-            self.slice(ipc_bytes(table), ARROW_STREAM, table.num_rows)
+        async for table in tables:
+            await self.slice(ipc_bytes(table), ARROW_STREAM, table.num_rows)
 
-    def slice(self, body: bytes, content_type: str, rows: int) -> None:
+    async def slice(self, body: bytes, content_type: str, rows: int) -> None:
         """Pushes one body.
 
         Raises:
@@ -73,7 +73,7 @@ class Push:
         """
         key = self._key if self._key is None or self._slices == 0 else f"{self._key}.{self._slices}"
         try:
-            answer = self._send(self._dataset, body, content_type, key)
+            answer = await self._send(self._dataset, body, content_type, key)
         except ThymeError as error:
             error.faults = self._placed(error.faults)
             if self._rows_sent:

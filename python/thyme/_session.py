@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 from thyme._catalog import Catalog
 from thyme._errors import InvalidDataError, ThymeError, error_from_answer
+from thyme._exchange import Answer
 from thyme._frames import ARROW_STREAM, table_from_ipc
 from thyme._result import ThymeResult
-from thyme._transport import Answer, Transport
+from thyme._steps import AsyncTransport
 from thyme._values import Time, entity_id, from_answer, request_time, to_json
 
 # A featureset or dataset: its class, or the name it was committed under.
 Definition = type | str
 
+T = TypeVar("T")
+
 JSON = "application/json"
+_PACKAGE = Path(__file__).parent
 # Entries of one page of a listing.
 PAGE = 1000
 # Parameters of `GET /features` that a key field cannot be given beside.
@@ -42,22 +49,28 @@ class ThymeWarning(UserWarning):
 class Session:
     """A transport, and what is known of the server behind it.
 
+    It is written once, as coroutines; whether they ever wait is the transport's matter (`_steps`).
+
     Attributes:
         transport: Carries the requests.
-        timeout_s: How long a read waits for its answer; None means as long as it takes.
+        timeout_s: How long a read waits for its answer, all tries together; None means as long as it takes.
+        makes_keys: Whether a push without an idempotency key gets one of its own.
         written: The position of what was last written through here.
         reads_own_writes: Whether every read waits for `written`.
     """
 
-    def __init__(self, transport: Transport, timeout_s: float | None) -> None:
+    def __init__(
+        self, transport: AsyncTransport, timeout_s: float | None, *, makes_keys: bool = False
+    ) -> None:
         self.transport = transport
         self.timeout_s = timeout_s
+        self.makes_keys = makes_keys
         self.written: str | None = None
         self.reads_own_writes = False
         self._catalog: Catalog | None = None
         self._commits_seen: set[str] = set()
 
-    def request(
+    async def request(
         self,
         method: str,
         path: str,
@@ -92,7 +105,7 @@ class Session:
         if accept:
             sent["Accept"] = accept
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        answer = self.transport.request(
+        answer = await self.transport.request(
             method,
             f"{path}?{urlencode(given, doseq=True, quote_via=quote)}" if given else path,
             headers=sent,
@@ -101,33 +114,37 @@ class Session:
             timeout_s=None if unhurried else self.timeout_s,
         )
         if not 200 <= answer.status < 300:
-            raise error_from_answer(answer.status, answer.body, self.transport.origin)
+            error = error_from_answer(answer.status, answer.body, self.transport.origin)
+            if answer.tries > 1:
+                error.detail += f" (tried {answer.tries} times)"
+            raise error
         return answer
 
-    def fetch(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def fetch(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of a GET."""
-        return decode(self.request("GET", path, params, repeatable=True))
+        return decode(await self.request("GET", path, params, repeatable=True))
 
-    def pages(
+    async def pages(
         self, path: str, params: Mapping[str, Any], name: str, limit: int | None
-    ) -> Iterator[dict[str, Any]]:
+    ) -> AsyncIterator[dict[str, Any]]:
         """The entries of a listing, newest first, fetched page by page."""
         left, before = limit, None
         while left is None or left > 0:
             size = PAGE if left is None else min(left, PAGE)
-            answer = self.fetch(path, {**params, "limit": size, "before": before})
+            answer = await self.fetch(path, {**params, "limit": size, "before": before})
             entries = answer[name]
-            yield from entries
+            for entry in entries:
+                yield entry
             left = None if left is None else left - len(entries)
             before = answer.get("next")
             if before is None:
                 return
 
-    def query(self, name: str, body: Mapping[str, Any]) -> ThymeResult:
+    async def query(self, name: str, body: Mapping[str, Any]) -> ThymeResult:
         """One row of features from `POST /features`."""
-        answer = self.request("POST", "/features", body=to_json(body), repeatable=True)
+        answer = await self.request("POST", "/features", body=to_json(body), repeatable=True)
         content = decode(answer)
-        types = self.types(name, content)
+        types = await self.types(name, content)
         metadata = {key: value for key, value in content.items() if key not in ("features", "non_finite")}
         warn(content)
         return ThymeResult(
@@ -137,7 +154,7 @@ class Session:
             query_run_id=answer.headers.get("x-query-run-id"),
         )
 
-    def table(
+    async def table(
         self,
         method: str,
         path: str,
@@ -148,7 +165,7 @@ class Session:
         unhurried: bool = False,
     ) -> ThymeResult:
         """The rows of a read that answers in Arrow."""
-        answer = self.request(
+        answer = await self.request(
             method,
             path,
             params,
@@ -167,10 +184,16 @@ class Session:
             query_run_id=answer.headers.get("x-query-run-id"),
         )
 
-    def push(self, name: str, body: bytes, content_type: str, key: str | None) -> dict[str, Any]:
-        """One push; with an idempotency key it is repeated if the connection breaks."""
+    async def push(self, name: str, body: bytes, content_type: str, key: str | None) -> dict[str, Any]:
+        """One push; with an idempotency key it is repeated if the connection breaks.
+
+        A key is made where none is given and the connection may break: without one, nobody could tell
+        whether a push whose answer was lost has been stored.
+        """
+        if key is None and self.makes_keys:
+            key = uuid4().hex
         answer = decode(
-            self.request(
+            await self.request(
                 "POST",
                 "/api/v1/log",
                 None if content_type == JSON else {"dataset": name},
@@ -183,6 +206,16 @@ class Session:
         self.wrote(answer)
         warn(answer)
         return answer
+
+    async def offload(self, call: Callable[..., T], *arguments: Any) -> T:
+        """What `call` gives; a call that takes its time (files, large tables) holds nobody else up."""
+        return await self.transport.offload(call, *arguments)
+
+    async def each(self, items: Iterable[T]) -> AsyncIterator[T]:
+        """The items (none of them None), each got by `offload`."""
+        source = iter(items)
+        while (item := await self.offload(next, source, None)) is not None:
+            yield item
 
     def wrote(self, answer: Mapping[str, Any]) -> None:
         """Notes the position of a write."""
@@ -203,41 +236,47 @@ class Session:
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def refresh(self) -> Catalog:
+    async def refresh(self) -> Catalog:
         """Reads the catalog."""
-        self._catalog = Catalog(self.fetch("/api/v1/featuresets"))
+        self._catalog = Catalog(await self.fetch("/api/v1/featuresets"))
         if self._catalog.commit:
             self._commits_seen.add(self._catalog.commit)
         return self._catalog
+
+    async def _known(self) -> Catalog:
+        """The catalog, read if it never was."""
+        known = self._catalog
+        return await self.transport.shared("catalog", self.refresh) if known is None else known
 
     def forget(self) -> None:
         """Makes the next use of the catalog read it again."""
         self._catalog = None
 
-    def catalog(self, name: str) -> Catalog:
+    async def catalog(self, name: str) -> Catalog:
         """The catalog, read again if it does not have `name`."""
-        catalog = self._catalog or self.refresh()
-        return catalog if catalog.featureset(name) or catalog.dataset(name) else self.refresh()
+        catalog = await self._known()
+        return catalog if catalog.featureset(name) or catalog.dataset(name) else await self.refresh()
 
-    def types(self, name: str, answer: Mapping[str, Any]) -> dict[str, str]:
+    async def types(self, name: str, answer: Mapping[str, Any]) -> dict[str, str]:
         """The types of the values in an answer, from a catalog at least as new as the commit it names."""
         commit = (answer.get("as_of") or {}).get("commit")
-        catalog = self._catalog or self.refresh()
+        catalog = await self._known()
         if commit is not None and commit != catalog.commit and commit not in self._commits_seen:
+            catalog = await self.transport.shared(f"catalog of {commit}", self.refresh)
+            # After, not before: whoever meets this commit meanwhile must not go by the old catalog.
             self._commits_seen.add(commit)
-            catalog = self.refresh()
         return catalog.types(name)
 
-    def entity(self, name: str, given: Any) -> Any:
+    async def entity(self, name: str, given: Any) -> Any:
         """An entity id as a request carries it."""
         if isinstance(given, (tuple, list, Mapping)):
-            types = self.catalog(name).key_types(name)
+            types = (await self.catalog(name)).key_types(name)
             return entity_id(given, list(types) if types else None)
         return entity_id(given, None)
 
-    def entity_params(self, name: str, given: Any) -> dict[str, Any]:
+    async def entity_params(self, name: str, given: Any) -> dict[str, Any]:
         """An entity id as parameters of `GET /features`."""
-        key = self.entity(name, given)
+        key = await self.entity(name, given)
         if not isinstance(key, Mapping):
             return {"entity_id": _text(key)}
         texts = {field: _text(value) for field, value in key.items()}
@@ -274,8 +313,20 @@ def name_of(definition: Definition) -> str:
 
 def warn(answer: Mapping[str, Any]) -> None:
     """Passes the server's warnings on."""
-    for text in answer.get("warnings") or ():
-        warnings.warn(str(text), ThymeWarning, stacklevel=4)
+    texts = answer.get("warnings")
+    if texts:
+        level = _stacklevel()
+        for text in texts:
+            warnings.warn(str(text), ThymeWarning, stacklevel=level)
+
+
+def _stacklevel() -> int:
+    """What makes a warning of the caller of this function's caller point at the line outside this package."""
+    frame = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == _PACKAGE:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _metadata(value: bytes) -> Any:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
-import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 from thyme._config import Config
-from thyme._errors import ConnectionFailed, ThymeError, UnavailableError
+from thyme._errors import ThymeError, UnavailableError
+from thyme._exchange import Answer, Target
 
 if TYPE_CHECKING:
     import httpx
-
-
-class Answer(NamedTuple):
-    """What came back: the status, the headers with their names in lower case, the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Transport(Protocol):
@@ -57,31 +48,16 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """Requests to a server, over connections that are kept open."""
+    """Requests to a server, over connections that are kept open; any thread may use it."""
 
-    # A connection that the server closed while it was idle fails at its next use, so one more try is
-    # usually enough; the third is for a server that is just coming back.
-    PAUSES_S = (0.0, 0.2)
-    # How often a server that says "not now, retry after" is asked again, and the longest it may ask to wait.
-    BUSY_TRIES = 3
-    # The same for one that says that too much comes in: it has done nothing, so any request may be repeated.
-    OVERLOADED_TRIES = 20
-    BUSY_PAUSE_MAX_S = 10.0
+    loses_answers = True
 
     def __init__(self, config: Config, transport: httpx.BaseTransport | None = None) -> None:
         import httpx
 
+        self._target = Target(config)
         self.origin = config.api_url
-        self._query_origin = config.query_url
-        headers = {"Authorization": f"Bearer {config.api_key}"} if config.api_key else {}
-        hosts = {urlsplit(url).hostname for url in (config.api_url, config.query_url)}
-        self._http = httpx.Client(
-            headers=headers,
-            transport=transport,
-            # A proxy from the environment cannot reach this machine's own loopback.
-            trust_env=not hosts <= {"localhost", "127.0.0.1", "::1"},
-            limits=httpx.Limits(max_keepalive_connections=8, keepalive_expiry=30.0),
-        )
+        self._http = httpx.Client(transport=transport, **self._target.options())
 
     def request(
         self,
@@ -95,46 +71,27 @@ class HttpTransport:
     ) -> Answer:
         """Sends one request.
 
-        A repeatable one is sent again if the connection failed or the server is busy; any one, if the
-        server says that too much comes in.
+        It is sent again if the server cannot be reached or says that too much comes in; a repeatable one
+        also if the connection broke or the server is busy. See `_retries`.
         """
-        import httpx
-
-        origin = self._query_origin if target.startswith("/features") else self.origin
-        timeout = httpx.Timeout(timeout_s, connect=5.0)
-        pauses = list(self.PAUSES_S) if repeatable else []
-        # Whoever asks how the server is wants that answer.
-        may_wait = target not in _ABOUT_THE_SERVER
-        busy_tries = self.BUSY_TRIES if repeatable and may_wait else 0
-        overloaded_tries = self.OVERLOADED_TRIES if may_wait else 0
+        exchange = self._target.exchange(target, repeatable, timeout_s)
         while True:
             try:
-                answer = self._http.request(
-                    method, origin + target, headers=dict(headers), content=body or None, timeout=timeout
+                response = self._http.request(
+                    method,
+                    exchange.url,
+                    headers=dict(headers),
+                    content=body or None,
+                    timeout=exchange.begin(),
                 )
-            except httpx.TimeoutException as error:
-                if isinstance(error, httpx.ConnectTimeout):
-                    raise ConnectionFailed(f"could not reach {origin}: no connection within 5 s") from None
-                raise ConnectionFailed(f"{origin} did not answer within {timeout_s:g} s") from None
-            except httpx.TransportError as error:
-                if pauses:
-                    time.sleep(pauses.pop(0))
-                    continue
-                raise ConnectionFailed(_unreachable(origin, error)) from None
-            except RuntimeError as error:
-                raise ConnectionFailed(f"this client is closed ({error})") from None
-            pause = _retry_after(answer)
-            if pause is not None and pause <= self.BUSY_PAUSE_MAX_S:
-                if overloaded_tries and _is_overloaded(answer):
-                    overloaded_tries -= 1
-                    # Those who were sent away together should not come back together.
-                    time.sleep(pause * random.uniform(1.0, 1.5))
-                    continue
-                if busy_tries:
-                    busy_tries -= 1
-                    time.sleep(pause)
-                    continue
-            return Answer(answer.status_code, dict(answer.headers), answer.content)
+            except Exception as error:
+                pause = exchange.failed(error)
+            else:
+                answer = exchange.answered(response)
+                if isinstance(answer, Answer):
+                    return answer
+                pause = answer
+            time.sleep(pause)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -143,28 +100,6 @@ class HttpTransport:
     def __repr__(self) -> str:
         """Names the server, never the key."""
         return f"HttpTransport({self.origin!r})"
-
-
-_ABOUT_THE_SERVER = ("/health", "/api/v1/status", "/metrics")
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    """The seconds after which a busy server wants to be asked again; None if it is not busy or says none."""
-    text = answer.headers.get("retry-after", "") if answer.status_code in (429, 503) else ""
-    return float(text) if text.isascii() and text.isdigit() else None
-
-
-def _is_overloaded(answer: httpx.Response) -> bool:
-    """Whether it says that it has done nothing because too much comes in."""
-    return answer.status_code == 429 and b'"overloaded"' in answer.content
-
-
-def _unreachable(origin: str, error: Exception) -> str:
-    import httpx
-
-    if isinstance(error, httpx.ConnectError):
-        return f"could not reach {origin}: is `thyme serve` running?"
-    return f"the connection to {origin} broke before the answer came ({error or type(error).__name__})"
 
 
 class Engine(Protocol):
@@ -256,3 +191,6 @@ class LocalTransport:
     def __repr__(self) -> str:
         """Says whether it is open."""
         return "LocalTransport(closed)" if self._engine is None else "LocalTransport(open)"
+
+
+__all__ = ["Answer", "Engine", "HttpTransport", "LocalTransport", "Transport"]

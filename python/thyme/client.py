@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from thyme._async_client import AsyncThymeClient
+from thyme._calls import Calls, Progress
+from thyme._catalog import Catalog
 from thyme._config import Config
 from thyme._datasets import DatasetsClient
 from thyme._definitions import DefinitionsClient
-from thyme._errors import InvalidDataError, error_from_answer
-from thyme._frames import ARROW_STREAM, is_columns, is_frame, rows_of_columns, slices
-from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
-from thyme._selection import Features, selection, selection_text
-from thyme._session import Definition, Session, ThymeWarning, decode, name_of
+from thyme._selection import Features
+from thyme._session import Definition, Session, ThymeWarning, name_of
+from thyme._steps import Blocking, iterate, loses_answers, run
 from thyme._transport import HttpTransport, Transport
-from thyme._values import Time, from_answer, plain_values, request_time, to_json
-
-if TYPE_CHECKING:
-    pass
-
-Progress = Callable[[int], None]
-
-LOG_SLICE_ROWS = 100_000
-LOG_SLICE_BYTES = 8 << 20
-OFFLINE_SLICE_ROWS = 250_000
+from thyme._values import Time
 
 
 class ThymeClient(DefinitionsClient, DatasetsClient):
@@ -53,7 +45,10 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         if config is None:
             config = Config() if transport is not None else Config.load()
         self.config = config
-        self._session = Session(transport or HttpTransport(config), config.timeout_s)
+        transport = transport or HttpTransport(config)
+        makes_keys = config.push_keys and loses_answers(transport)
+        self._session = Session(Blocking(transport), config.timeout_s, makes_keys=makes_keys)
+        self._calls: Calls = Calls(self._session)
 
     # Reads
 
@@ -89,14 +84,18 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             NotFoundError: No such featureset.
             ThymeError: What else the server refuses; an entity never seen is not an error.
         """
-        name = name_of(featureset)
-        body = {"featureset": name, "entity_id": self._session.entity(name, entity_id)}
-        if features is not None:
-            body["features"] = selection(features, name)
-        if inputs:
-            body["inputs"] = dict(inputs)
-        body.update(self._session.when(at, min_position, position, wait_ms))
-        return self._session.query(name, body)
+        return run(
+            self._calls.query(
+                featureset,
+                entity_id,
+                inputs,
+                at,
+                features=features,
+                min_position=min_position,
+                position=position,
+                wait_ms=wait_ms,
+            )
+        )
 
     def query_batch(
         self,
@@ -126,15 +125,18 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Returns:
             The column `entity_id` (a JSON text for a composite key), then the features.
         """
-        name = name_of(featureset)
-        keys = [self._session.entity(name, each) for each in plain_values(ids)]
-        body: dict[str, Any] = {"featureset": name, "entity_ids": keys}
-        if features is not None:
-            body["features"] = selection(features, name)
-        if inputs:
-            body["inputs"] = dict(inputs) if isinstance(inputs, Mapping) else [dict(each) for each in inputs]
-        body.update(self._session.when(at, min_position, position, wait_ms))
-        return self._session.table("POST", "/features/batch", body=to_json(body))
+        return run(
+            self._calls.query_batch(
+                featureset,
+                ids,
+                inputs,
+                at,
+                features=features,
+                min_position=min_position,
+                position=position,
+                wait_ms=wait_ms,
+            )
+        )
 
     def query_offline(
         self,
@@ -180,27 +182,21 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             ConflictError: The definitions changed in between.
             ThymeError: What else the server refuses.
         """
-        from thyme._offline import OfflineQuery
-
-        name = name_of(featureset)
-        columns = [entity_column] if isinstance(entity_column, str) else list(entity_column or ())
-        params: dict[str, Any] = {"featureset": name, "timestamp_column": timestamp_column}
-        if columns:
-            params["entity_column"] = columns
-        if features is not None:
-            params["features"] = selection_text(features, name)
-        if as_served:
-            params["as_served"] = "1"
-        params.update(self._session.when(None, min_position, position, wait_ms))
-        if isinstance(entities, (str, Path)):
-            from thyme._files import read_slices
-
-            types = self._file_types(name, columns, timestamp_column)
-            read = read_slices(entities, types, whole=True, time_column=timestamp_column)
-            parts = slices(read, OFFLINE_SLICE_ROWS)
-        else:
-            parts = slices(entities, OFFLINE_SLICE_ROWS, time_column=timestamp_column)
-        return OfflineQuery(self._offline_slice, params, progress).run(parts, output)
+        return run(
+            self._calls.query_offline(
+                featureset,
+                entities,
+                entity_column=entity_column,
+                timestamp_column=timestamp_column,
+                as_served=as_served,
+                features=features,
+                output=output,
+                min_position=min_position,
+                position=position,
+                wait_ms=wait_ms,
+                progress=progress,
+            )
+        )
 
     # Writes
 
@@ -219,8 +215,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Raises:
             InvalidDataError: Rows are invalid; `faults` has each row's index, field, expected and got.
         """
-        position: str = self._push(name_of(dataset), data, idempotency_key)["position"]
-        return position
+        return run(self._calls.log(dataset, data, idempotency_key))
 
     def log_file(
         self,
@@ -243,24 +238,11 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Returns:
             `accepted`, `skipped`, `position`, `faults`.
         """
-        from thyme._files import format_of, json_line_slices, json_rows, read_slices
-
-        name = name_of(dataset)
-        kind = format or format_of(path)
-        push = Push(name, self._session.push, idempotency_key, progress)
-        if kind == "jsonl":
-            for body, rows in json_line_slices(path, LOG_SLICE_ROWS, LOG_SLICE_BYTES):
-                push.slice(body, NDJSON, rows)
-        elif kind == "json":
-            rows_read = json_rows(path, kind)
-            if rows_read:
-                push.rows(rows_read, LOG_SLICE_ROWS)
-        else:
-            types = self._session.catalog(name).types(name) if kind == "csv" else {}
-            push.frames(slices(read_slices(path, types, kind=kind), LOG_SLICE_ROWS))
-        if not push.total["position"]:
-            raise InvalidDataError(f'"{path}" holds no rows')
-        return push.total
+        return run(
+            self._calls.log_file(
+                dataset, path, format=format, idempotency_key=idempotency_key, progress=progress
+            )
+        )
 
     def erase(self, dataset: Definition, ids: Iterable[Any]) -> dict[str, Any]:
         """Removes all events of some entities up to now, and all that is made of them, from every file.
@@ -273,16 +255,13 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             A receipt that does not name them: `dataset`, `position`, `time`, `entities` (a keyed hash each),
             and how many `events`, `dead_letters` and `records` went, from which `datasets`.
         """
-        name = name_of(dataset)
-        keys = [self._session.entity(name, each) for each in plain_values(ids)]
-        body = to_json({"dataset": name, "entity_ids": keys})
-        return decode(self._session.request("POST", "/api/v1/erase", body=body, unhurried=True))
+        return run(self._calls.erase(dataset, ids))
 
     # State
 
     def status(self) -> dict[str, Any]:
         """The server's version, clock, positions, datasets, featuresets and sources."""
-        return self._session.fetch("/api/v1/status")
+        return run(self._calls.status())
 
     def backup(self, directory: str) -> dict[str, Any]:
         """Backs the server up into a directory of its own machine, while it serves.
@@ -297,10 +276,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Raises:
             ConflictError: The directory holds something else, or a backup is being made already.
         """
-        answer = self._session.request(
-            "POST", "/api/v1/backup", body=to_json({"directory": directory}), unhurried=True
-        )
-        return decode(answer)
+        return run(self._calls.backup(directory))
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         """What happened, newest first.
@@ -308,8 +284,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Args:
             **filters: `limit`, `severity`, `event_type`, `subject`.
         """
-        events: list[dict[str, Any]] = self._session.fetch("/api/v1/events", filters)["events"]
-        return events
+        return run(self._calls.events(**filters))
 
     def late(
         self, dataset: Definition, limit: int | None = None, *, since: Time | None = None
@@ -325,16 +300,11 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             `position`, `arrived`, `stream`, `time`, `watermark`, `max_lateness`, `late_by_s`, and the event's
             `fields`.
         """
-        name = name_of(dataset)
-        params = {"dataset": name, "since": None if since is None else request_time(since)}
-        types = self._session.catalog(name).types(name)
-        for event in self._session.pages("/api/v1/late", params, "late", limit):
-            event["fields"] = from_answer(event["fields"], types, event.pop("non_finite", None))
-            yield event
+        return iterate(self._calls.late(dataset, limit, since=since))
 
     def late_count(self, dataset: Definition) -> int:
         """How many events of a dataset were late."""
-        return int(self._session.fetch("/api/v1/late", {"dataset": name_of(dataset), "limit": 1})["count"])
+        return run(self._calls.late_count(dataset))
 
     def dead_letters(self, dataset: Definition, limit: int | None = None) -> list[dict[str, Any]]:
         """The records of a dataset that could not be taken and were not replayed since, oldest first.
@@ -347,18 +317,15 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             `position` and `index` (the place among the letters of one position), `origin`, `reason`, `raw`
             (and `raw_base64` if it is not text), `cut`.
         """
-        return list(self.iter_dead_letters(dataset, 100 if limit is None else limit))[::-1]
+        return run(self._calls.dead_letters(dataset, limit))
 
     def iter_dead_letters(self, dataset: Definition, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """`dead_letters` newest first, in pages and without holding them all; None means all."""
-        return self._session.pages(
-            "/api/v1/dead-letters", {"dataset": name_of(dataset)}, "dead_letters", limit
-        )
+        return iterate(self._calls.iter_dead_letters(dataset, limit))
 
     def dead_letter_counts(self, dataset: Definition) -> dict[str, int]:
         """`count` of all that are kept, how many were `replayed`, and how many are `waiting`."""
-        answer = self._session.fetch("/api/v1/dead-letters", {"dataset": name_of(dataset), "limit": 1})
-        return {name: answer[name] for name in ("count", "replayed", "waiting")}
+        return run(self._calls.dead_letter_counts(dataset))
 
     def replay_dead_letters(self, dataset: Definition) -> dict[str, Any]:
         """Reads the dead letters of a dataset again under the definitions of now.
@@ -367,14 +334,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             `replayed`, `erased` (left out, since their entities were erased), `failed`, `cut` (failed because
             only their first bytes were kept), `position`, and `reasons` of up to 100 that failed.
         """
-        body = to_json({"dataset": name_of(dataset)})
-        answer = decode(
-            self._session.request(
-                "POST", "/api/v1/dead-letters/replay", body=body, repeatable=True, unhurried=True
-            )
-        )
-        self._session.wrote(answer)
-        return answer
+        return run(self._calls.replay_dead_letters(dataset))
 
     def explain(
         self,
@@ -406,18 +366,17 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Raises:
             NotFoundError: No such featureset, dataset, feature or field.
         """
-        from thyme._audit import explain
-
-        return explain(
-            self._session,
-            value,
-            entity_id,
-            at,
-            inputs=inputs,
-            limit=limit,
-            position=position,
-            min_position=min_position,
-            wait_ms=wait_ms,
+        return run(
+            self._calls.explain(
+                value,
+                entity_id,
+                at,
+                inputs=inputs,
+                limit=limit,
+                position=position,
+                min_position=min_position,
+                wait_ms=wait_ms,
+            )
         )
 
     def verify(
@@ -433,26 +392,18 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Returns:
             `checked`, `different`, `features`, `differences`; see docs/audit.md.
         """
-        from thyme._audit import verify
-
-        return verify(self._session, definition, sample, seed)
+        return run(self._calls.verify(definition, sample=sample, seed=seed))
 
     def health(self) -> dict[str, Any]:
         """`status` and `detail`, also from a server that is not ready.
 
         `status` is `"ok"`, `"degraded"` (some entities cannot be read), `"starting"` or `"failed"`.
         """
-        transport = self._session.transport
-        answer = transport.request(
-            "GET", "/health", headers={}, body=b"", repeatable=True, timeout_s=self._session.timeout_s
-        )
-        if answer.status not in (200, 503):
-            raise error_from_answer(answer.status, answer.body, transport.origin)
-        return decode(answer)
+        return run(self._calls.health())
 
     def close(self) -> None:
         """Closes the connections."""
-        self._session.transport.close()
+        run(self._session.transport.close())
 
     def __enter__(self) -> Self:
         """Gives itself."""
@@ -468,42 +419,14 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         """Names the server."""
         return f"{type(self).__name__}({self._session.transport.origin!r})"
 
-    # Parts
-
-    def _offline_slice(self, params: Mapping[str, Any], body: bytes) -> ThymeResult:
-        return self._session.table(
-            "POST", "/features/offline", params, body, content_type=ARROW_STREAM, unhurried=True
-        )
-
-    def _file_types(self, name: str, columns: Sequence[str], timestamp_column: str) -> dict[str, str]:
-        """The types of the columns of a file of labels: inputs, the key and the time."""
-        catalog = self._session.catalog(name)
-        keys = catalog.key_types(name) or {}
-        types = {**catalog.types(name), **keys}
-        types.update(zip(columns, keys.values(), strict=False))
-        return {**types, timestamp_column: "datetime"}
-
-    def _push(
-        self, name: str, data: Any, idempotency_key: str | None = None, progress: Progress | None = None
-    ) -> dict[str, Any]:
-        """Pushes `data` in slices; gives the sum of the answers."""
-        push = Push(name, self._session.push, idempotency_key, progress)
-        if is_frame(data) or isinstance(data, Iterator) or (isinstance(data, Mapping) and _is_arrays(data)):
-            push.frames(slices(data, LOG_SLICE_ROWS))
-        elif isinstance(data, Mapping):
-            push.rows(rows_of_columns(data) if is_columns(data) else [data], LOG_SLICE_ROWS)
-        elif isinstance(data, (list, tuple)):
-            push.rows(data, LOG_SLICE_ROWS)
-        else:
-            raise InvalidDataError(
-                f"{type(data).__name__} cannot be pushed: expected a list of dicts, a dict, or a frame"
-            )
-        return push.total
+    def _catalog_of(self, name: str) -> Catalog:
+        """The catalog, which has `name` if it is committed."""
+        return run(self._session.catalog(name))
 
 
-def _is_arrays(data: Mapping[str, Any]) -> bool:
-    """Whether a dict holds columns and one of them is an array, which Arrow takes as it is."""
-    return is_columns(data) and not all(isinstance(values, (list, tuple)) for values in data.values())
+# What is said of a call here holds there too.
+for _name in dir(Calls):
+    if not _name.startswith("_"):
+        getattr(Calls, _name).__doc__ = getattr(ThymeClient, _name).__doc__
 
-
-__all__ = ["Definition", "ThymeClient", "ThymeWarning", "name_of"]
+__all__ = ["AsyncThymeClient", "Definition", "ThymeClient", "ThymeWarning", "name_of"]

@@ -11,6 +11,7 @@ from thyme._local import LocalClient
 from thyme._result import ThymeResult
 from thyme._selection import Features
 from thyme._session import Definition, name_of
+from thyme._steps import run
 from thyme._transport import LocalTransport
 from thyme._values import Time, to_datetime, to_micros
 
@@ -65,7 +66,9 @@ class MockContext:
             InvalidDataError: A row is invalid; nothing is added.
         """
         self._commit(dataset)
-        violations: list[dict[str, Any]] = self._client._push(name_of(dataset), events)["violations"]
+        violations: list[dict[str, Any]] = run(self._client._calls._push(name_of(dataset), events))[
+            "violations"
+        ]
         return violations
 
     def add_events_df(self, dataset: Definition, frame: Any) -> list[dict[str, Any]]:
@@ -83,7 +86,7 @@ class MockContext:
         self._commit(dataset)
         name = name_of(dataset)
         row = self._client.lookup(name, entity_id, at, missing="values") or {}
-        outputs = self._client._session.catalog(name).outputs(name)
+        outputs = self._client._catalog_of(name).outputs(name)
         return row if outputs is None else {field: row[field] for field in outputs if field in row}
 
     def get_aggregates_df(self, dataset: Definition, at: Time | None = None) -> pl.DataFrame:

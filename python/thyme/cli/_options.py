@@ -87,7 +87,7 @@ def key_types(client: ThymeClient, name: str) -> dict[str, str]:
     Raises:
         NotFoundError: Nothing is committed as `name`.
     """
-    types = client._session.catalog(name).key_types(name)
+    types = client._catalog_of(name).key_types(name)
     if types is None:
         client.inspect(name)  # raises, with the names that come near
     return types or {}
@@ -95,7 +95,7 @@ def key_types(client: ThymeClient, name: str) -> dict[str, str]:
 
 def request_inputs(client: ThymeClient, name: str, pairs: Sequence[str]) -> dict[str, Any]:
     """`--input k=v`, typed as the featureset's features are."""
-    types = client._session.catalog(name).types(name) if pairs else {}
+    types = client._catalog_of(name).types(name) if pairs else {}
     inputs: dict[str, Any] = {}
     for pair in pairs:
         feature, equals, text = pair.partition("=")

@@ -48,7 +48,7 @@ def late(
     if count:
         click.echo(client.late_count(name))
         return
-    types = client._session.catalog(name).types(name)
+    types = client._catalog_of(name).types(name)
     events = client.late(name, _limit(limit, output), since=time_option(since))
     _write((_event(event) for event in events), _late_columns(types), kind, output)
 

@@ -111,6 +111,6 @@ def lookup(
             # The row of a derived dataset has its outputs alone; which entity's it is has to be seen.
             keys = key_types(client, name)
             rows.append({**(entity if isinstance(entity, dict) else {next(iter(keys)): entity}), **row})
-    catalog = client._session.catalog(name)
+    catalog = client._catalog_of(name)
     types = {**(catalog.key_types(name) or {}), **catalog.types(name)}
     write_table(ThymeResult(rows=rows, types=types).to_arrow(), kind, output)

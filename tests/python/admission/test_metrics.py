@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import thyme
 from running import Server
 from thyme import dataset, field
+from thyme._steps import run
 from thyme.client import ThymeClient
-from thyme.errors import ConflictError, InvalidDataError
+from thyme.errors import ConflictError, InvalidDataError, NotFoundError
 
 TEN = datetime(2026, 3, 15, 10, tzinfo=UTC)
 
@@ -62,7 +63,7 @@ def client() -> Iterator[ThymeClient]:
 
 
 def metrics(client: ThymeClient) -> str:
-    answer = client._session.request("GET", "/metrics")
+    answer = run(client._session.request("GET", "/metrics"))
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return answer.body.decode()
 
@@ -124,7 +125,8 @@ def test_families_stand_in_one_order_and_histograms_only_grow(client: ThymeClien
 
 def test_what_has_no_route_is_one_label_whatever_was_asked_for(client: ThymeClient) -> None:
     for path in ("/nothing", "/some/one?driver=d1"):
-        client._session.transport.request("GET", path, headers={}, body=b"", repeatable=False, timeout_s=None)
+        with pytest.raises(NotFoundError):
+            run(client._session.request("GET", path))
     text = metrics(client)
     samples = scrape(text)
     assert samples["thyme_http_request_duration_seconds_count{route=other,status=4xx}"] == 2

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from stand_in import FakeServer
-from thyme import client as client_module
+from thyme import _calls as calls
 from thyme._errors import InvalidDataError
 from thyme._files import FrameWriter, columns_of, json_line_slices, read_slices
 from thyme.client import ThymeClient
@@ -173,7 +173,7 @@ def test_files_are_pushed_in_slices(
     suffix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "LOG_SLICE_ROWS", 2)
+    monkeypatch.setattr(calls, "LOG_SLICE_ROWS", 2)
     path = tmp_path / f"rides.{suffix}"
     with FrameWriter(path) as writer:
         writer.write(pa.table({"driver": ["1", "2", "3"], "fare": [1.0, 2.0, 3.0]}))

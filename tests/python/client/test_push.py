@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from stand_in import FakeServer, Request, refusal
-from thyme import client as client_module
+from thyme import _calls as calls
 from thyme._errors import InvalidDataError
 from thyme.client import ThymeClient
 
@@ -90,7 +90,7 @@ def test_frames_are_pushed_as_plain_arrow(fake: FakeServer, client: ThymeClient,
 def test_large_frames_go_in_slices_with_keys_of_their_own(
     fake: FakeServer, client: ThymeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "LOG_SLICE_ROWS", 3)
+    monkeypatch.setattr(calls, "LOG_SLICE_ROWS", 3)
     fake.replies["/api/v1/log"] = accept
     client.log("Ride", pa.table({"driver": list("abcdefgh")}), idempotency_key="k")
     requests = fake.to("/api/v1/log")
@@ -105,7 +105,7 @@ def test_large_frames_go_in_slices_with_keys_of_their_own(
 def test_faults_speak_of_the_callers_rows(
     fake: FakeServer, client: ThymeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "LOG_SLICE_ROWS", 3)
+    monkeypatch.setattr(calls, "LOG_SLICE_ROWS", 3)
     fault = {
         "row": 1,
         "subject": "fare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import httpx
@@ -47,10 +48,14 @@ class Flaky:
     def __init__(self, failures: int, error: type[httpx.TransportError] = httpx.RemoteProtocolError) -> None:
         self.left = failures
         self.error = error
-        self.tries = 0
+        self.requests: list[httpx.Request] = []
+
+    @property
+    def tries(self) -> int:
+        return len(self.requests)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.tries += 1
+        self.requests.append(request)
         if self.left:
             self.left -= 1
             raise self.error("Server disconnected without sending a response.")
@@ -88,7 +93,8 @@ def test_a_busy_server_is_asked_again_when_it_says(status: int, monkeypatch: pyt
     monkeypatch.setattr("thyme._transport.time.sleep", slept.append)
     handle = Busy(2, status, "3")
     assert http_client(handle).inspect()["commit"] == "c1"
-    assert (handle.tries, slept) == (3, [3.0, 3.0])
+    assert (handle.tries, len(slept)) == (3, 2)
+    assert all(3.0 <= pause <= 4.5 for pause in slept)
     handle = Busy(2, status, "3")
     assert http_client(handle).log("Ride", [{"driver": "d1"}], idempotency_key="k") == "e1"
     assert handle.tries == 3
@@ -97,12 +103,15 @@ def test_a_busy_server_is_asked_again_when_it_says(status: int, monkeypatch: pyt
         with pytest.raises(UnavailableError, match="not now"):
             http_client(Busy(refusals, status, pause)).inspect()
     assert slept == [0.0] * 3
+    with pytest.raises(UnavailableError, match=re.escape("not now (tried 4 times)")):
+        http_client(Busy(9, status, "0")).inspect()
     # Without a key it may have been stored; and who asks for the state wants it now.
     for ask in (lambda c: c.log("Ride", [{"driver": "d1"}]), lambda c: c.status()):
         handle = Busy(1, status, "1")
-        with pytest.raises(UnavailableError):
-            ask(http_client(handle))
+        with pytest.raises(UnavailableError) as caught:
+            ask(http_client(handle, Config(push_keys=False)))
         assert handle.tries == 1
+        assert str(caught.value) == "not now"
 
 
 def test_a_server_that_takes_no_more_is_asked_again_for_a_push_without_a_key(
@@ -119,14 +128,48 @@ def test_a_server_that_takes_no_more_is_asked_again_for_a_push_without_a_key(
         http_client(Busy(10**6, 429, "1", "overloaded")).log("Ride", [{"driver": "d1"}])
 
 
-def test_a_push_is_tried_once_unless_it_has_a_key() -> None:
+def test_a_push_has_a_key_of_its_own_and_is_tried_again_under_it() -> None:
     handle = Flaky(1)
-    with pytest.raises(ConnectionFailed, match="broke before the answer came"):
-        http_client(handle).log("Ride", [{"driver": "d1"}])
-    assert handle.tries == 1
+    http_client(handle).log("Ride", [{"driver": "d1"}])
+    first, second = (request.headers["idempotency-key"] for request in handle.requests)
+    assert first == second
+    http_client(handle).log("Ride", [{"driver": "d1"}])
+    assert handle.requests[-1].headers["idempotency-key"] != first
     handle = Flaky(1)
     http_client(handle).log("Ride", [{"driver": "d1"}], idempotency_key="k")
+    assert [request.headers["idempotency-key"] for request in handle.requests] == ["k", "k"]
+
+
+def test_a_push_without_a_key_is_tried_once() -> None:
+    handle = Flaky(1)
+    with pytest.raises(ConnectionFailed) as caught:
+        http_client(handle, Config(push_keys=False)).log("Ride", [{"driver": "d1"}])
+    assert handle.tries == 1
+    assert "idempotency-key" not in handle.requests[0].headers
+    assert "broke before the answer came" in str(caught.value)
+    assert "tried" not in str(caught.value)
+
+
+@pytest.mark.parametrize("push_keys", [True, False])
+def test_what_never_reached_the_server_is_sent_again(
+    push_keys: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thyme._transport.time.sleep", lambda pause: None)
+    handle = Flaky(2, httpx.ConnectError)
+    assert http_client(handle, Config(push_keys=push_keys)).log("Ride", [{"driver": "d1"}]) == "e1"
+    assert handle.tries == 3
+    handle = Flaky(9, httpx.ConnectError)
+    with pytest.raises(ConnectionFailed, match=re.escape("is `thyme serve` running? (tried 2 times)")):
+        http_client(handle, Config(tries=2)).inspect()
     assert handle.tries == 2
+
+
+def test_an_engine_in_this_process_needs_no_keys() -> None:
+    engine = FakeEngine()
+    client = ThymeClient(Config(push_keys=True), transport=LocalTransport(engine))
+    with pytest.raises(UnavailableError):
+        client.log("Ride", [{"driver": "d1"}])
+    assert "Idempotency-Key" not in engine.calls[0][2]
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

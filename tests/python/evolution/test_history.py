@@ -12,6 +12,7 @@ import pytest
 from evolution.rides import rides, written
 from running import Server, start_server
 from thyme import local
+from thyme._steps import run
 from thyme.errors import ConflictError, NotFoundError
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -136,7 +137,7 @@ def test_hundreds_of_commits_are_listed_in_pages_and_found_again(tmp_path: Path)
         ids = [client.commit(document(i), message=str(i))["commit"] for i in range(120)]
     with local(tmp_path / "data") as client:
         assert [each["commit"] for each in client.history()] == ids[::-1]
-        page = client._session.fetch("/api/v1/history", {"limit": 50, "before": ids[70]})
+        page = run(client._session.fetch("/api/v1/history", {"limit": 50, "before": ids[70]}))
         assert [each["message"] for each in page["commits"]] == [str(i) for i in range(69, 19, -1)]
         assert (page["count"], page["next"]) == (120, ids[20])
         assert client.committed(ids[3])["message"] == "3"

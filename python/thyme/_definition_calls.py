@@ -1,0 +1,138 @@
+"""What a client does with definitions: the calls. See `_calls`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thyme._audit import owner_and_name
+from thyme._errors import NotFoundError
+from thyme._session import Definition, Session, decode, name_of, warn
+from thyme._values import to_json
+
+# What of the files goes into the history.
+SOURCE_BYTES_MAX = 1 << 20
+
+
+class DefinitionCalls:
+    """The calls that are about definitions."""
+
+    _session: Session
+
+    async def plan(self, definitions: Any) -> dict[str, Any]:
+        """See `ThymeClient.plan`."""
+        body = to_json(_document(definitions))
+        return decode(await self._session.request("POST", "/api/v1/plan", body=body, repeatable=True))
+
+    async def commit(
+        self,
+        definitions: Any,
+        *,
+        dry_run: bool = False,
+        wait_sources: bool = False,
+        base: str | None = None,
+        message: str | None = None,
+        author: str | None = None,
+        source: bool = True,
+    ) -> dict[str, Any]:
+        """See `ThymeClient.commit`."""
+        params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
+        document = _document(definitions)
+        if not dry_run:
+            said = {"base": base, "message": message, "author": author or default_author()}
+            params.update({name: value for name, value in said.items() if value})
+            if source:
+                document = {"source": sources_of(document), **document}
+        body = to_json(document)
+        answer = decode(await self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
+        if not dry_run:
+            self._session.forget()
+            self._session.wrote(answer)
+        warn(answer)
+        return answer
+
+    def history(self, limit: int | None = None) -> AsyncIterator[dict[str, Any]]:
+        """See `ThymeClient.history`."""
+        return self._session.pages("/api/v1/history", {}, "commits", limit)
+
+    async def committed(self, commit: str = "latest") -> dict[str, Any]:
+        """See `ThymeClient.committed`."""
+        return await self._session.fetch("/api/v1/history", {"commit": commit})
+
+    async def diff(self, from_commit: str | None = None, to_commit: str = "latest") -> dict[str, Any]:
+        """See `ThymeClient.diff`."""
+        return await self._session.fetch("/api/v1/diff", {"from": from_commit, "to": to_commit})
+
+    async def retire(
+        self, reference: Any, *, message: str | None = None, author: str | None = None
+    ) -> dict[str, Any]:
+        """See `ThymeClient.retire`."""
+        if not (isinstance(reference, str) and "@" in reference):
+            reference = ".".join(owner_and_name(reference))
+        body = to_json({"reference": reference})
+        said = {"message": message, "author": author or default_author()}
+        params = {name: value for name, value in said.items() if value}
+        answer = decode(await self._session.request("POST", "/api/v1/retire", params, body, unhurried=True))
+        self._session.forget()
+        self._session.wrote(answer)
+        return answer
+
+    async def inspect(self, definition: Definition | None = None) -> dict[str, Any]:
+        """See `ThymeClient.inspect`."""
+        catalog = await self._session.refresh()
+        if definition is None:
+            return catalog.content
+        name = name_of(definition)
+        found = catalog.featureset(name) or catalog.dataset(name)
+        if found is None:
+            hint = _did_you_mean(name, catalog.names) if catalog.names else "; nothing is committed yet"
+            raise NotFoundError(f'no featureset or dataset named "{name}"{hint}')
+        return found
+
+
+def _document(definitions: Any) -> Any:
+    if isinstance(definitions, Mapping):
+        return definitions
+    from thyme._document import collect, load
+
+    return collect(load(definitions) if isinstance(definitions, str) else definitions)
+
+
+def default_author() -> str | None:
+    """Who commits, if nothing else is said."""
+    given = os.environ.get("THYME_AUTHOR")
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None  # a container's user may have no name
+
+
+def sources_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The Python files that definitions are in, by the names that the document has for them."""
+    places = [
+        each.get("at") or {} for kind in ("datasets", "featuresets") for each in document.get(kind) or ()
+    ]
+    found: dict[str, str] = {}
+    size = 0
+    for name in dict.fromkeys(place.get("file") or "" for place in places):
+        path = Path(name)
+        try:
+            text = path.read_text(encoding="utf-8") if name.endswith(".py") and path.is_file() else None
+        except (OSError, UnicodeDecodeError):
+            text = None  # it is for the history alone
+        size += len((text or "").encode())
+        if text is not None and size <= SOURCE_BYTES_MAX:
+            found[name] = text
+    return found
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
+    return f"; did you mean {', '.join(near)}?" if near else ""
