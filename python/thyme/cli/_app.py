@@ -37,6 +37,7 @@ COMMANDS = {
     "doctor": "thyme.cli.maintenance:doctor",
     "verify": "thyme.cli.audit:verify",
     "explain": "thyme.cli.audit:explain",
+    "codegen": "thyme.cli.codegen:codegen",
     "login": "thyme.cli.login:login",
     "logout": "thyme.cli.login:logout",
     "version": "thyme.cli.login:version",
