@@ -9,21 +9,23 @@ use thyme_query::Wanted;
 
 use crate::app::Ready;
 use crate::json;
-use crate::reads::{parse, query_read_at, refuse_unknown};
+use crate::reads::{parse, query_read_at};
 use crate::request::{Reply, Request};
+use crate::state::limit;
 use crate::verifier;
 
 /// The most samples of one request.
 const SAMPLES_MAX: usize = 100_000;
 const SAMPLES_DEFAULT: usize = 200;
 /// The most events of a kind that one answer shows.
-const LIMIT_MAX: usize = 10_000;
+pub(crate) const LIMIT_MAX: u64 = 10_000;
 const LIMIT_DEFAULT: usize = 20;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a JSON object with optionally reference, sample, seed")]
-struct VerifyBody {
+pub(crate) struct VerifyBody {
     reference: Option<String>,
+    #[schemars(range(min = 1, max = 100_000))]
     sample: Option<usize>,
     seed: Option<u64>,
 }
@@ -111,14 +113,7 @@ pub(crate) fn explain(ready: &Ready, request: &Request) -> Result<Reply> {
             return Err(Error::invalid_data("give featureset=NAME&feature=NAME, or dataset=NAME&field=NAME"));
         }
     };
-    let known = ["featureset", "feature", "dataset", "field", "entity_id", "limit", "inputs"];
-    refuse_unknown(request, &known)?;
-    let limit = match request.param("limit") {
-        None => LIMIT_DEFAULT,
-        Some(text) => text.parse().ok().filter(|n| *n <= LIMIT_MAX).ok_or_else(|| {
-            Error::invalid_data(format!("limit: expected a number up to {LIMIT_MAX}, got \"{text}\""))
-        })?,
-    };
+    let limit = limit(request, LIMIT_DEFAULT);
     let inputs = inputs(ready, request, &subject)?;
     let asked = Asked { subject, at, limit, inputs };
     let text = request.required("entity_id")?;

@@ -10,9 +10,9 @@ use crate::app::Ready;
 use crate::reads::parse;
 use crate::request::{Reply, Request};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object with directory")]
-struct BackupBody {
+pub(crate) struct BackupBody {
     directory: PathBuf,
 }
 

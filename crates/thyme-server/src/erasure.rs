@@ -6,13 +6,15 @@ use thyme_core::{DataType, Error, Result};
 
 use crate::app::Ready;
 use crate::json::entity;
+use crate::openapi::shapes;
 use crate::reads::parse;
 use crate::request::{Reply, Request};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object with dataset and entity_ids")]
-struct EraseBody {
+pub(crate) struct EraseBody {
     dataset: String,
+    #[schemars(schema_with = "shapes::entities")]
     entity_ids: Vec<Json>,
 }
 

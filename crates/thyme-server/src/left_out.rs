@@ -8,7 +8,7 @@ use thyme_query::ColumnBuffer;
 
 use crate::app::Ready;
 use crate::json;
-use crate::reads::{parse, refuse_all_but};
+use crate::reads::parse;
 use crate::request::{Reply, Request};
 use crate::state::limit;
 
@@ -21,7 +21,6 @@ fn before(request: &Request) -> Result<Position> {
 
 /// `GET /api/v1/late`: the late events of a dataset, newest first.
 pub(crate) fn late(ready: &Ready, request: &Request) -> Result<Reply> {
-    refuse_all_but(request, &["dataset", "limit", "before", "since"])?;
     let engine = ready.engine();
     let catalog = engine.catalog();
     let live = catalog.dataset(request.required("dataset")?)?;
@@ -29,7 +28,7 @@ pub(crate) fn late(ready: &Ready, request: &Request) -> Result<Reply> {
     let query = LateQuery {
         before: before(request)?,
         since: since.map_or(i64::MIN, |t| t.0),
-        limit: limit(request, 100)?,
+        limit: limit(request, 100),
     };
     let events = engine.late_events(live, &query)?;
     let next = events.last().filter(|_| events.len() == query.limit).map(|e| e.position.to_string());
@@ -72,11 +71,10 @@ fn late_json(live: &LiveDataset, event: &LateEvent) -> Result<Json> {
 
 /// `GET /api/v1/dead-letters`: newest first.
 pub(crate) fn dead_letters(ready: &Ready, request: &Request) -> Result<Reply> {
-    refuse_all_but(request, &["dataset", "limit", "before", "all"])?;
     let engine = ready.engine();
     let catalog = engine.catalog();
     let live = catalog.dataset(request.required("dataset")?)?;
-    let limit = limit(request, 100)?;
+    let limit = limit(request, 100);
     let letters = engine.dead_letters(live, before(request)?, limit, request.flag("all"))?;
     let (mut shown, mut bytes) = (Vec::new(), 0);
     for letter in &letters {
@@ -120,9 +118,9 @@ fn letter_json(live: &LiveDataset, letter: &Letter) -> Json {
     shown
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object with dataset")]
-struct ReplayBody {
+pub(crate) struct ReplayBody {
     dataset: String,
 }
 

@@ -17,6 +17,7 @@ mod json;
 mod left_out;
 mod metrics;
 mod names;
+mod openapi;
 mod reads;
 mod request;
 pub mod routes;

@@ -181,12 +181,12 @@ pub(crate) fn expose(ready: &Ready, out: &mut Exposition) {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a JSON object with reference, such as {\"reference\": \"Drivers.rides\"}"
 )]
-struct RetireBody {
+pub(crate) struct RetireBody {
     reference: String,
 }
 

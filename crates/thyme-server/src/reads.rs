@@ -1,6 +1,7 @@
 //! The reading endpoints.
 
 use arrow::array::{ArrayRef, RecordBatch};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
@@ -13,65 +14,85 @@ use crate::app::Ready;
 use crate::arrow_io;
 use crate::json;
 use crate::names;
+use crate::openapi::{GET_FEATURES, refuse_all_but, shapes};
 use crate::request::{ARROW_STREAM, PARQUET, Reply, Request};
 
 /// The most rows of a JSON or batch request; Arrow bodies are bounded by their bytes.
 const ROWS_MAX: usize = 1_000_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a JSON object with featureset, entity_id and optionally features, inputs, timestamp, min_position, position, wait_ms"
 )]
-struct FeaturesBody {
+pub(crate) struct FeaturesBody {
     featureset: String,
+    #[schemars(schema_with = "shapes::entity")]
     entity_id: Json,
+    #[schemars(schema_with = "shapes::features")]
     features: Option<Json>,
     #[serde(default)]
     inputs: Option<Map<String, Json>>,
+    #[schemars(schema_with = "shapes::optional_time")]
     timestamp: Option<Json>,
+    #[schemars(schema_with = "shapes::optional_position")]
     min_position: Option<String>,
+    #[schemars(schema_with = "shapes::optional_position")]
     position: Option<String>,
+    #[schemars(range(max = 60_000))]
     wait_ms: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a JSON object with featureset, entity_ids and optionally features, inputs, timestamp, min_position, position, wait_ms"
 )]
-struct BatchBody {
+pub(crate) struct BatchBody {
     featureset: String,
+    #[schemars(schema_with = "shapes::entities")]
     entity_ids: Vec<Json>,
+    #[schemars(schema_with = "shapes::features")]
     features: Option<Json>,
     #[serde(default)]
+    #[schemars(schema_with = "shapes::inputs")]
     inputs: Json,
+    #[schemars(schema_with = "shapes::optional_time")]
     timestamp: Option<Json>,
+    #[schemars(schema_with = "shapes::optional_position")]
     min_position: Option<String>,
+    #[schemars(schema_with = "shapes::optional_position")]
     position: Option<String>,
+    #[schemars(range(max = 60_000))]
     wait_ms: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a JSON object with featureset, queries and optionally features, as_served, min_position, position, wait_ms"
 )]
-struct OfflineBody {
+pub(crate) struct OfflineBody {
     featureset: String,
     queries: Vec<OfflineQuery>,
+    #[schemars(schema_with = "shapes::features")]
     features: Option<Json>,
     #[serde(default)]
     as_served: bool,
+    #[schemars(schema_with = "shapes::optional_position")]
     min_position: Option<String>,
+    #[schemars(schema_with = "shapes::optional_position")]
     position: Option<String>,
+    #[schemars(range(max = 60_000))]
     wait_ms: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object with entity_id, timestamp and optionally inputs")]
-struct OfflineQuery {
+pub(crate) struct OfflineQuery {
+    #[schemars(schema_with = "shapes::entity")]
     entity_id: Json,
+    #[schemars(schema_with = "shapes::time")]
     timestamp: Json,
     #[serde(default)]
     inputs: Map<String, Json>,
@@ -107,42 +128,6 @@ fn read_at(
         min_position: min_position.map(str::parse::<Position>).transpose()?,
         wait,
     })
-}
-
-/// What every reading GET takes.
-const READ_PARAMS: [&str; 5] = ["timestamp", "ts", "min_position", "position", "wait_ms"];
-
-/// What an offline request with a frame as its body takes.
-const OFFLINE_PARAMS: [&str; 8] = [
-    "featureset",
-    "features",
-    "timestamp_column",
-    "entity_column",
-    "as_served",
-    "min_position",
-    "position",
-    "wait_ms",
-];
-
-/// Refuses parameters that no read takes, nor is among `known`.
-pub(crate) fn refuse_unknown(request: &Request, known: &[&str]) -> Result<()> {
-    refuse_all_but(request, &READ_PARAMS.iter().chain(known).copied().collect::<Vec<_>>())
-}
-
-/// Refuses parameters that nothing reads: a misspelt `timestamp` must not be answered as of now.
-///
-/// # Errors
-/// InvalidData, with what comes near.
-pub(crate) fn refuse_all_but(request: &Request, known: &[&str]) -> Result<()> {
-    match request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let near = thyme_core::error::nearest(name, known.iter().copied());
-            let hint =
-                if near.is_empty() { known.join(", ") } else { format!("did you mean {}?", near.join(", ")) };
-            Err(Error::invalid_data(format!("{} has no parameter {name} ({hint})", request.path)))
-        }
-    }
 }
 
 pub(crate) fn query_read_at(request: &Request) -> Result<ReadAt> {
@@ -203,9 +188,8 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
 
 /// The entity of a GET: `entity_id=`, or each key field by its own name.
 fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<Value>> {
-    let mut known = vec!["featureset", "features", "entity_type", "entity_id", "missing"];
-    known.extend(fields.iter().map(|(name, _)| name.as_str()));
-    refuse_unknown(request, &known)?;
+    let known = GET_FEATURES.parameters.iter().map(|param| param.name);
+    refuse_all_but(request, known.chain(fields.iter().map(|(name, _)| name.as_str())))?;
     let named: Vec<(&str, &str)> =
         fields.iter().filter_map(|(name, _)| request.param(name).map(|text| (name.as_str(), text))).collect();
     if let Some(text) = request.param("entity_id") {
@@ -348,13 +332,7 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
     let shown = row.iter().filter(|(name, _)| !live.is_derived() || is_output(name));
     let features: Map<String, Json> =
         shown.map(|(name, value)| (name.clone(), json::to_json(name, value, &mut non_finite))).collect();
-    let wants_values = match request.param("missing") {
-        None | Some("null") => false,
-        Some("values") => true,
-        Some(other) => {
-            return Err(Error::invalid_data(format!("missing: expected null or values, got \"{other}\"")));
-        }
-    };
+    let wants_values = request.param("missing") == Some("values");
     let features = match present || wants_values {
         true => Json::Object(features),
         false => Json::Null,
@@ -482,19 +460,7 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
         return offline_json(ready, request);
     }
     let at = param_read_at(request, None)?;
-    refuse_all_but(request, &OFFLINE_PARAMS)?;
-    let known = match request.param("as_served") {
-        None => Known::Now,
-        Some(text) => known(match text.to_ascii_lowercase().as_str() {
-            "" | "1" | "true" => true,
-            "0" | "false" => false,
-            _ => {
-                return Err(Error::invalid_data(format!(
-                    "as_served: expected true or false, got \"{text}\""
-                )));
-            }
-        }),
-    };
+    let known = known(request.flag("as_served"));
     let batches = match content_type == PARQUET {
         true => arrow_io::read_parquet(request.body.clone())?,
         false => arrow_io::read_stream(&request.body)?,
@@ -575,7 +541,6 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
 
 /// `GET /features/scan`.
 pub(crate) fn scan(ready: &Ready, request: &Request) -> Result<Reply> {
-    refuse_unknown(request, &["dataset"])?;
     let (batch, snapshot) = ready.reader.scan(query_read_at(request)?, request.required("dataset")?)?;
     let mut metadata = vec![("as_of", json::as_of(&snapshot)), ("mode", mode(&snapshot).into())];
     metadata.extend(snapshot.erased().map(|erased| ("warnings", json!([erased]))));

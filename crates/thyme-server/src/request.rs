@@ -95,7 +95,7 @@ impl Request {
 
     /// A flag such as `?dry_run=1`.
     pub fn flag(&self, name: &str) -> bool {
-        self.param(name).is_some_and(|v| matches!(v, "" | "1" | "true"))
+        self.param(name).is_some_and(|v| matches!(v, "" | "1") || v.eq_ignore_ascii_case("true"))
     }
 }
 

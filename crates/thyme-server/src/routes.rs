@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use thyme_core::{Error, Result};
 
 use crate::app::{App, Ready};
+use crate::openapi::Operation;
 use crate::request::{Reply, Request};
-use crate::{audit, backups, commits, erasure, left_out, metrics, names, reads, state, writes};
+use crate::{audit, backups, commits, erasure, left_out, metrics, names, openapi, reads, state, writes};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -20,35 +21,43 @@ pub struct Route {
     /// on the thread that read them.
     pub quick: bool,
     handler: Handler,
+    /// What it takes and gives.
+    pub(crate) operation: &'static Operation,
 }
 
-const fn route(method: &'static str, path: &'static str, handler: Handler) -> Route {
-    Route { method, path, quick: false, handler }
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    handler: Handler,
+    operation: &'static Operation,
+) -> Route {
+    Route { method, path, quick: false, handler, operation }
 }
 
 /// Every endpoint but `/health` and `/metrics`, which also answer while the server opens.
 pub const ROUTES: &[Route] = &[
-    Route { quick: true, ..route("GET", "/features", reads::get_features) },
-    Route { quick: true, ..route("POST", "/features", reads::post_features) },
-    route("POST", "/features/batch", reads::batch),
-    route("POST", "/features/offline", reads::offline),
-    route("GET", "/features/scan", reads::scan),
-    route("POST", "/api/v1/commit", commits::commit),
-    route("POST", "/api/v1/plan", commits::plan),
-    route("GET", "/api/v1/history", commits::history),
-    route("GET", "/api/v1/diff", commits::diff),
-    route("POST", "/api/v1/retire", names::retire),
-    route("POST", "/api/v1/log", writes::log),
-    route("POST", "/api/v1/backup", backups::backup),
-    route("POST", "/api/v1/erase", erasure::erase),
-    route("GET", "/api/v1/status", state::status),
-    route("GET", "/api/v1/events", state::events),
-    route("GET", "/api/v1/late", left_out::late),
-    route("GET", "/api/v1/dead-letters", left_out::dead_letters),
-    route("POST", "/api/v1/dead-letters/replay", left_out::replay),
-    route("GET", "/api/v1/featuresets", state::featuresets),
-    route("POST", "/api/v1/verify", audit::verify),
-    route("GET", "/api/v1/explain", audit::explain),
+    Route { quick: true, ..route("GET", "/features", reads::get_features, &openapi::GET_FEATURES) },
+    Route { quick: true, ..route("POST", "/features", reads::post_features, &openapi::POST_FEATURES) },
+    route("POST", "/features/batch", reads::batch, &openapi::BATCH),
+    route("POST", "/features/offline", reads::offline, &openapi::OFFLINE),
+    route("GET", "/features/scan", reads::scan, &openapi::SCAN),
+    route("POST", "/api/v1/commit", commits::commit, &openapi::COMMIT),
+    route("POST", "/api/v1/plan", commits::plan, &openapi::PLAN),
+    route("GET", "/api/v1/history", commits::history, &openapi::HISTORY),
+    route("GET", "/api/v1/diff", commits::diff, &openapi::DIFF),
+    route("POST", "/api/v1/retire", names::retire, &openapi::RETIRE),
+    route("POST", "/api/v1/log", writes::log, &openapi::LOG),
+    route("POST", "/api/v1/backup", backups::backup, &openapi::BACKUP),
+    route("POST", "/api/v1/erase", erasure::erase, &openapi::ERASE),
+    route("GET", "/api/v1/status", state::status, &openapi::STATUS),
+    route("GET", "/api/v1/events", state::events, &openapi::EVENTS),
+    route("GET", "/api/v1/late", left_out::late, &openapi::LATE),
+    route("GET", "/api/v1/dead-letters", left_out::dead_letters, &openapi::DEAD_LETTERS),
+    route("POST", "/api/v1/dead-letters/replay", left_out::replay, &openapi::REPLAY),
+    route("GET", "/api/v1/featuresets", state::featuresets, &openapi::FEATURESETS),
+    route("POST", "/api/v1/verify", audit::verify, &openapi::VERIFY),
+    route("GET", "/api/v1/explain", audit::explain, &openapi::EXPLAIN),
+    route("GET", "/openapi.json", openapi::openapi, &openapi::DESCRIPTION),
 ];
 
 /// Answers a request.
@@ -69,7 +78,10 @@ fn answer(app: &App, request: &Request) -> Reply {
     let mut allowed = Vec::new();
     for route in ROUTES.iter().filter(|r| r.path == request.path) {
         if route.method == request.method {
-            let handled = app.ready_now().and_then(|ready| (route.handler)(&ready, request));
+            let handled = app.ready_now().and_then(|ready| {
+                route.operation.check(request)?;
+                (route.handler)(&ready, request)
+            });
             return handled.unwrap_or_else(|error| Reply::error(&error));
         }
         allowed.push(route.method);

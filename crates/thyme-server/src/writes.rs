@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::app::Ready;
 use crate::arrow_frames::{DECOMPRESSED_BYTES_MAX, declared};
 use crate::arrow_io;
+use crate::openapi::{self, shapes};
 use crate::reads::parse;
 use crate::request::{ARROW_STREAM, NDJSON, PARQUET, Reply, Request};
 
@@ -23,6 +24,16 @@ struct LogBody<'a> {
     dataset: String,
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
+}
+
+/// [`LogBody`] as it is told.
+#[derive(schemars::JsonSchema)]
+#[schemars(rename = "LogBody", deny_unknown_fields)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub(crate) struct LogShape {
+    dataset: String,
+    #[schemars(schema_with = "shapes::events")]
+    events: Vec<()>,
 }
 
 /// The method and the path of pushes.
@@ -103,6 +114,7 @@ impl Received {
 
     /// Reads the rows, unless they were answered before; notes the dataset as soon as it is known.
     fn decode(&mut self, ready: &Ready, request: &Request) -> Result<Next> {
+        openapi::LOG.check(request)?;
         let idempotency = idempotency(ready, request)?;
         if let Some(asked) = &idempotency
             && let Some(receipt) = ready.engine().answered(asked)?

@@ -1,0 +1,181 @@
+"""`/openapi.json` is what the server does: everything that it describes is asked, right and wrong, and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from running import Server, start_server
+
+DEFINITIONS: dict[str, Any] = {
+    "format": 1,
+    "datasets": [
+        {
+            "name": "Ride",
+            "index": True,
+            "max_lateness": "1h",
+            "on_error": "skip",
+            "fields": [
+                {"name": "k", "type": "str", "role": "key"},
+                {"name": "x", "type": "float", "optional": True},
+                {"name": "at", "type": "datetime", "role": "timestamp"},
+            ],
+        },
+        {
+            "name": "Stats",
+            "fields": [
+                {"name": "k", "type": "str", "role": "key"},
+                {"name": "at", "type": "datetime", "role": "timestamp"},
+                {"name": "c", "type": "int"},
+                {"name": "s", "type": "float"},
+            ],
+            "pipelines": [
+                {
+                    "name": "p",
+                    "inputs": ["Ride"],
+                    "operators": [
+                        {"op": "groupby", "keys": ["k"]},
+                        {
+                            "op": "aggregate",
+                            "aggregates": [
+                                {"name": "c", "function": "count"},
+                                {"name": "s", "function": "sum", "of": "x", "window": "1d"},
+                            ],
+                        },
+                    ],
+                }
+            ],
+        },
+    ],
+    "featuresets": [
+        {
+            "name": "F",
+            "features": [
+                {"id": 1, "name": "k", "type": "str"},
+                {"id": 2, "name": "c", "type": "int", "ref": {"dataset": "Stats", "field": "c"}},
+                {"id": 3, "name": "s", "type": "float", "ref": {"dataset": "Stats", "field": "s"}},
+                {"id": 4, "name": "hour", "type": "int", "request": True, "default": 12},
+            ],
+        }
+    ],
+}
+EVENTS = [
+    {"k": "a", "x": 1.5, "at": "2026-03-15T10:00:00Z"},
+    {"k": "a", "x": "Infinity", "at": "2026-03-15T11:00:00Z"},
+    {"k": "b", "x": 2.0, "at": "2026-03-15T09:00:00Z"},
+    {"k": "b", "x": "not a number", "at": "2026-03-15T11:00:00Z"},
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own, with events that are late and a dead letter: it is sent all kinds of things."""
+    server: Server = start_server(tmp_path_factory.mktemp("openapi") / "data")
+    before: dict[str, Any] = json.loads(
+        json.dumps(DEFINITIONS).replace(
+            '"name": "s", "type": "float", "ref"', '"name": "old", "type": "float", "ref"'
+        )
+    )
+    assert before != DEFINITIONS
+    log = {"dataset": "Ride", "events": EVENTS}
+    for path, body in (("commit", before), ("commit", DEFINITIONS), ("log", log)):
+        answer = httpx.post(f"{server.url}/api/v1/{path}", json=body)
+        assert answer.status_code == 200, answer.text
+    yield server.url
+    server.process.terminate()
+    server.process.wait(timeout=20)
+
+
+def sensible(values: dict[str, Any], *, is_body: bool) -> None:
+    """Names what is there, so that requests get further than to "there is no dataset called so"."""
+    known: dict[str, Any] = {
+        "featureset": "F", "dataset": "Ride", "entity_type": "Ride", "entity_id": "a", "feature": "s", "field": "x",
+        "position": "e1", "min_position": "e2", "entity_ids": ["a", "b", "nobody"], "features": [1, "c", "s"],
+        "inputs": {"hour": 23}, "wait_ms": 5, "events": EVENTS[:3], "reference": "F.old", "sample": 20,
+        "queries": [{"entity_id": "a", "timestamp": "2026-03-15T11:30:00Z"}], "commit": "latest", "to": "latest",
+        "from": "none", "timestamp": "2026-03-15T11:30:00Z",
+    }  # fmt: skip
+    if "dataset" in values and "field" in values:
+        # A feature, or a field; not both.
+        del values["dataset"], values["field"]
+    if "entity_id" in values and "limit" in values:
+        values.update(featureset="F", feature="s")
+    for name in known.keys() & values.keys():
+        values[name] = known[name]
+    values.pop("ts", None)
+    if not is_body and isinstance(values.get("features"), list):
+        values["features"] = "c,s"
+    if not is_body and "inputs" in values:
+        values["inputs"] = '{"hour": 23}'
+
+
+def test_the_server_answers_as_its_description_says(url: str, tmp_path: Path) -> None:
+    schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json").json())
+    answered: Counter[str] = Counter()
+    operations = [operation.ok() for operation in schema.get_all_operations()]
+
+    def ask(case: schemathesis.Case, *checks: Any) -> None:
+        if isinstance(case.body, dict) and isinstance(case.body.get("directory"), str):
+            # No directory of the machine but this one.
+            case.body["directory"] = str(tmp_path / "backup")
+        answer = case.call(base_url=url)
+        case.validate_response(
+            answer,
+            checks=[status_code_conformance, content_type_conformance, response_schema_conformance, *checks],
+        )
+        # A shape that fits, and no fault of the server's own.
+        assert answer.status_code != 500, answer.text
+        answered[case.operation.label] += answer.status_code == 200
+
+    for operation in operations:
+        few = settings(
+            max_examples=12,
+            database=None,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+
+        @few
+        @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+        def right(case: schemathesis.Case) -> None:
+            if case.query:
+                sensible(case.query, is_body=False)
+            if isinstance(case.body, dict) and case.path != "/api/v1/commit":
+                sensible(case.body, is_body=True)
+            ask(case)
+
+        @few
+        @given(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+        def wrong(case: schemathesis.Case) -> None:
+            for values in (case.query, case.body):
+                for name in ("position", "min_position") if isinstance(values, dict) else ():
+                    # Nobody waits for one of the future.
+                    if isinstance(values.get(name), str) and re.fullmatch(r"e\d+(\.\d+)?", values[name]):
+                        values[name] = "e1"
+            ask(case, negative_data_rejection)
+
+        right()
+        if operation.body or operation.query:
+            wrong()
+    never = {operation.label for operation in operations} - {
+        label for label, times in answered.items() if times
+    }
+    assert never == set(), answered
