@@ -1,4 +1,4 @@
-//! Random definitions: one raw dataset and pipelines over it.
+//! Random definitions: a raw dataset, others that are joined with it ([`crate::joined`]), and pipelines over it.
 
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
@@ -7,18 +7,36 @@ use thyme_oracle::Pipeline;
 use thyme_oracle::admission::Limits;
 
 use crate::expression::{Predicate, Sum};
+use crate::joined::Join;
 use crate::random::Random;
 
-/// The raw dataset.
+/// The raw dataset that pipelines take.
 pub const RAW: &str = "Event";
+/// A raw dataset. The rows of all of them have the columns of [`crate::ledger::Event`].
+#[derive(Debug)]
+pub struct Input {
+    /// Its name.
+    pub name: &'static str,
+    /// Its key fields.
+    pub keys: &'static [&'static str],
+    /// Whether it can be looked up.
+    pub is_index: bool,
+}
+
+/// The raw datasets: [`RAW`], and those that are joined with it.
+pub const INPUTS: [Input; 3] = [
+    Input { name: RAW, keys: &["k"], is_index: true },
+    Input { name: "Person", keys: &["k"], is_index: true },
+    Input { name: "Place", keys: &["k", "g"], is_index: false },
+];
 const KEY_SETS: [&[&str]; 4] = [&["k"], &["k", "g"], &["g"], &["g", "k"]];
 /// The columns that can be aggregated, before assigns.
-const COLUMNS: [(&str, DataType); 4] =
+pub(crate) const COLUMNS: [(&str, DataType); 4] =
     [("i", DataType::Int), ("x", DataType::Float), ("s", DataType::Str), ("at", DataType::Datetime)];
 const WINDOWS: [Option<&str>; 7] =
     [None, Some("1s"), Some("2s"), Some("5s"), Some("1m"), Some("1h"), Some("1d")];
 
-/// The raw dataset's settings, which commits change in place.
+/// A raw dataset's settings, which commits change in place.
 #[derive(Clone, Debug, Default)]
 pub struct Raw {
     /// How late an event may be.
@@ -51,9 +69,9 @@ pub struct Derived {
     pub name: String,
     /// The version of its pipeline.
     pub version: u32,
-    /// What it is grouped by: `k`, `g`, or both.
+    /// What it is grouped by: `k`, `g`, both, or columns that it joined.
     pub keys: &'static [&'static str],
-    /// Filters and assigns, in order.
+    /// Filters, joins and assigns, in order.
     pub steps: Vec<Step>,
     /// The outputs.
     pub outputs: Vec<Output>,
@@ -66,6 +84,8 @@ pub enum Step {
     Filter(Predicate),
     /// Makes a column.
     Assign(Sum),
+    /// Brings columns of another dataset.
+    Join(Join),
 }
 
 fn span(random: &mut Random, texts: &[Option<&str>]) -> Option<Span> {
@@ -88,10 +108,11 @@ impl Raw {
         Limits { max_lateness: self.max_lateness, max_future_skew: Span(3_600_000_000) }
     }
 
-    fn json(&self) -> Json {
+    fn json(&self, input: &Input) -> Json {
         let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role, "optional": role == "value"});
-        let mut dataset = json!({"name": RAW, "index": true, "fields": [
-            field("k", "str", "key"), field("g", "int", "value"), field("i", "int", "value"),
+        let g = if input.keys.contains(&"g") { "key" } else { "value" };
+        let mut dataset = json!({"name": input.name, "index": input.is_index, "fields": [
+            field("k", "str", "key"), field("g", "int", g), field("i", "int", "value"),
             field("x", "float", "value"), field("s", "str", "value"), field("at", "datetime", "timestamp"),
         ]});
         if let Some(lateness) = self.max_lateness {
@@ -105,7 +126,7 @@ impl Raw {
 }
 
 impl Output {
-    fn random(random: &mut Random, index: usize, columns: &[(&'static str, DataType)]) -> Output {
+    pub(crate) fn random(random: &mut Random, index: usize, columns: &[(&'static str, DataType)]) -> Output {
         let (function, of) = loop {
             let function = random.pick(&["count", "sum", "sum", "avg", "min", "max", "first", "last"]);
             let of = (function != "count" || random.chance(50)).then(|| random.pick(columns));
@@ -216,7 +237,8 @@ impl Derived {
     }
 
     fn json(&self) -> Json {
-        let kind = |name: &str| if name == "k" { "str" } else { "int" };
+        let kind =
+            |name: &str| if matches!(name.as_bytes().last(), Some(b'k' | b's')) { "str" } else { "int" };
         let mut fields: Vec<Json> =
             self.keys.iter().map(|key| json!({"name": key, "type": kind(key), "role": "key"})).collect();
         fields.push(json!({"name": "at", "type": "datetime", "role": "timestamp"}));
@@ -228,6 +250,7 @@ impl Derived {
             operators.push(match step {
                 Step::Filter(predicate) => json!({"op": "filter", "expr": predicate.json()}),
                 Step::Assign(sum) => json!({"op": "assign", "columns": [sum.json()]}),
+                Step::Join(join) => join.json(),
             });
         }
         operators.push(json!({"op": "groupby", "keys": self.keys}));
@@ -264,7 +287,16 @@ impl Derived {
 /// # Panics
 /// When it is not one.
 pub fn document(raw: &Raw, derived: &[Derived]) -> Document {
-    let datasets: Vec<Json> = std::iter::once(raw.json()).chain(derived.iter().map(Derived::json)).collect();
+    document_of(std::slice::from_ref(raw), derived)
+}
+
+/// [`document`] of more than one raw dataset; `raws` are the settings of the first of [`INPUTS`].
+///
+/// # Panics
+/// When it is not one.
+pub fn document_of(raws: &[Raw], derived: &[Derived]) -> Document {
+    let raws = INPUTS.iter().zip(raws).map(|(input, raw)| raw.json(input));
+    let datasets: Vec<Json> = raws.chain(derived.iter().map(Derived::json)).collect();
     let featuresets: Vec<Json> = derived.iter().map(Derived::featureset_json).collect();
     parse(json!({"format": 1, "datasets": datasets, "featuresets": featuresets}))
 }

@@ -1,7 +1,7 @@
 //! Random expressions.
 
 use serde_json::{Value as Json, json};
-use thyme_core::Value;
+use thyme_core::{DataType, Value};
 
 use crate::random::Random;
 
@@ -60,6 +60,22 @@ impl Predicate {
             1 => Predicate::Compare("s", op, Value::Str("b".into())),
             2 => Predicate::Compare("x", op, Value::Float(random.pick(&[0.0, 0.5, -1e16]))),
             _ => Predicate::Compare("i", op, Value::Int(random.between(-3, 4))),
+        }
+    }
+
+    /// A random one over one of these columns.
+    pub fn over(random: &mut Random, columns: &[(&'static str, DataType)]) -> Predicate {
+        let (name, data_type) = random.pick(columns);
+        let op = random.pick(&["eq", "ne", "lt", "le", "gt", "ge"]);
+        let compared = match data_type {
+            DataType::Int => Predicate::Compare(name, op, Value::Int(random.between(-3, 4))),
+            DataType::Float => Predicate::Compare(name, op, Value::Float(random.pick(&[0.0, 0.5, -1e16]))),
+            DataType::Str => Predicate::Compare(name, op, Value::Str(random.pick(&["", "a", "b"]).into())),
+            _ => return Predicate::Not(Box::new(Predicate::IsNull(name))),
+        };
+        match random.chance(50) {
+            true => compared,
+            false => Predicate::Both("or", Box::new(compared), Box::new(Predicate::IsNull(name))),
         }
     }
 

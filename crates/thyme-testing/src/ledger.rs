@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, EventTime, Position, Value};
 use thyme_oracle::expression::Typed;
+use thyme_oracle::join::Right;
 use thyme_oracle::{Fate, Pipeline, Row, Stream, Verdict};
 
 use crate::definitions::{Derived, Raw};
@@ -81,6 +82,15 @@ impl Event {
             ("at", Value::Datetime(at)),
         ];
         Event { at, columns }
+    }
+
+    /// The same with values in its key columns.
+    pub fn keyed(mut self, keys: &[&str]) -> Event {
+        let is_key = |name: &str| keys.contains(&name);
+        for (_, value) in self.columns.iter_mut().filter(|(name, value)| is_key(name) && value.is_null()) {
+            *value = Value::Int(1);
+        }
+        self
     }
 
     /// As it is admitted: floats have one zero and one NaN.
@@ -163,6 +173,15 @@ impl Ledger {
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The rows that were admitted, as joins find them.
+    pub fn admitted(&self) -> impl Iterator<Item = Right> + '_ {
+        self.rows.iter().filter(|row| !row.late).map(|row| Right {
+            time: EventTime(row.event.at),
+            position: row.position,
+            columns: row.event.admitted(),
+        })
     }
 
     /// How many rows are late.

@@ -1,6 +1,6 @@
 //! What Thyme is checked with and never ships.
 //!
-//! [`random`], [`expression`] and [`definitions`] make random histories; [`ledger`] says what every read of
+//! [`random`], [`expression`], [`definitions`] and [`joined`] make random histories; [`ledger`] says what every read of
 //! them must give, which `thyme-oracle` computes; [`clock`] is a clock that a test moves by hand; [`disk`] is a disk that fails, and [`sim`]
 //! runs whole engines on such disks; [`directory`] copies a real one as a crash leaves it, and [`seeds`] runs a test for many seeds.
 
@@ -9,6 +9,7 @@ pub mod definitions;
 pub mod directory;
 pub mod disk;
 pub mod expression;
+pub mod joined;
 pub mod ledger;
 pub mod random;
 pub mod seeds;

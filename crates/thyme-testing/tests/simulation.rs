@@ -48,5 +48,7 @@ fn some_histories_lose_rows_that_are_too_old_and_go_on() {
         assert!(outcome.fault.is_none(), "seed {seed}");
         outcome.trace.lines().iter().any(|line| line.ends_with("rows were too old"))
     };
-    assert!((9_000..9_030).filter(loses).count() > 2);
+    // Every third history removes rows at all.
+    let lost = (9_001..9_091).step_by(3).filter(loses).count();
+    assert!(lost > 2, "{lost} of 30");
 }

@@ -205,7 +205,8 @@ impl Engine {
     pub fn panic_for_test(&self, dataset: &str, key: &[Value]) -> Result<()> {
         let catalog = self.catalog();
         let node = catalog.dataset(dataset)?.readable()?;
-        node.state.arm(&thyme_core::EntityKey::encode(key)?.0);
+        let encoded = thyme_core::EntityKey::encode(key)?;
+        node.parts().chain([node]).for_each(|node| node.state.arm(&encoded.0));
         Ok(())
     }
 }

@@ -6,20 +6,33 @@ use arrow::array::{Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use thyme_core::{EventTime, Position, Value};
 use thyme_engine::{Logged, Receipt};
 
-use crate::definitions::{Derived, Raw};
+use thyme_core::definition::Document;
+use thyme_oracle::Row;
+
+use crate::definitions::{Derived, Raw, document_of};
+use crate::joined::entities;
 use crate::ledger::{Event, Ledger, column};
 
 /// What is committed.
 #[derive(Clone, Debug)]
 pub struct Definitions {
-    pub raw: Raw,
+    /// The settings of the first of `INPUTS`, as many as there are.
+    pub raws: Vec<Raw>,
     pub derived: Vec<Derived>,
+}
+
+impl Definitions {
+    pub fn document(&self) -> Document {
+        document_of(&self.raws, &self.derived)
+    }
 }
 
 /// Something handed to the engine, whose fate the log tells.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub id: u64,
+    /// Which of `INPUTS` its rows are of.
+    pub input: usize,
     pub stream: String,
     pub what: What,
     pub key: Option<String>,
@@ -44,7 +57,8 @@ pub struct Served {
 
 #[derive(Debug)]
 pub struct Book {
-    pub ledger: Ledger,
+    /// Of each of `INPUTS`.
+    pub ledgers: Vec<Ledger>,
     /// By commit id.
     pub commits: BTreeMap<String, Definitions>,
     /// The last commit in the log.
@@ -61,10 +75,12 @@ pub struct Book {
 }
 
 impl Book {
-    pub fn new() -> Book {
-        let nothing = Definitions { raw: Raw::default(), derived: Vec::new() };
+    /// Nothing yet, and nothing committed; the first commit gives the inputs these settings.
+    pub fn new(raws: Vec<Raw>) -> Book {
+        let ledgers = vec![Ledger::default(); raws.len()];
+        let nothing = Definitions { raws, derived: Vec::new() };
         Book {
-            ledger: Ledger::default(),
+            ledgers,
             commits: BTreeMap::from([(String::new(), nothing)]),
             committed: String::new(),
             sent: VecDeque::new(),
@@ -129,8 +145,8 @@ impl Book {
             };
             let receipt = Receipt { position, accepted: events.len() as u64, skipped: 0 };
             assert!(sent.receipt.is_none_or(|said| said == receipt), "{receipt:?}, said {sent:?}");
-            let raw = &self.commits[&self.committed].raw;
-            self.ledger.note_of(stream, stamp, raw, events, position);
+            let raw = &self.commits[&self.committed].raws[sent.input];
+            self.ledgers[sent.input].note_of(stream, stamp, raw, events, position);
             if let Some(upto) = upto {
                 assert_eq!(cursor.as_deref(), Some(upto.to_le_bytes().as_slice()), "the cursor in e{number}");
                 let rows = self.sources.entry(stream.to_owned()).or_default();
@@ -142,6 +158,36 @@ impl Book {
             }
             first = end;
         }
+    }
+
+    /// The entities of a derived dataset of `definitions` that there ever were, and one that there never was,
+    /// with their rows as known at `at`.
+    pub fn entities(
+        &self,
+        definitions: &Definitions,
+        derived: &Derived,
+        at: Position,
+    ) -> Vec<(Vec<Value>, Vec<Row>)> {
+        let pipeline = derived.pipeline(&definitions.raws[0]);
+        if !derived.has_joins() {
+            let ledger = &self.ledgers[0];
+            let rows_of = |key: Vec<Value>| (ledger.rows_of(&pipeline, &key), key);
+            return ledger.keys(derived).into_iter().map(rows_of).map(|(rows, key)| (key, rows)).collect();
+        }
+        let document = definitions.document();
+        let mut known = entities(&self.ledgers, &document, &pipeline, at);
+        // Versions of rows that go or come later are of others.
+        for (key, _) in entities(&self.ledgers, &document, &pipeline, Position::MAX) {
+            if known.iter().all(|(other, _)| *other != key) {
+                known.push((key, Vec::new()));
+            }
+        }
+        let unseen = |name: &&str| match name.ends_with(['k', 's']) {
+            true => Value::Str("unseen".into()),
+            false => Value::Int(-77),
+        };
+        known.push((derived.keys.iter().map(unseen).collect(), Vec::new()));
+        known
     }
 
     /// What was sent and never came to the log, when no life will write it any more.

@@ -1,20 +1,22 @@
 //! What clients, sources, operators, disks and the power company do, drawn from a seed.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
-use thyme_core::{ErrorKind, Result, Value};
+use thyme_core::{ErrorKind, Result};
 use thyme_engine::{Engine, Idempotency, Memory, Options, Parts, Receipt, SourceBatch};
 use thyme_store::Room;
 
-use super::book::{Book, Sent, What};
+use super::book::{Book, Definitions, Sent, What};
 use super::scene::{Answers, Scene};
-use super::{Reads, SimStore, Trace};
+use super::{SimStore, Trace};
 use crate::clock::HandClock;
-use crate::definitions::{Derived, RAW, Raw, document};
+use crate::definitions::{Derived, INPUTS, Output, RAW, Raw};
 use crate::disk::{FaultyDisk, Power};
 use crate::ledger::{Event, START_US};
 use crate::random::Random;
@@ -22,7 +24,12 @@ use crate::random::Random;
 const OPERATIONS: usize = 60;
 /// What the store says when it cannot be read.
 const BLIND: &str = "the disk cannot be read";
-const SOURCES: [&str; 2] = ["files", "feed"];
+/// What sources read, and into which of [`INPUTS`]; those after the first two only where there are joins.
+const SOURCES: [(&str, usize); 4] = [("files", 0), ("feed", 0), ("people", 1), ("places", 2)];
+/// Pushes go to one of these of [`INPUTS`].
+const PUSHED: [usize; 5] = [0, 0, 1, 1, 2];
+/// Of so many histories in a row all but two have joins.
+const JOINS_OF: u64 = 5;
 /// Far from where `max_future_skew` would tell the ledger's events apart by a step of the clock.
 const CLOCK_US: i64 = START_US + 50_000_000_000;
 
@@ -56,12 +63,22 @@ pub struct History {
     store_failed: bool,
     /// Draws what every other history has besides: panics, a store that cannot be read, little memory.
     more: Option<Random>,
+    has_joins: bool,
 }
 
 impl History {
     pub fn new(seed: u64, trace: Trace) -> History {
         let mut random = Random::new(seed);
-        let derived = (0..3).map(|i| Derived::random(&mut random, i)).collect();
+        let has_joins = seed % JOINS_OF >= 2;
+        let derived = (0..3).map(|i| match has_joins && i != 1 {
+            true => Derived::joining(&mut random, i),
+            false => Derived::random(&mut random, i),
+        });
+        let derived = derived.collect();
+        let raws = match has_joins {
+            true => INPUTS.iter().map(|_| Raw::random(&mut random)).collect(),
+            false => vec![Raw::default()],
+        };
         let segment_bytes = random.pick(&[1 << 12, 1 << 14, 1 << 20]);
         History {
             seed,
@@ -71,7 +88,7 @@ impl History {
             disk: FaultyDisk::default(),
             store: SimStore::default(),
             segment_bytes,
-            book: Arc::new(Mutex::new(Book::new())),
+            book: Arc::new(Mutex::new(Book::new(raws))),
             scene: None,
             retries: Vec::new(),
             expected: BTreeMap::new(),
@@ -80,6 +97,7 @@ impl History {
             log_failed: false,
             store_failed: false,
             more: seed.is_multiple_of(2).then(|| Random::new(!seed)),
+            has_joins,
             random,
         }
     }
@@ -94,12 +112,15 @@ impl History {
                 self.lose_power();
             }
         }
-        for operation in 0..OPERATIONS {
+        for operation in 0..OPERATIONS * if self.has_joins { 2 } else { 1 } {
             self.operate();
             self.settle();
             if self.seed % 3 == 1 && operation % 5 == 4 {
                 self.scene().remove_old();
                 self.settle();
+                if self.power.is_off() {
+                    self.lose_power();
+                }
             }
         }
         self.restart();
@@ -150,25 +171,32 @@ impl History {
         let failure = self.scene().engine.failure();
         if let Some(reason) = &failure {
             assert!(
-                self.log_failed || self.store_failed || self.power.is_off(),
+                self.log_failed || self.store_failed || self.power.is_off() || self.joins_hurt(),
                 "it stopped without a fault: {reason}"
             );
         }
         failure.is_some()
     }
 
+    /// What joins keep is written by the applier, which stops when that panics.
+    fn joins_hurt(&self) -> bool {
+        self.has_joins && self.scene().is_hurt.load(Ordering::Relaxed)
+    }
+
     // What clients do.
 
-    fn sent(&mut self, stream: &str, what: What, key: Option<String>) -> Sent {
+    fn sent(&mut self, (stream, input): (&str, usize), what: What, key: Option<String>) -> Sent {
         self.next_id += 1;
-        Sent { id: self.next_id, stream: stream.to_owned(), what, key, receipt: None }
+        Sent { id: self.next_id, input, stream: stream.to_owned(), what, key, receipt: None }
     }
 
     fn push(&mut self) {
+        let input = if self.has_joins { self.random.pick(&PUSHED) } else { 0 };
         let count = 1 + self.random.below(8);
-        let events: Vec<Event> = (0..count).map(|_| Event::random(&mut self.random)).collect();
+        let keys = INPUTS[input].keys;
+        let events = (0..count).map(|_| Event::random(&mut self.random).keyed(keys)).collect();
         let key = self.random.chance(50).then(|| format!("key {}", self.next_id));
-        let sent = self.sent("push", What::Rows(events, None), key);
+        let sent = self.sent(("push", input), What::Rows(events, None), key);
         self.submit(sent);
     }
 
@@ -184,7 +212,8 @@ impl History {
     /// Sends rows that are in nobody's log yet.
     fn submit(&mut self, sent: Sent) {
         let What::Rows(events, _) = &sent.what else { return };
-        self.trace.note(format!("push {} of {} rows, key {:?}", sent.id, events.len(), sent.key));
+        let into = INPUTS[sent.input].name;
+        self.trace.note(format!("push {} of {} rows to {into}, key {:?}", sent.id, events.len(), sent.key));
         self.book.lock().sent.push_back(sent.clone());
         self.hand_in(&sent);
     }
@@ -193,7 +222,7 @@ impl History {
         let What::Rows(events, upto) = &sent.what else { return };
         let scene = self.scene();
         let catalog = scene.engine.catalog();
-        let live = catalog.dataset(RAW).unwrap();
+        let live = catalog.dataset(INPUTS[sent.input].name).unwrap();
         let body = self.batch(events);
         let lines = body.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         let mut push = scene.engine.read_json(live, lines).unwrap();
@@ -212,7 +241,7 @@ impl History {
 
     /// A connector reads on from where the engine says it is, unless a batch of it is on its way.
     fn feed(&mut self) {
-        let stream = self.random.pick(&SOURCES);
+        let (stream, input) = self.random.pick(if self.has_joins { &SOURCES } else { &SOURCES[..2] });
         let is_behind = |r: (u64, u64)| r.0 != r.1;
         if self.book.lock().sent.iter().any(|s| s.stream == stream)
             || is_behind(self.scene().engine.records())
@@ -224,11 +253,11 @@ impl History {
         let count = 1 + self.random.below(5) as u64;
         let event = |row: u64| {
             let seed = self.seed ^ row << 20 ^ stream.len() as u64;
-            Event::random(&mut Random::new(seed))
+            Event::random(&mut Random::new(seed)).keyed(INPUTS[input].keys)
         };
         let events = (from..from + count).map(event).collect();
         self.trace.note(format!("{stream} reads on from {from}"));
-        let sent = self.sent(stream, What::Rows(events, Some(from + count)), None);
+        let sent = self.sent((stream, input), What::Rows(events, Some(from + count)), None);
         self.submit(sent);
     }
 
@@ -276,10 +305,16 @@ impl History {
         let next = definitions.derived.len();
         match self.random.below(3) {
             0 | 1 if next < self.derived.len() => definitions.derived.push(self.derived[next].clone()),
-            _ => definitions.raw = Raw::random(&mut self.random),
+            _ if self.has_joins && next > 0 && self.random.chance(40) => {
+                redefine(&mut definitions, &mut self.random);
+            }
+            _ => {
+                let input = if self.has_joins { self.random.below(INPUTS.len()) } else { 0 };
+                definitions.raws[input] = Raw::random(&mut self.random);
+            }
         }
-        let mut sent = self.sent("", What::Commit(String::new(), definitions.clone()), None);
-        let document = document(&definitions.raw, &definitions.derived);
+        let mut sent = self.sent(("", 0), What::Commit(String::new(), definitions.clone()), None);
+        let document = definitions.document();
         match scene.engine.submit_commit(&document, self.done(sent.id)) {
             Ok(id) => {
                 self.trace.note(format!("commit {id}"));
@@ -293,89 +328,7 @@ impl History {
         }
     }
 
-    // What goes wrong.
-
-    fn fault(&mut self) {
-        match self.random.below(8) {
-            0..3 => {
-                let writes = self.random.below(9) as u64;
-                self.power.off_after(writes);
-                self.trace.note(format!("the power goes off in write {writes} from now"));
-            }
-            3 => {
-                self.disk.fail_sync(true);
-                self.log_failed = true;
-                self.trace.note("syncs fail");
-            }
-            4 => {
-                let room = self.random.below(3_000);
-                self.disk.limit(Some(self.disk.used() + room));
-                self.store.fill(true);
-                self.store_failed = true;
-                self.trace.note(format!("the disk has room for {room} more bytes"));
-            }
-            5 => {
-                self.disk.limit(None);
-                self.store.fill(false);
-                self.trace.note("the disk has room again");
-            }
-            6 => {
-                self.store.break_down();
-                self.store_failed = true;
-                self.trace.note("the store breaks");
-            }
-            _ => {
-                self.disk.fail_write(true);
-                self.log_failed = true;
-                self.trace.note("writes fail");
-            }
-        }
-    }
-
-    /// What only some histories have.
-    fn hurt(&mut self) {
-        let scene = self.scene();
-        let Some(random) = self.more.as_mut().filter(|_| !self.power.is_off()) else { return };
-        match random.below(100) {
-            0..3 => {
-                let catalog = scene.engine.catalog();
-                let book = self.book.lock();
-                let derived = &book.commits[&catalog.commit].derived;
-                let (dataset, key) = match random.below(derived.len() + 1) {
-                    0 => (RAW, vec![Value::Str(random.pick(&["a", "b", ""]).into())]),
-                    n => (derived[n - 1].name.as_str(), random.pick(&book.ledger.keys(&derived[n - 1]))),
-                };
-                scene.engine.panic_for_test(dataset, &key).unwrap();
-                self.trace.note(format!("whoever changes {dataset} near {key:?} next panics"));
-            }
-            3..5 => {
-                self.store.read_as(Reads::Fail);
-                self.store_failed = true;
-                scene.is_blind.store(true, Ordering::Relaxed);
-                self.trace.note("the store cannot be read");
-            }
-            5..12 => {
-                self.store.read_as(Reads::Fine);
-                if scene.is_blind.swap(false, Ordering::Relaxed) {
-                    self.trace.note("the store can be read again");
-                }
-                return;
-            }
-            12..17 => {
-                let room = random.below(900);
-                self.disk.limit(Some(self.disk.used() + room));
-                self.trace.note(format!("the log has room for {room} more bytes"));
-                return;
-            }
-            17..23 => {
-                self.disk.limit(None);
-                self.trace.note("the log has room again");
-                return;
-            }
-            _ => return,
-        }
-        scene.is_hurt.store(true, Ordering::Relaxed);
-    }
+    // Between two lives.
 
     fn lose_power(&mut self) {
         self.power.off();
@@ -539,17 +492,45 @@ impl History {
         }
         self.trace.note("check");
         let catalog = scene.engine.catalog();
-        if let Ok(live) = catalog.dataset(RAW) {
+        let book = self.book.lock();
+        for (input, ledger) in INPUTS.iter().zip(&book.ledgers) {
+            let Ok(live) = catalog.dataset(input.name) else { continue };
             let counters = scene.engine.counters(live);
-            let book = self.book.lock();
-            let expected = (book.ledger.len() as u64, book.ledger.late() as u64);
-            assert_eq!((counters.events, counters.late), expected, "every event is counted once");
+            let expected = (ledger.len() as u64, ledger.late() as u64);
+            let name = input.name;
+            assert_eq!((counters.events, counters.late), expected, "every event of {name} is counted once");
+        }
+        if catalog.dataset(RAW).is_ok() {
             for (stream, rows) in &book.sources {
                 let cursor = scene.engine.cursor(stream).map(|c| u64::from_le_bytes(c.try_into().unwrap()));
                 assert_eq!(cursor, Some(*rows), "the cursor of {stream}");
             }
         }
+        drop(book);
         scene.read_old(2);
         self.book.lock().check_served();
+    }
+}
+
+/// Gives a pipeline a new version, with other joins and operators, if those who read it can go on.
+fn redefine(definitions: &mut Definitions, random: &mut Random) {
+    let index = random.below(definitions.derived.len());
+    let was = &definitions.derived[index];
+    let mut changed = was.clone();
+    changed.version += 1;
+    for _ in 0..8 {
+        match changed.has_joins() {
+            true => changed.redefine_joining(random),
+            false => changed.redefine(random),
+        }
+        if changed.keys == was.keys {
+            break;
+        }
+    }
+    let is_there =
+        |o: &Output| changed.outputs.iter().any(|n| n.name == o.name && n.data_type() == o.data_type());
+    // The key fields of a dataset stay what they are.
+    if was.keys == changed.keys && was.outputs.iter().all(is_there) {
+        definitions.derived[index] = changed;
     }
 }

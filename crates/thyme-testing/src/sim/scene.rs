@@ -9,8 +9,8 @@ use thyme_engine::{CheckpointStep, Engine, Node, ReadAt, Receipt, Snapshot, Step
 
 use super::Trace;
 use super::book::{Book, Served};
-use crate::definitions::RAW;
-use crate::ledger::{column, values};
+use crate::definitions::{INPUTS, Raw};
+use crate::ledger::{Ledger, column, values};
 use crate::random::Random;
 
 /// Answers as they came: to what, and which.
@@ -96,8 +96,13 @@ impl Scene {
             let (position, times) = {
                 let (book, mut random) = (self.book.lock(), self.random.lock());
                 let newest = random.chance(30);
-                let position = if newest { applied } else { book.ledger.random_position(&mut random) };
-                let times: Vec<EventTime> = (0..3).map(|_| book.ledger.random_time(&mut random)).collect();
+                let of = |random: &mut Random| match book.ledgers.len() {
+                    1 => &book.ledgers[0],
+                    more => &book.ledgers[random.below(more)],
+                };
+                let position = if newest { applied } else { of(&mut random).random_position(&mut random) };
+                let times = (0..3).map(|_| of(&mut random).random_time(&mut random)).collect();
+                let times: Vec<EventTime> = times;
                 (position.min(applied), times)
             };
             let Some(snapshot) = self.snapshot(ReadAt { position: Some(position), ..ReadAt::default() })
@@ -149,28 +154,18 @@ impl Scene {
             panic!("commit {} is live and not in the log", snapshot.catalog.commit)
         };
         let position = snapshot.position;
-        if let Ok(live) = snapshot.catalog.dataset(RAW) {
-            let node = live.readable().unwrap();
-            for (time, key) in times.iter().flat_map(|t| ["a", "b", "", "unseen"].map(|k| (*t, k))) {
-                let encoded = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
-                let got = snapshot.latest_row(node, &encoded.0, time);
-                if needs_removed(node, None, time) {
-                    self.refused(got);
-                    continue;
-                }
-                let Some(got) = self.answered(got) else { continue };
-                let got = got.map(|(t, columns)| (t.0, columns[1].clone()));
-                let want = book.ledger.latest(&definitions.raw, key, time, position);
-                let want = want.map(|e| (e.at, column(&e.columns, "i")));
-                assert_eq!(got, want, "the latest row of {key:?} at {time:?} {position}");
+        for ((input, ledger), raw) in INPUTS.iter().zip(&book.ledgers).zip(&definitions.raws) {
+            if let Ok(live) = snapshot.catalog.dataset(input.name)
+                && input.is_index
+            {
+                self.check_latest(snapshot, live.readable().unwrap(), (ledger, raw), times);
             }
         }
         for derived in &definitions.derived {
             let node = snapshot.catalog.dataset(&derived.name).unwrap().readable().unwrap();
-            let pipeline = derived.pipeline(&definitions.raw);
+            let pipeline = derived.pipeline(&definitions.raws[0]);
             let all: Vec<usize> = (0..node.outputs.len()).collect();
-            for key in book.ledger.keys(derived).into_iter().take(keys_max) {
-                let rows = book.ledger.rows_of(&pipeline, &key);
+            for (key, rows) in book.entities(definitions, derived, position).into_iter().take(keys_max) {
                 let encoded = EntityKey::encode(&key).unwrap().0;
                 for time in times {
                     let kept = |output: &usize| !needs_removed(node, node.outputs[*output].window, *time);
@@ -185,6 +180,30 @@ impl Scene {
                     assert_eq!(got, want, "{} of {key:?} at {time:?} {position}", derived.name);
                 }
             }
+        }
+    }
+
+    /// Compares the latest rows of a raw dataset.
+    fn check_latest(
+        &self,
+        snapshot: &Snapshot,
+        node: &Node,
+        (ledger, raw): (&Ledger, &Raw),
+        times: &[EventTime],
+    ) {
+        let position = snapshot.position;
+        for (time, key) in times.iter().flat_map(|t| ["a", "b", "", "unseen"].map(|k| (*t, k))) {
+            let encoded = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
+            let got = snapshot.latest_row(node, &encoded.0, time);
+            if needs_removed(node, None, time) {
+                self.refused(got);
+                continue;
+            }
+            let Some(got) = self.answered(got) else { continue };
+            let got = got.map(|(t, columns)| (t.0, columns[1].clone()));
+            let want = ledger.latest(raw, key, time, position);
+            let want = want.map(|e| (e.at, column(&e.columns, "i")));
+            assert_eq!(got, want, "the latest row of {key:?} at {time:?} {position}");
         }
     }
 }
