@@ -38,6 +38,7 @@ COMMANDS = {
     "verify": "thyme.cli.audit:verify",
     "explain": "thyme.cli.audit:explain",
     "codegen": "thyme.cli.codegen:codegen",
+    "discover": "thyme.cli.discover:discover",
     "login": "thyme.cli.login:login",
     "logout": "thyme.cli.login:logout",
     "version": "thyme.cli.login:version",
