@@ -10,12 +10,13 @@ use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::Document;
-use thyme_core::{Error, Position, Result};
+use thyme_core::{Error, ErrorKind, Position, Result};
 
 use crate::additions;
 use crate::admission::Watermark;
+use crate::backfill::{Edit, Filler, Filling, Hands, Intent, Stage};
 use crate::budget::Tickets;
-use crate::catalog::{self, Catalog, Ids};
+use crate::catalog::{Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::engine::{CommitPlace, Shared};
 use crate::erasure::{Erased, Pending, Scan, Target, removal};
@@ -26,7 +27,7 @@ use crate::idempotency::Remembered;
 use crate::left_out::{LateRanges, RecordSet, Replayed, StreamLimits};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EraseRecord, EventsRecord, Payload};
-use crate::replay::{Admission, Replay};
+use crate::replay::Admission;
 use crate::retention::{self, Forget};
 use crate::shard::{HandShards, Shards, Task};
 use crate::state::DatasetCounters;
@@ -109,6 +110,9 @@ impl Progress {
         }
     }
 }
+
+/// Records that are filled between two looks at how far it is.
+const RECORDS_A_LOOK: usize = 64;
 
 pub(crate) struct Applier {
     shared: Arc<Shared>,
@@ -253,11 +257,11 @@ impl Applier {
             Payload::Events(mut record) => self.events(number, stamp, &mut record)?,
             Payload::Commit(record) => {
                 self.commit(number, *record)?;
-                Task { record: Some(number), work: Vec::new(), reached: None, tickets: None }
+                Task::of(number, Vec::new())
             }
             Payload::Erase(record) => {
                 self.erase(number, stamp, &record)?;
-                Task { record: Some(number), work: Vec::new(), reached: None, tickets: None }
+                Task::of(number, Vec::new())
             }
         };
         task.tickets = tickets;
@@ -305,7 +309,7 @@ impl Applier {
         let work = feed(&catalog, None, Incoming { dataset, number, batch, admitted: &admitted })?;
         self.count(number, record, &admitted);
         self.remember(number, stamp, record);
-        Ok(Task { record: Some(number), work, reached: None, tickets: None })
+        Ok(Task::of(number, work))
     }
 
     /// Notes where late rows are; `before` is the watermark of their stream before the record.
@@ -350,34 +354,63 @@ impl Applier {
         record.marks.iter().for_each(|mark| self.shared.keys.remember(mark.remembered(number, stamp)));
     }
 
-    fn commit(&mut self, number: u64, mut record: CommitRecord) -> Result<()> {
-        record.document.retired_by(&record.id);
-        let place = CommitPlace { id: record.id.clone(), record: number };
-        let current = self.shared.catalog();
-        let derive = |ids: &mut Ids| {
-            let (id, document) = (record.id.clone(), record.document.clone());
-            catalog::derive(&current, ids, id, document, &self.shared.residence)
+    fn commit(&mut self, number: u64, record: CommitRecord) -> Result<()> {
+        let (shared, current) = (self.shared.clone(), self.shared.catalog());
+        let filling = shared.filling();
+        let mine = filling.as_ref().filter(|filling| filling.id() == record.id);
+        let filler = match mine.and_then(|filling| filling.take_over(&current)) {
+            Some(filler) => filler,
+            None => self.filler(&record, number, filling.as_ref())?,
         };
-        let (mut catalog, mut fresh) = derive(&mut self.progress.ids)?;
-        let joining = fresh.iter().filter(|node| node.joins().next().is_some());
-        if self.progress.ids.forget_nodes(&retention::refilled_with(&catalog, joining)) {
-            (catalog, fresh) = derive(&mut self.progress.ids)?;
+        let mut document = record.document;
+        document.retired_by(&record.id);
+        self.swap(filler, number, &|_, events| Ok(events))?;
+        shared.commits.lock().push(CommitPlace { id: record.id.clone(), record: number });
+        self.progress.commit = record.id;
+        self.progress.document = document;
+        if let Some(filling) = mine {
+            // A file that stays is found to be of a commit that is live.
+            let _ = shared.disk.as_deref().map(Intent::clear);
+            shared.end_filling(filling);
+            filling.set(Stage::Ended(Ok(number)));
         }
-        for node in &fresh {
-            // A checkpoint that is older than this commit may have stored its chunks before a crash.
-            node.state.begin_empty()?;
+        Ok(())
+    }
+
+    /// What fills the new nodes of a commit that nobody filled before, or only a part of it before a crash. Another
+    /// commit that is pending was made over what is no more.
+    fn filler(&self, record: &CommitRecord, number: u64, pending: Option<&Arc<Filling>>) -> Result<Filler> {
+        match pending {
+            Some(pending) if pending.id() == record.id => pending.hold(&self.shared)?,
+            Some(pending) => {
+                let detail = format!("the commit {} came before {} was filled", record.id, pending.id());
+                pending.fail(&self.shared, &Error::new(ErrorKind::Conflict, detail))?;
+            }
+            None => {}
         }
-        if !fresh.is_empty() {
+        // What the new nodes read, and what says whether there is anything for them, is all there.
+        self.barrier()?;
+        let (current, ids) = (self.shared.catalog(), self.progress.ids.clone());
+        let mut filler = Filler::resumed(&self.shared, current, ids, record, number)?;
+        filler.needs_log(&self.shared);
+        Ok(filler)
+    }
+
+    /// Fills what is missing in new nodes up to before `until`, and makes them and their definitions live.
+    fn swap(&mut self, mut filler: Filler, until: u64, edit: &Edit<'_>) -> Result<()> {
+        if !filler.fresh.is_empty() {
             // Joins may read an index that the shards are still filling.
             self.barrier()?;
-            self.backfill(&catalog, &fresh, number, None)?;
+            let hands = Hands::Shards(&self.shards);
+            while !filler.advance(&self.shared, (until, RECORDS_A_LOOK), edit, &hands)? {
+                self.shared.note_backfill(filler.reached().0, until);
+            }
+            self.shared.note_backfill(0, 0);
         }
         self.barrier()?;
+        self.progress.ids = filler.ids;
         self.shared.learn(&self.progress.ids);
-        self.shared.commits.lock().push(place);
-        self.progress.commit = record.id;
-        self.progress.document = record.document;
-        self.shared.set_catalog(catalog);
+        self.shared.set_catalog(filler.catalog);
         Ok(())
     }
 
@@ -453,52 +486,9 @@ impl Applier {
         let again = joining.iter().flat_map(|node| node.parts().chain([*node])).map(|node| node.id);
         let again = again.chain(retention::refilled_with(current, joining.iter().copied()));
         self.progress.ids.forget_nodes(&again.collect());
-        let (commit, document) = (current.commit.clone(), current.document.clone());
-        let residence = &self.shared.residence;
-        let (catalog, fresh) = catalog::derive(current, &mut self.progress.ids, commit, document, residence)?;
-        for node in &fresh {
-            node.state.begin_empty()?;
-        }
-        self.backfill(&catalog, &fresh, until, Some((scan, target)))?;
-        self.barrier()?;
-        self.shared.learn(&self.progress.ids);
-        self.shared.set_catalog(catalog);
-        Ok(())
-    }
-
-    /// Fills new nodes from the records before `until`. The verdicts are given again from the log alone,
-    /// under the limits that were committed at each position, so they are the ones of the first time.
-    fn backfill(
-        &self,
-        catalog: &Catalog,
-        nodes: &[Arc<Node>],
-        until: u64,
-        erased: Option<(&Scan, &Target)>,
-    ) -> Result<()> {
-        let mut replay = Replay::new(self.progress.ids.clone());
-        let wanted = |id| nodes.iter().any(|node| node.takes(id));
-        // Records that came after the commit wait behind it, and may have taken all the room.
-        let budget = self.shared.budget.another();
-        for record in self.shared.log.read(self.shared.log.first())? {
-            let record = record?;
-            if record.number >= until {
-                break;
-            }
-            self.shared.note_backfill(record.number, until);
-            let without = |events| match erased {
-                Some((scan, target)) => scan.without(record.number, events, target),
-                None => Ok(events),
-            };
-            let Some((events, admitted)) = replay.take(&record, &wanted, &without)? else { continue };
-            let (dataset, number, batch) = (events.dataset, record.number, &events.batch);
-            let incoming = Incoming { dataset, number, batch, admitted: &admitted };
-            let work = feed(catalog, Some(nodes), incoming)?;
-            let tickets = Some(Arc::new(vec![budget.take(rows_bytes(batch))]));
-            if !self.shards.dispatch(&Task { record: None, work, reached: None, tickets }) {
-                return Err(Error::internal("a shard failed during a backfill"));
-            }
-        }
-        self.shared.note_backfill(0, 0);
-        Ok(())
+        let ids = self.progress.ids.clone();
+        let filler =
+            Filler::new(&self.shared, self.shared.catalog(), ids, &current.commit, &current.document)?;
+        self.swap(filler, until, &|number, events| scan.without(number, events, target))
     }
 }

@@ -7,6 +7,7 @@ mod erase;
 mod facts;
 mod history;
 mod left_out;
+mod pending;
 mod reads;
 mod retention;
 mod served;
@@ -28,6 +29,7 @@ use thyme_log::{DirDisk, Disk, Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
 
 use crate::applier::{Applier, Progress};
+use crate::backfill::{Driver, Filling};
 use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Ids};
 use crate::checkpoint::{self, Checkpointer};
@@ -56,6 +58,7 @@ pub use commit_history::Committed;
 pub use commits::Planned;
 pub use history::{History, HistoryRecord};
 pub use left_out::{Letter, Replay, Reread};
+pub use pending::Begun;
 pub use simulated::Logged;
 pub use writes::{PATIENCE, overloaded};
 
@@ -91,6 +94,8 @@ pub(crate) struct Shared {
     pub disk: Option<Arc<dyn Disk>>,
     pub ledger: Arc<Ledger>,
     erasing: Mutex<Option<Arc<Erasing>>>,
+    /// The commit whose nodes are being filled.
+    pub filling: Mutex<Option<Arc<Filling>>>,
     ids: Mutex<Ids>,
 }
 
@@ -98,6 +103,11 @@ impl Shared {
     /// The erasure that is under way.
     pub fn erasing(&self) -> Option<Arc<Erasing>> {
         self.erasing.lock().clone()
+    }
+
+    /// The ids given up to the commit that is live.
+    pub fn ids(&self) -> Ids {
+        self.ids.lock().clone()
     }
 
     /// Learns the ids that a commit gave.
@@ -143,6 +153,7 @@ struct Opened {
     durable: bool,
     /// The record of an erasure that was begun and is to be ended before anybody is served.
     unfinished: Option<u64>,
+    backfill_cores: usize,
 }
 
 /// The log, the disk it is on, and the store.
@@ -183,6 +194,8 @@ pub struct Engine {
     commit_lock: Arc<Mutex<()>>,
     keeper: Mutex<Option<Arc<Keeper>>>,
     replay_lock: Mutex<()>,
+    driver: Arc<Driver>,
+    backfill_cores: usize,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
     stop_checkpoints: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -211,6 +224,8 @@ impl Engine {
         let unfinished = opened.unfinished;
         let engine = Self::start(opened);
         engine.end_erasure(unfinished)?;
+        engine.shared.take_up()?;
+        engine.shared.filling().into_iter().for_each(|filling| engine.drive(filling));
         Ok(engine)
     }
 
@@ -221,10 +236,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_stepped(options: Options) -> Result<(Engine, Stepper)> {
-        let Opened { shared, applier, shards, memory, checkpointed, durable, unfinished, .. } =
-            Self::opened(options, Shards::by_hand, false)?;
-        let (stepper, jobs, checkpointer) = Stepper::new(&shared, applier, checkpointed, durable);
+        let Opened {
+            shared, applier, shards, memory, checkpointed, durable, unfinished, backfill_cores, ..
+        } = Self::opened(options, Shards::by_hand, false)?;
         let commit_lock = Arc::new(Mutex::new(()));
+        // Whoever steps is one thread.
+        let driver = |jobs| Driver::new(shared.clone(), jobs, commit_lock.clone(), 1, false);
+        let (stepper, jobs, checkpointer, driver) =
+            Stepper::new(&shared, applier, checkpointed, durable, driver);
         let keeper = durable.then(|| {
             Keeper::new(shared.clone(), stepper.to_applier(), Some(stepper.clone()), commit_lock.clone())
         });
@@ -236,12 +255,15 @@ impl Engine {
             commit_lock,
             keeper: Mutex::new(keeper.map(Arc::new)),
             replay_lock: Mutex::new(()),
+            driver,
+            backfill_cores: backfill_cores.min(1),
             checkpointer: Mutex::new(checkpointer),
             stop_checkpoints: Mutex::new(None),
             threads: Mutex::default(),
             stepper: Some(stepper.clone()),
         };
         engine.end_erasure(unfinished)?;
+        engine.shared.take_up()?;
         Ok((engine, stepper))
     }
 
@@ -295,6 +317,7 @@ impl Engine {
             disk,
             ledger,
             erasing: Mutex::new(None),
+            filling: Mutex::new(None),
             ids: Mutex::new(progress.ids.clone()),
             log: log.clone(),
             keys: Keys::new(store.clone()),
@@ -329,7 +352,7 @@ impl Engine {
         applier.recover(pending.as_ref())?;
         let unfinished = applier.unfinished(pending.as_ref())?;
         *shared.work.lock() = None;
-        let checkpoint_every = options.checkpoint_every;
+        let (checkpoint_every, backfill_cores) = (options.checkpoint_every, options.backfill_cores);
         let checkpointed = record;
         Ok(Opened {
             shared,
@@ -340,12 +363,14 @@ impl Engine {
             checkpoint_every,
             durable,
             unfinished,
+            backfill_cores,
         })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the engine's own threads start here")]
     fn start(opened: Opened) -> Engine {
         let Opened { shared, applier, shards, memory, checkpointed, checkpoint_every, durable, .. } = opened;
+        let backfill_cores = opened.backfill_cores;
         // These channels drop what nobody will receive any more, and those who wait for it learn that;
         // crossbeam's keep it.
         let (messages, inbox) = sync_channel(64);
@@ -356,6 +381,8 @@ impl Engine {
         threads.push(std::thread::spawn(move || committer.run(&queue)));
         let (checkpointer, stop_checkpoints) = (Mutex::new(None), Mutex::new(None));
         let (commit_lock, mut keeper) = (Arc::new(Mutex::new(())), None);
+        let jobs = Outbox::Thread(jobs);
+        let driver = Driver::new(shared.clone(), jobs.clone(), commit_lock.clone(), backfill_cores, true);
         if durable {
             let warming = shared.clone();
             threads.push(std::thread::spawn(move || warming.warm()));
@@ -372,12 +399,14 @@ impl Engine {
         }
         Engine {
             shared,
-            jobs: Outbox::Thread(jobs),
+            jobs,
             shards,
             memory,
             commit_lock,
             keeper: Mutex::new(keeper),
             replay_lock: Mutex::new(()),
+            driver: Arc::new(driver),
+            backfill_cores,
             checkpointer,
             stop_checkpoints,
             threads: Mutex::new(threads),
@@ -440,7 +469,8 @@ impl Engine {
             // Nobody is there to be told if the committer is gone already.
             self.jobs.send(Job::Stop);
         }
-        for thread in self.threads.lock().drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             // A panic was reported where it happened.
             let _ = thread.join();
         }

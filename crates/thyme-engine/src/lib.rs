@@ -11,6 +11,7 @@ mod additions;
 pub mod admission;
 mod answers;
 mod applier;
+mod backfill;
 mod budget;
 mod catalog;
 mod checkpoint;
@@ -51,10 +52,12 @@ mod state;
 mod stepper;
 mod stripe;
 
+pub use backfill::PendingCommit;
 pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};
 pub use catalog::{Catalog, LiveDataset};
 pub use engine::{
-    Committed, Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread, overloaded,
+    Begun, Committed, Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread,
+    overloaded,
 };
 pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};

@@ -68,6 +68,8 @@ pub struct Options {
     pub memory: Option<Memory>,
     /// How many shards; 0 means one a core.
     pub shards: usize,
+    /// How many cores new pipelines are filled with.
+    pub backfill_cores: usize,
     /// What "now" is.
     pub clock: Clock,
     /// A checkpoint is made this often if anything changed.
@@ -98,6 +100,7 @@ impl Default for Options {
             parts: None,
             memory: None,
             shards: 0,
+            backfill_cores: 1,
             clock: Clock::Wall,
             checkpoint_every: CHECKPOINT_EVERY,
             log: thyme_log::Options::default(),

@@ -87,6 +87,12 @@ impl Replay {
         Replay { ids, limits: HashMap::new(), admission: Admission::default() }
     }
 
+    /// As if it had been given commits of these datasets, of which it was given no rows.
+    pub fn under(mut self, datasets: Vec<Dataset>) -> Replay {
+        self.learn(datasets);
+        self
+    }
+
     /// Takes the next record, and gives the rows and verdicts of one of the datasets that are `wanted`, as
     /// `edit` leaves it.
     pub fn take(

@@ -255,6 +255,10 @@ impl Keeper {
         // A commit that comes later sees that rows may be gone from what it joins.
         let _no_commit = self.commits.lock();
         let catalog = self.shared.catalog();
+        // One that is being filled may join this, and reads all that is there.
+        if self.shared.filling().is_some() {
+            return Ok(false);
+        }
         let is_live = catalog.nodes().any(|live| Arc::ptr_eq(live, node));
         if !is_live || joins_allow(&catalog, node) < until {
             return Ok(false);

@@ -21,11 +21,21 @@ use crate::state::STRIPES;
 pub(crate) struct Task {
     /// The record that is applied once this is done; `None` for a backfill.
     pub record: Option<u64>,
+    /// What the store has of later positions is from before a crash.
+    pub at: Position,
     pub work: Vec<(Arc<Node>, Arc<NodeRows>)>,
     /// Signalled when everything before is done.
     pub reached: Option<Sender<()>>,
     /// The room that the record takes until all shards are through.
     pub tickets: Option<Tickets>,
+}
+
+impl Task {
+    /// What a record gives to nodes.
+    pub fn of(record: u64, work: Vec<(Arc<Node>, Arc<NodeRows>)>) -> Task {
+        let at = Position::end_of(record.saturating_sub(1));
+        Task { record: Some(record), at, work, reached: None, tickets: None }
+    }
 }
 
 /// Tasks a shard may be behind before the applier waits for it.
@@ -97,7 +107,8 @@ impl Shards {
         match self {
             Shards::Threads { senders, .. } => {
                 let (reached, done) = bounded(senders.len());
-                let task = Task { record: None, work: Vec::new(), reached: Some(reached), tickets: None };
+                let (at, work) = (Position::MAX, Vec::new());
+                let task = Task { record: None, at, work, reached: Some(reached), tickets: None };
                 self.dispatch(&task) && {
                     drop(task);
                     (0..senders.len()).all(|_| done.recv().is_ok())
@@ -192,7 +203,7 @@ impl Worker {
     /// whoever reads it; the record is published for all others.
     fn step(&self, task: &Task) {
         for (node, rows) in &task.work {
-            self.apply(node, rows, task.record);
+            self.apply(node, rows, task.at);
         }
         if let Some(record) = task.record {
             self.progress.done(self.shard, record);
@@ -202,9 +213,7 @@ impl Worker {
         }
     }
 
-    fn apply(&self, node: &Node, rows: &NodeRows, record: Option<u64>) {
-        // A node that is being backfilled begins empty: all that the store has of it is of this run.
-        let at = record.map_or(Position::MAX, |record| Position::end_of(record.saturating_sub(1)));
+    fn apply(&self, node: &Node, rows: &NodeRows, at: Position) {
         for index in (self.shard..STRIPES).step_by(self.count) {
             if rows.of_stripe(index).is_empty() {
                 continue;

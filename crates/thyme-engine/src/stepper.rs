@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use thyme_core::{Error, Result};
 
 use crate::applier::{Applier, Message};
+use crate::backfill::{Driver, Moved};
 use crate::checkpoint::{Checkpointer, Stepped};
 use crate::committer::{Committer, Job, gather};
 use crate::engine::Shared;
@@ -28,6 +29,7 @@ struct Parts {
     applier: Mutex<Option<Applier>>,
     shards: Arc<HandShards>,
     checkpointer: Option<Arc<Checkpointer>>,
+    driver: Arc<Driver>,
 }
 
 /// What a step of a checkpoint came to.
@@ -48,19 +50,23 @@ impl fmt::Debug for Stepper {
 }
 
 impl Stepper {
-    /// The stepper of an engine, where its jobs are handed in, and its checkpointer if it is durable.
+    /// The stepper of an engine, where its jobs are handed in, its checkpointer if it is durable, and what moves
+    /// its pending commits.
     pub(crate) fn new(
         shared: &Arc<Shared>,
         applier: Applier,
         checkpointed: u64,
         durable: bool,
-    ) -> (Stepper, Hand<Job>, Option<Arc<Checkpointer>>) {
+        driver: impl FnOnce(Outbox<Job>) -> Driver,
+    ) -> (Stepper, Hand<Job>, Option<Arc<Checkpointer>>, Arc<Driver>) {
         let (jobs, messages) = (Hand::default(), Hand::default());
         let to_applier = Outbox::Hand(messages.clone());
         let committer = Committer::new(shared, to_applier.clone());
         let checkpointer =
             durable.then(|| Arc::new(Checkpointer::new(shared.clone(), to_applier, checkpointed)));
+        let driver = Arc::new(driver(Outbox::Hand(jobs.clone())));
         let parts = Parts {
+            driver: driver.clone(),
             jobs: jobs.clone(),
             committer: Mutex::new(committer),
             messages,
@@ -68,7 +74,7 @@ impl Stepper {
             applier: Mutex::new(Some(applier)),
             checkpointer: checkpointer.clone(),
         };
-        (Stepper { parts: Arc::new(parts) }, jobs, checkpointer)
+        (Stepper { parts: Arc::new(parts) }, jobs, checkpointer, driver)
     }
 
     /// Where questions to the applier are handed in.
@@ -122,6 +128,20 @@ impl Stepper {
     /// Lets shard `index` do one task. False when it has none.
     pub fn shard(&self, index: usize) -> bool {
         self.parts.shards.step(index)
+    }
+
+    /// Fills the nodes of the pending commit from up to `records` records, or hands the commit in once they have
+    /// caught up. False when no commit is pending, or it waits.
+    pub fn fill(&self, records: usize) -> bool {
+        self.parts.driver.step(records) == Moved::More
+    }
+
+    /// Saves what is filled, as happens by itself now and then. False when nothing is.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn save_fill(&self) -> Result<bool> {
+        self.parts.driver.save()
     }
 
     /// One step of a checkpoint; begins one if none is being made.

@@ -27,6 +27,8 @@ pub struct AppOptions {
     pub clock: Clock,
     /// How many shards; 0 means one a core.
     pub shards: usize,
+    /// How many cores new pipelines are filled with; 0 suits most.
+    pub backfill_cores: usize,
     /// "Now" fixed to this, for tests.
     pub now_us: Option<i64>,
     /// Whether committed sources are run.
@@ -46,6 +48,7 @@ impl Default for AppOptions {
             memory: None,
             clock: Clock::Wall,
             shards: 0,
+            backfill_cores: 0,
             now_us: None,
             run_sources: true,
             verify_every: None,
@@ -140,6 +143,9 @@ impl App {
             starting,
             ..Options::default()
         };
+        if options.backfill_cores > 0 {
+            opening.backfill_cores = options.backfill_cores;
+        }
         opening.checkpoint_every = options.checkpoint_every.unwrap_or(opening.checkpoint_every);
         opening.log.segment_bytes = options.segment_bytes.unwrap_or(opening.log.segment_bytes);
         let engine = Engine::open(opening)?;

@@ -9,9 +9,10 @@ use thyme_core::definition::Document;
 use thyme_core::definition::evolution::{Change, ChangeKind};
 use thyme_core::time::format_rfc3339;
 use thyme_core::{Error, Position, Result};
-use thyme_engine::{CommitNote, Committed, Planned};
+use thyme_engine::{Begun, CommitNote, Committed, Planned};
 
 use crate::app::Ready;
+use crate::pending;
 use crate::request::{Reply, Request};
 use crate::state::limit;
 
@@ -25,10 +26,12 @@ const SOURCE_BYTES_MAX: usize = 4 << 20;
 const NOTHING: &str = "none";
 
 /// What a commit says beside the definitions.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Beside {
     #[serde(default)]
     source: BTreeMap<String, String>,
+    /// Whether the answer waits until new pipelines are filled; it does unless told otherwise.
+    wait: Option<bool>,
 }
 
 /// A page in someone's browser can post a text to this machine, but not JSON without being asked first.
@@ -69,7 +72,19 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
     let base = request.param("base").map(|base| if base == NOTHING { "" } else { base });
     let check = |plan: &Planned| ready.reader.check_extractors(&plan.next);
     let before = ready.engine().catalog().commit.clone();
-    let (plan, id, position) = ready.engine().commit_over(base, &document, note, check)?;
+    let (plan, id, position) = match waits(request) {
+        true => ready.engine().commit_over(base, &document, note, check)?,
+        false => match ready.engine().begin_commit(base, &document, note, check)? {
+            (plan, id, Begun::Live(position)) => (plan, id, position),
+            (plan, id, Begun::Pending) => {
+                let mut body = answer(&document, &plan, None);
+                body["changed"] = true.into();
+                body["commit"] = id.into();
+                body["pending"] = pending::shown(ready);
+                return Ok(Reply::json(202, &body));
+            }
+        },
+    };
     if let Some(sources) = &ready.sources {
         sources.refresh();
         if request.flag("wait_sources") && !sources.wait_caught_up(SOURCES_WAIT)? {
@@ -82,6 +97,13 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
     body["changed"] = (id != before).into();
     body["commit"] = id.into();
     Ok(Reply::json(200, &body))
+}
+
+fn waits(request: &Request) -> bool {
+    let beside = || serde_json::from_slice::<Beside>(&request.body).unwrap_or_default().wait;
+    let param =
+        request.param("wait").map(|text| !matches!(text.to_ascii_lowercase().as_str(), "0" | "false"));
+    param.or_else(beside).unwrap_or(true)
 }
 
 /// `POST /api/v1/plan`.

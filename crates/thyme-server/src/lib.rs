@@ -18,6 +18,7 @@ mod left_out;
 mod metrics;
 mod names;
 mod openapi;
+mod pending;
 mod reads;
 mod request;
 pub mod routes;

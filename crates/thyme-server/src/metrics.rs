@@ -29,6 +29,7 @@ const COLLECTORS: &[fn(&Ready, &mut Exposition)] = &[
     families::sources,
     crate::verifier::expose,
     crate::names::expose,
+    crate::pending::expose,
 ];
 
 /// Upper bounds of the latency histograms, in nanoseconds and as Prometheus reads them.

@@ -7,7 +7,9 @@ use thyme_core::{Error, Result};
 use crate::app::{App, Ready};
 use crate::openapi::Operation;
 use crate::request::{Reply, Request};
-use crate::{audit, backups, commits, erasure, left_out, metrics, names, openapi, reads, state, writes};
+use crate::{
+    audit, backups, commits, erasure, left_out, metrics, names, openapi, pending, reads, state, writes,
+};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -42,6 +44,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/features/offline", reads::offline, &openapi::OFFLINE),
     route("GET", "/features/scan", reads::scan, &openapi::SCAN),
     route("POST", "/api/v1/commit", commits::commit, &openapi::COMMIT),
+    route("POST", "/api/v1/commit/cancel", pending::cancel, &openapi::CANCEL),
     route("POST", "/api/v1/plan", commits::plan, &openapi::PLAN),
     route("GET", "/api/v1/history", commits::history, &openapi::HISTORY),
     route("GET", "/api/v1/diff", commits::diff, &openapi::DIFF),
@@ -50,6 +53,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/backup", backups::backup, &openapi::BACKUP),
     route("POST", "/api/v1/erase", erasure::erase, &openapi::ERASE),
     route("GET", "/api/v1/status", state::status, &openapi::STATUS),
+    route("GET", "/api/v1/jobs", pending::jobs, &openapi::JOBS),
     route("GET", "/api/v1/events", state::events, &openapi::EVENTS),
     route("GET", "/api/v1/late", left_out::late, &openapi::LATE),
     route("GET", "/api/v1/dead-letters", left_out::dead_letters, &openapi::DEAD_LETTERS),

@@ -118,6 +118,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "featuresets": featuresets,
             "sources": sources,
             "old_names": crate::names::status(ready),
+            "backfill": crate::pending::shown(ready),
             "backup": engine.backup_under_way().map(|(done, total)| json!({"done": done, "total": total})),
             "verified": ready.verified.summary(),
             "memory": {

@@ -31,6 +31,8 @@ pub struct Options {
     pub now_us: Option<i64>,
     /// How many shards.
     pub shards: Option<usize>,
+    /// How many cores new pipelines are filled with.
+    pub backfill_cores: Option<NonZero<u16>>,
     /// How often checkpoints are made, in milliseconds.
     pub checkpoint_every_ms: Option<NonZero<u32>>,
     /// The size at which a segment of the log is closed.
@@ -76,6 +78,7 @@ impl Options {
             memory,
             clock: clock.unwrap_or_default(),
             shards: self.shards.unwrap_or(0),
+            backfill_cores: self.backfill_cores.map_or(0, |cores| cores.get().into()),
             now_us: self.now_us,
             run_sources: true,
             verify_every: None,

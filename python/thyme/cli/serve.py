@@ -29,6 +29,11 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
 )
 @click.option("--shards", type=click.IntRange(1), help="How many shards; the default suits the machine.")
 @click.option(
+    "--backfill-cores",
+    type=click.IntRange(1),
+    help="How many cores new pipelines are filled from the log with.  [default: 1]",
+)
+@click.option(
     "--verify-every",
     metavar="SPAN",
     help="How often some values are computed again from the log; 0 is never.  [default: 1m]",
@@ -40,6 +45,7 @@ def serve(
     clock: str | None,
     memory: str | None,
     shards: int | None,
+    backfill_cores: int | None,
     verify_every: str | None,
 ) -> None:
     """Run the server until it is stopped."""
@@ -49,6 +55,7 @@ def serve(
         "clock": clock,
         "memory": memory,
         "shards": shards,
+        "backfill_cores": backfill_cores,
         "verify_every": verify_every,
     }
     options = options_from(given, config_path)

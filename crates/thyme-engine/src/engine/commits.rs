@@ -1,16 +1,13 @@
 //! Planning and committing definitions.
 
-use crossbeam_channel::bounded;
 use sha2::{Digest, Sha256};
 use thyme_core::definition::evolution::{self, Plan};
 use thyme_core::definition::{Document, validate};
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Position, Result};
 
-use super::{Engine, WAIT};
-use crate::committer::Job;
-use crate::done::Done;
-use crate::record::{CommitNote, CommitRecord};
+use super::{Begun, Engine, WAIT};
+use crate::record::CommitNote;
 
 /// A validated commit before it is applied.
 pub type Planned = Plan;
@@ -55,9 +52,35 @@ impl Engine {
         note: CommitNote,
         check: impl FnOnce(&Planned) -> Result<()>,
     ) -> Result<(Planned, String, Position)> {
+        let (plan, id, begun) = self.begin_commit(base, document, note, check)?;
+        self.wait_live(plan, id, begun)
+    }
+
+    /// As [`Engine::commit_over`], but does not wait for new pipelines that have to be filled from the log: then it
+    /// is pending, and nothing of it is live before all of it is. The same asked again is the one that is pending.
+    ///
+    /// # Errors
+    /// As [`Engine::commit_over`]; Conflict while another is pending.
+    pub fn begin_commit(
+        &self,
+        base: Option<&str>,
+        document: &Document,
+        note: CommitNote,
+        check: impl FnOnce(&Planned) -> Result<()>,
+    ) -> Result<(Planned, String, Begun)> {
         let _one_at_a_time = self.commit_lock.lock();
         self.nothing_is_being_erased()?;
-        let planned = self.plan(document);
+        let mut planned = self.plan(document);
+        if self.shared.filling().is_some() {
+            if let Ok(plan) = &planned
+                && let Some(filling) = self.same_pending(plan)
+            {
+                return Ok((plan.clone(), filling.id().to_owned(), Begun::Pending));
+            }
+            self.nothing_is_pending()?;
+            // One that was going live is by now.
+            planned = self.plan(document);
+        }
         let changes = |plan: &Planned| plan.next != self.catalog().document;
         if let Some(base) = base.filter(|_| planned.as_ref().map_or(true, changes)) {
             self.check_base(base)?;
@@ -65,6 +88,20 @@ impl Engine {
         let plan = planned?;
         check(&plan)?;
         self.write_commit(plan, note)
+    }
+
+    /// Waits until a commit that was begun is live.
+    fn wait_live(&self, plan: Planned, id: String, begun: Begun) -> Result<(Planned, String, Position)> {
+        let position = match (begun, self.shared.filling().filter(|filling| filling.id() == id)) {
+            (Begun::Live(position), _) => position,
+            (Begun::Pending, Some(filling)) => self.wait_to_end(&filling)?,
+            (Begun::Pending, None) => loop {
+                if let Some(position) = self.wait_commit(&id, WAIT)? {
+                    break position;
+                }
+            },
+        };
+        Ok((plan, id, position))
     }
 
     /// Retires an old name of a feature, as a commit: from then on it answers no more.
@@ -77,9 +114,7 @@ impl Engine {
         name: &str,
         note: CommitNote,
     ) -> Result<(Planned, String, Position)> {
-        let _one_at_a_time = self.commit_lock.lock();
-        let plan = evolution::retire(&self.catalog().document, featureset, name)?;
-        self.write_commit(plan, note)
+        self.retire(note, |document| evolution::retire(document, featureset, name))
     }
 
     /// Retires a version of a derived dataset, as [`Engine::retire_name`] does a name.
@@ -87,32 +122,33 @@ impl Engine {
     /// # Errors
     /// As [`evolution::retire_version`], or a log that cannot be written.
     pub fn retire_version(&self, name: &str, note: CommitNote) -> Result<(Planned, String, Position)> {
-        let _one_at_a_time = self.commit_lock.lock();
-        let plan = evolution::retire_version(&self.catalog().document, name)?;
-        self.write_commit(plan, note)
+        self.retire(note, |document| evolution::retire_version(document, name))
+    }
+
+    fn retire(
+        &self,
+        note: CommitNote,
+        plan: impl FnOnce(&Document) -> Result<Planned>,
+    ) -> Result<(Planned, String, Position)> {
+        let (plan, id, begun) = {
+            let _one_at_a_time = self.commit_lock.lock();
+            self.nothing_is_pending()?;
+            let plan = plan(&self.catalog().document)?;
+            self.write_commit(plan, note)?
+        };
+        self.wait_live(plan, id, begun)
     }
 
     /// Makes a plan true, unless it changes nothing.
-    fn write_commit(&self, plan: Planned, note: CommitNote) -> Result<(Planned, String, Position)> {
+    fn write_commit(&self, plan: Planned, note: CommitNote) -> Result<(Planned, String, Begun)> {
         let catalog = self.catalog();
         if !catalog.commit.is_empty() && plan.next == catalog.document {
-            return Ok((plan, catalog.commit.clone(), Position::end_of(self.shared.gate.applied())));
+            let position = Position::end_of(self.shared.gate.applied());
+            return Ok((plan, catalog.commit.clone(), Begun::Live(position)));
         }
         self.refuse_poisoned("nothing was committed")?;
-        if plan.next.datasets != catalog.document.datasets {
-            self.verify_log()?;
-        }
-        let id = commit_id(&catalog.commit, &plan.next)?;
-        let record = Box::new(CommitRecord { id: id.clone(), note, document: plan.next.clone() });
-        let (sender, receiver) = bounded(1);
-        let done = Done::new(move |result| {
-            // The receiver waits right below.
-            let _ = sender.send(result);
-        });
-        self.jobs.send(Job::Commit { record, done });
-        let receipt = self.answer(&receiver, "the server is stopping; nothing was committed")?;
-        while !self.wait_applied(receipt.position.record(), WAIT)? {}
-        Ok((plan, id, receipt.position))
+        let (id, begun) = self.begin(&plan, note)?;
+        Ok((plan, id, begun))
     }
 }
 
@@ -128,18 +164,6 @@ impl Engine {
                 ),
             ))
         })
-    }
-
-    /// Reads the whole log before a commit that may have to be filled from it is written: once it is, every
-    /// start has to fill it again.
-    fn verify_log(&self) -> Result<()> {
-        let (log, mut first) = (&self.shared.log, None);
-        log.with_files(&mut |all| {
-            first = all.files.first().map(|file| file.first);
-            Ok(())
-        })?;
-        // A log without files is in memory.
-        first.map_or(Ok(()), |first| log.read(first)?.try_for_each(|record| record.map(|_| ())))
     }
 }
 

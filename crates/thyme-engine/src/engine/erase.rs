@@ -48,6 +48,7 @@ impl Engine {
         let _one_at_a_time = self.commit_lock.lock();
         self.nothing_is_being_erased()?;
         self.refuse_poisoned("nothing was erased")?;
+        let _begins_anew = self.hold_backfill()?;
         if self.backup_under_way().is_some() {
             return Err(Error::new(
                 ErrorKind::Conflict,

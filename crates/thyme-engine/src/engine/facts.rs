@@ -79,7 +79,8 @@ impl Engine {
 
     /// What the engine is busy with, such as a backfill.
     pub fn work(&self) -> Option<String> {
-        self.shared.work.lock().clone().or_else(|| {
+        let backfill = || self.pending_commit().map(|pending| pending.to_string());
+        self.shared.work.lock().clone().or_else(backfill).or_else(|| {
             let (done, all) = self.shared.residence.warming()?;
             Some(format!("filling memory: {done} of {all} entities"))
         })

@@ -31,6 +31,7 @@ impl Engine {
         document: &Document,
         done: impl FnOnce(Result<Receipt>) + Send + 'static,
     ) -> Result<String> {
+        self.nothing_is_pending()?;
         let plan = self.plan(document)?;
         self.refuse_poisoned("nothing was committed")?;
         let id = super::commits::commit_id(&self.catalog().commit, &plan.next)?;

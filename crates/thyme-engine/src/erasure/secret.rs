@@ -75,7 +75,7 @@ fn failed(what: &str, disk: &dyn Disk, name: &str, io: &io::Error) -> Error {
 }
 
 /// The bytes of a small file; `None` when there is none of that name.
-pub(super) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
     let file = match disk.open(name) {
         Ok(file) => file,
         Err(io) if io.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -91,7 +91,7 @@ pub(super) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// Writes a file with `bytes`, whole or not at all.
-pub(super) fn write_durably(disk: &dyn Disk, new: &str, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_durably(disk: &dyn Disk, new: &str, name: &str, bytes: &[u8]) -> Result<()> {
     let write = || {
         if disk.list()?.iter().any(|there| there == new) {
             disk.remove(new)?;
@@ -106,7 +106,7 @@ pub(super) fn write_durably(disk: &dyn Disk, new: &str, name: &str, bytes: &[u8]
 }
 
 /// Gives a file another name durably; no harm if there is none.
-pub(super) fn rename_durably(disk: &dyn Disk, from: &str, to: &str) -> Result<()> {
+pub(crate) fn rename_durably(disk: &dyn Disk, from: &str, to: &str) -> Result<()> {
     let rename = || {
         if disk.list()?.iter().any(|there| there == from) {
             disk.rename(from, to)?;
@@ -117,7 +117,7 @@ pub(super) fn rename_durably(disk: &dyn Disk, from: &str, to: &str) -> Result<()
 }
 
 /// Overwrites a file and removes it durably; no harm if there is none.
-pub(super) fn remove_durably(disk: &dyn Disk, name: &str) -> Result<()> {
+pub(crate) fn remove_durably(disk: &dyn Disk, name: &str) -> Result<()> {
     let remove = || {
         if !disk.list()?.iter().any(|there| there == name) {
             return Ok(());

@@ -17,6 +17,7 @@ use thyme_store::Store;
 use super::Watch;
 use super::copying::{Meter, Sum, Summing, below, create_like, failed, files_below, pour};
 use super::manifest::{self, Manifest, STORE_DUMP, StoredFile};
+use crate::backfill::INTENT_FILE;
 use crate::checkpoint;
 use crate::directory::{
     self, BACKUP_LOCK_FILE, DataDirectory, LOCK_FILE, LOG_FOLDER, RESTORING_FILE, STORE_FOLDER, sync_names,
@@ -202,7 +203,9 @@ impl<'a> Target<'a> {
         let known: BTreeSet<&str> = log.files.iter().map(|file| file.name.as_str()).collect();
         let folder = source.data.join(LOG_FOLDER);
         let leave = |name: &str| {
-            name == "lock" || known.contains(name) || name.ends_with(".log") || name.ends_with(".rewrite")
+            let is_segment = known.contains(name) || name.ends_with(".log") || name.ends_with(".rewrite");
+            // A backup holds what is committed.
+            is_segment || name == "lock" || name.starts_with(INTENT_FILE)
         };
         let names = files_below(&folder, &leave).map_err(|io| failed("listing", &folder, &io))?;
         names.iter().try_for_each(|name| self.put_file(source.data, &format!("{LOG_FOLDER}/{name}")))

@@ -198,6 +198,11 @@ fn document() -> Result<Json> {
         let methods = paths.entry(path).or_insert_with(|| json!({}));
         methods[method.to_ascii_lowercase()] = described;
     }
+    if let Some(answers) = paths.get_mut("/api/v1/commit").map(|path| &mut path["post"]["responses"]) {
+        let content = json!({"application/json": {"schema": reference("Commit")}});
+        answers["202"] =
+            json!({"description": "It is pending: its new pipelines are being filled.", "content": content});
+    }
     if let Some(answers) = paths.get_mut("/health").map(|path| &mut path["get"]["responses"]) {
         *answers = json!({
             "200": {"description": "Reads and writes work.", "content": {"application/json": {"schema": reference("Health")}}},

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::parameters::{FEATURES, LIMIT, MIN_POSITION, POSITION, Param, Shape, TIMESTAMP, TS, WAIT_MS};
 use super::{Arrow, Body, Operation, shapes};
 use crate::commits::{AUTHOR_MAX, MESSAGE_MAX};
-use crate::{audit, backups, erasure, left_out, names, reads, writes};
+use crate::{audit, backups, erasure, left_out, names, pending, reads, writes};
 
 fn of<T: JsonSchema>(shapes: &mut SchemaGenerator) -> Schema {
     shapes.subschema_for::<T>()
@@ -78,6 +78,7 @@ pub(crate) const COMMIT: Operation = Operation::new(
     &[
         flag("dry_run", "A plan only."),
         flag("wait_sources", "Answers once new sources have read what is there."),
+        flag("wait", "False: does not wait until new pipelines are filled; the commit is pending then."),
         text("base", "Only over this commit; `none` is over nothing."),
         AUTHOR,
         MESSAGE,
@@ -85,6 +86,9 @@ pub(crate) const COMMIT: Operation = Operation::new(
 )
 .takes(Body::Json(shapes::definitions))
 .gives("Commit");
+pub(crate) const CANCEL: Operation = Operation::new("Gives up the commit that is pending.", &[])
+    .takes(Body::Json(of::<pending::CancelBody>))
+    .gives("Cancelled");
 pub(crate) const PLAN: Operation =
     Operation::new("What a commit would change, without doing it.", COMMIT.parameters)
         .takes(Body::Json(shapes::definitions))
@@ -125,6 +129,7 @@ pub(crate) const ERASE: Operation = Operation::new("Erases entities for good.", 
     .gives("Erased");
 pub(crate) const STATUS: Operation =
     Operation::new("Health, positions, datasets, sources, memory.", &[]).gives("Status");
+pub(crate) const JOBS: Operation = Operation::new("What runs in the background.", &[]).gives("Jobs");
 pub(crate) const EVENTS: Operation = Operation::new(
     "What happened, newest first.",
     &[

@@ -1,0 +1,20 @@
+//! Backfill: the new nodes of a commit are filled from the log beside the live ones, which nobody notices, and
+//! the commit is written once they have caught up.
+//!
+//! A file beside the log says what is to be committed ([`intent`]), so that a restart goes on with it. The
+//! [`filler`] reads the log through the replay that gives every row its verdict again, and writes nodes that nobody
+//! reads; now and then it saves them with how far it is. When it is where the reads are, the commit record is
+//! written ([`driver`]), and the applier, when it meets that record, adds the few records that are missing and swaps
+//! catalog and nodes. So a commit is one record at one position, and a store that is lost is made again by filling
+//! there.
+
+mod driver;
+mod filler;
+mod filling;
+mod intent;
+
+pub(crate) use driver::{Driver, Moved};
+pub(crate) use filler::{Edit, Filler, Hands};
+pub use filling::PendingCommit;
+pub(crate) use filling::{Filling, Stage};
+pub(crate) use intent::{FILE as INTENT_FILE, Intent};
