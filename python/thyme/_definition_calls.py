@@ -22,10 +22,34 @@ class DefinitionCalls:
 
     _session: Session
 
-    async def plan(self, definitions: Any) -> dict[str, Any]:
+    async def plan(
+        self,
+        definitions: Any,
+        *,
+        values: bool = False,
+        sample: int | str | None = None,
+        times: int | None = None,
+        examples: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        time_limit_s: int | None = None,
+    ) -> dict[str, Any]:
         """See `ThymeClient.plan`."""
-        body = to_json(_document(definitions))
-        return decode(await self._session.request("POST", "/api/v1/plan", body=body, repeatable=True))
+        given = {
+            "sample": sample,
+            "times": times,
+            "examples": examples,
+            "inputs": None if inputs is None else dict(inputs),
+            "time_limit_s": time_limit_s,
+        }
+        asked = {name: value for name, value in given.items() if value is not None}
+        document = _document(definitions)
+        has_values = values or bool(asked)
+        body = to_json({"values": asked, **document} if has_values else document)
+        return decode(
+            await self._session.request(
+                "POST", "/api/v1/plan", body=body, repeatable=True, unhurried=has_values
+            )
+        )
 
     async def commit(
         self,

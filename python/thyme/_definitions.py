@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from thyme._session import Definition
@@ -17,21 +17,50 @@ class DefinitionsClient:
 
     _calls: Calls
 
-    def plan(self, definitions: Any) -> dict[str, Any]:
+    def plan(
+        self,
+        definitions: Any,
+        *,
+        values: bool = False,
+        sample: int | str | None = None,
+        times: int | None = None,
+        examples: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        time_limit_s: int | None = None,
+    ) -> dict[str, Any]:
         """What a commit of definitions would change, without doing it.
 
         Args:
             definitions: As `commit` takes them.
+            values: Also computes the touched features before and after, for some entities at times of
+                their own events, and what the commit takes.
+            sample: How many entities of each featureset, or `"all"`. It implies `values`, as do all that
+                follow.
+            times: At how many times of its own events each entity, besides now.
+            examples: How many rows that differ are given of each feature.
+            inputs: The values of request features, by name.
+            time_limit_s: The values are given up after this; the plan is not.
 
         Returns:
             `base` (the commit it was planned against, for `commit(base=)`), `changed`, `changes` (`kind`,
-            `subject`, `detail`, `effect`), `counts`.
+            `subject`, `detail`, `effect`), `counts`; with values also `values` and `cost`, which
+            `docs/http.md` describes.
 
         Raises:
             InvalidDefinitionError: With one fault for each place that is wrong.
             ConflictError: A change of meaning without a version, with the fix.
         """
-        return run(self._calls.plan(definitions))
+        return run(
+            self._calls.plan(
+                definitions,
+                values=values,
+                sample=sample,
+                times=times,
+                examples=examples,
+                inputs=inputs,
+                time_limit_s=time_limit_s,
+            )
+        )
 
     def commit(
         self,

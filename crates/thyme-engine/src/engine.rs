@@ -12,6 +12,7 @@ mod reads;
 mod retention;
 mod served;
 mod simulated;
+mod trials;
 mod writes;
 
 use std::collections::{BTreeMap, HashMap};

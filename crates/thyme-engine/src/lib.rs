@@ -51,6 +51,7 @@ mod starting;
 mod state;
 mod stepper;
 mod stripe;
+pub mod trial;
 
 pub use backfill::PendingCommit;
 pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};

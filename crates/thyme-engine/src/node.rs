@@ -19,6 +19,7 @@ use crate::keys::encode_keys;
 use crate::residence::Residence;
 pub(crate) use crate::rows::NodeRows;
 use crate::state::{NodeState, STRIPES};
+use crate::trial::MaybePartial;
 
 /// The input of a node that takes no rows of records.
 const NO_DATASET: u32 = u32::MAX;
@@ -76,6 +77,8 @@ pub struct Node {
     steps: Vec<Step>,
     stored: Vec<String>,
     predicates: Vec<Compiled>,
+    /// Set if it is only tried out, for some entities.
+    pub(crate) partial: MaybePartial,
 }
 
 /// A record's rows with the verdicts on them.
@@ -131,6 +134,7 @@ impl Node {
             steps: Vec::new(),
             stored: Vec::new(),
             predicates: Vec::new(),
+            partial: MaybePartial::new(),
         }
     }
 
@@ -165,6 +169,7 @@ impl Node {
             steps: Vec::new(),
             stored: Vec::new(),
             predicates: Vec::new(),
+            partial: MaybePartial::new(),
         };
         node.with_columns(columns, residence)
     }

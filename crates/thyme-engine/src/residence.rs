@@ -429,6 +429,11 @@ impl Residence {
         errors
     }
 
+    /// Bytes of timelines in memory.
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident.load(Ordering::Acquire) as u64
+    }
+
     pub fn facts(&self) -> MemoryFacts {
         let mut facts = MemoryFacts {
             resident_bytes: self.resident.load(Ordering::Acquire) as u64,

@@ -64,6 +64,16 @@ impl NodeRows {
         at.get(row).map_or(0, |at| Position::from_bits(*at).record())
     }
 
+    /// Leaves out the rows of other entities than those that `keep` names.
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        let (mut order, mut starts) = (Vec::new(), [0; STRIPES + 1]);
+        for stripe in 0..STRIPES {
+            order.extend(self.of_stripe(stripe).iter().filter(|row| keep(self.key(**row as usize))));
+            starts[stripe + 1] = order.len() as u32;
+        }
+        (self.order, self.starts) = (order, starts);
+    }
+
     /// The rows of a stripe, in log order.
     pub fn of_stripe(&self, stripe: usize) -> &[u32] {
         &self.order[self.starts[stripe] as usize..self.starts[stripe + 1] as usize]

@@ -75,6 +75,9 @@ impl Snapshot {
     }
 
     fn read<R>(&self, node: &Node, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
+        if let Some(partial) = node.partial.get() {
+            partial.note(key);
+        }
         match self.keep {
             Keep::Hot => node.state.with(key, read),
             Keep::Passing => node.state.glance(key, read),

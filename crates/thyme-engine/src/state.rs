@@ -108,6 +108,11 @@ impl NodeState {
         self.stripes.iter().for_each(|stripe| stripe.write().complete = true);
     }
 
+    /// Bytes of its timelines in memory.
+    pub fn bytes(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.read().settled()).sum()
+    }
+
     pub fn id(&self) -> u32 {
         self.node
     }

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod extractor;
 mod offline;
 pub mod plan;
+pub mod preview;
 pub mod reader;
 pub mod selection;
 

@@ -80,6 +80,11 @@ impl Reader {
         &self.engine
     }
 
+    /// What runs extractors.
+    pub(crate) fn host(&self) -> &dyn ExtractorHost {
+        &*self.host
+    }
+
     /// The plan of a whole featureset under `catalog`.
     ///
     /// # Errors

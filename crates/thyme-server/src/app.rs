@@ -66,6 +66,8 @@ pub(crate) struct Ready {
     pub metrics: Arc<Metrics>,
     pub verified: Verified,
     pub old_names: OldNames,
+    /// Held while the values of a plan are computed.
+    pub previewing: Mutex<()>,
 }
 
 impl Ready {
@@ -162,6 +164,7 @@ impl App {
             metrics: app.metrics.clone(),
             verified: Verified::default(),
             old_names: OldNames::default(),
+            previewing: Mutex::default(),
         })
     }
 

@@ -13,6 +13,7 @@ use thyme_engine::{Begun, CommitNote, Committed, Planned};
 
 use crate::app::Ready;
 use crate::pending;
+use crate::previews::Values;
 use crate::request::{Reply, Request};
 use crate::state::limit;
 
@@ -106,13 +107,21 @@ fn waits(request: &Request) -> bool {
     param.or_else(beside).unwrap_or(true)
 }
 
-/// `POST /api/v1/plan`.
+/// `POST /api/v1/plan`; with `values` also what becomes of them.
 pub(crate) fn plan(ready: &Ready, request: &Request) -> Result<Reply> {
     let document = document(request)?;
-    let catalog = ready.engine().catalog();
-    let plan = ready.engine().plan(&document)?;
+    let values = Values::of(request, &document)?;
+    let (plan, mut trial) = match values {
+        Some(_) => ready.engine().try_out(&document).map(|(plan, trial)| (plan, Some(trial)))?,
+        None => (ready.engine().plan(&document)?, None),
+    };
     ready.reader.check_extractors(&plan.next)?;
+    let catalog =
+        trial.as_ref().map_or_else(|| ready.engine().catalog(), |trial| trial.live().catalog.clone());
     let mut body = answer(&document, &plan, None);
+    if let (Some(values), Some(trial)) = (values, trial.as_mut()) {
+        values.put(ready, request, trial, &mut body)?;
+    }
     body["changed"] = (plan.next != catalog.document || catalog.commit.is_empty()).into();
     body["commit"] = catalog.commit.as_str().into();
     body["base"] = base_of(&catalog.commit).into();

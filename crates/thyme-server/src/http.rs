@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::app::{App, Ready};
 use crate::bodies::{self, Bounds, Read};
-use crate::request::{Reply, Request};
+use crate::request::{Leaving, Reply, Request};
 use crate::{routes, writes};
 
 /// What a connection may hold of a request that nobody has asked it for yet; also the longest head.
@@ -241,6 +241,8 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming) -> Reply {
     if routes::is_quick(&door.app, &request) {
         return door.app.request_since(arrived, &request);
     }
+    // When the connection ends before the answer, this is dropped with it.
+    let _leaving = Leaving::of(&request.gone);
     let app = door.app.clone();
     let answered = tokio::task::spawn_blocking(move || {
         let reply = app.request_since(arrived, &request);

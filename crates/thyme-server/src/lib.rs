@@ -19,6 +19,7 @@ mod metrics;
 mod names;
 mod openapi;
 mod pending;
+mod previews;
 mod reads;
 mod request;
 pub mod routes;
@@ -28,5 +29,5 @@ mod writes;
 
 pub use app::{App, AppOptions};
 pub use http::{ServeOptions, serve};
-pub use request::{Reply, Request};
+pub use request::{Gone, Reply, Request};
 pub use verifier::{VERIFY_EVERY, Verified};

@@ -1,6 +1,8 @@
 //! A request and its answer, free of any socket.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value as Json, json};
 use thyme_core::error::Fault;
@@ -19,6 +21,36 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: bytes::Bytes,
+    /// Whether the caller has gone.
+    pub gone: Gone,
+}
+
+/// Whether somebody has gone; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Gone(Arc<AtomicBool>);
+
+impl Gone {
+    /// Whether it is so.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Says that somebody has gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Leaving(Gone);
+
+impl Leaving {
+    /// Says it of `gone`.
+    pub fn of(gone: &Gone) -> Leaving {
+        Leaving(gone.clone())
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Release);
+    }
 }
 
 /// An answer.
@@ -53,6 +85,7 @@ impl Request {
             query: pairs.collect(),
             headers: headers.into_iter().map(|(n, v)| (n.to_ascii_lowercase(), v)).collect(),
             body,
+            gone: Gone::default(),
         }
     }
 

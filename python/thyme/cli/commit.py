@@ -14,6 +14,7 @@ import click
 from thyme._errors import InvalidDefinitionError
 from thyme.cli._app import open_client
 from thyme.cli._output import print_json
+from thyme.cli._preview import print_cost, print_values
 from thyme.cli._progress import progress
 from thyme.cli._references import modules_at, modules_named
 
@@ -81,21 +82,75 @@ def commit(
 @click.option(
     "-m", "--module", "names", multiple=True, metavar="MODULE", help="Instead of PATH: a module or package."
 )
+@click.option(
+    "--sample",
+    default="200",
+    show_default=True,
+    metavar="N|all",
+    help="How many entities of each featureset to look at.",
+)
+@click.option("--no-values", is_flag=True, help="Only what changes, not what it does to values.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="The value of a request feature."
+)
+@click.option(
+    "--time-limit",
+    type=click.IntRange(1, 3600),
+    default=30,
+    show_default=True,
+    help="Seconds after which the values are given up.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
 @click.pass_context
-def plan(ctx: click.Context, path: Path | None, names: tuple[str, ...], as_json: bool) -> None:
-    """What a commit would change, without doing it.
+def plan(
+    ctx: click.Context,
+    path: Path | None,
+    names: tuple[str, ...],
+    sample: str,
+    no_values: bool,
+    inputs: tuple[str, ...],
+    time_limit: int,
+    as_json: bool,
+) -> None:
+    """What a commit would change, and what it would do to values, without doing it.
 
-    Exit codes: 0 nothing would change, 2 something would, 1 the commit would be refused.
+    The features that it touches are computed before and after, for some entities at times of their own
+    events. Exit codes: 0 nothing would change, 2 something would, 1 the commit would be refused.
     """
-    answer = open_client(ctx).plan(_read(path, names))
+    given: dict[str, Any] = {}
+    if not no_values:
+        given = {
+            "sample": _sample(sample),
+            "inputs": dict(_input(each) for each in inputs),
+            "time_limit_s": time_limit,
+        }
+    document, client = _read(path, names), open_client(ctx)
+    with progress("computing values before and after" if given else "planning"):
+        answer = client.plan(document, **given)
     if as_json:
         print_json(answer)
     else:
         print_changes(answer["changes"], "nothing changes")
         if answer["changed"]:
+            print_values(answer.get("values"))
+            print_cost(answer.get("cost"))
             click.echo(f"commit it over this base: thyme commit {path or ''} --base {answer['base']}")
     ctx.exit(2 if answer["changed"] else 0)
+
+
+def _sample(text: str) -> int | str:
+    if text == "all":
+        return text
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise click.BadParameter(f'expected a number or "all", got "{text}"', param_hint="--sample")
+    return int(text)
+
+
+def _input(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f'expected NAME=VALUE, got "{text}"', param_hint="--input")
+    return name, value
 
 
 def _read(path: Path | None, names: Sequence[str]) -> Mapping[str, Any]:

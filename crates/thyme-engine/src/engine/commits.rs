@@ -7,6 +7,7 @@ use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Position, Result};
 
 use super::{Begun, Engine, WAIT};
+use crate::catalog::Catalog;
 use crate::record::CommitNote;
 
 /// A validated commit before it is applied.
@@ -18,7 +19,11 @@ impl Engine {
     /// # Errors
     /// InvalidDefinition with every fault; Conflict for a change of meaning without a version bump.
     pub fn plan(&self, document: &Document) -> Result<Planned> {
-        let catalog = self.catalog();
+        Self::plan_over(&self.catalog(), document)
+    }
+
+    /// What a commit of `document` over `catalog` would change.
+    pub(super) fn plan_over(catalog: &Catalog, document: &Document) -> Result<Planned> {
         let faults = validate::validate(document, &catalog.document);
         if !faults.is_empty() {
             return Err(refused_definitions(faults));

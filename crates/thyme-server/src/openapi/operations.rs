@@ -91,7 +91,7 @@ pub(crate) const CANCEL: Operation = Operation::new("Gives up the commit that is
     .gives("Cancelled");
 pub(crate) const PLAN: Operation =
     Operation::new("What a commit would change, without doing it.", COMMIT.parameters)
-        .takes(Body::Json(shapes::definitions))
+        .takes(Body::Json(shapes::planned))
         .gives("Commit");
 pub(crate) const HISTORY: Operation = Operation::new(
     "The commits, newest first, or one of them, whole.",

@@ -1,6 +1,9 @@
 //! Shapes of body fields that are read as any JSON first.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value as Json, json};
+
+use crate::previews::{EXAMPLES_MAX, TIME_LIMIT_S_MAX, TIMES_MAX};
 
 /// An entity id.
 pub(crate) fn entity(_: &mut SchemaGenerator) -> Schema {
@@ -61,6 +64,28 @@ pub(crate) fn events(_: &mut SchemaGenerator) -> Schema {
         "type": "array",
         "items": {"type": "object"},
     })
+}
+
+/// A definition document, and what is asked about values.
+pub(crate) fn planned(shapes: &mut SchemaGenerator) -> Schema {
+    let mut schema = definitions(shapes);
+    let values = json!({
+        "description": "Also computes what the commit touches before and after, for some entities.",
+        "type": ["object", "null"],
+        "properties": {
+            "sample": {"description": "How many entities, or all.", "anyOf": [
+                {"type": "integer", "minimum": 1}, {"const": "all"}, {"type": "null"}]},
+            "times": {"type": ["integer", "null"], "minimum": 0, "maximum": TIMES_MAX},
+            "examples": {"type": ["integer", "null"], "minimum": 0, "maximum": EXAMPLES_MAX},
+            "inputs": {"description": "Request features.", "type": "object"},
+            "time_limit_s": {"type": ["integer", "null"], "minimum": 1, "maximum": TIME_LIMIT_S_MAX},
+        },
+        "additionalProperties": false,
+    });
+    if let Some(properties) = schema.get_mut("properties").and_then(Json::as_object_mut) {
+        properties.insert("values".into(), values);
+    }
+    schema
 }
 
 /// A definition document with the files that it was made from.
