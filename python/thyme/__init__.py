@@ -17,7 +17,7 @@ from thyme._extractor import extractor, extractor_inputs, extractor_outputs
 from thyme._feature import feature
 from thyme._featureset import featureset
 from thyme._field import Field, field
-from thyme._pipeline import inputs, pipeline
+from thyme._pipeline import Stream, inputs, pipeline
 from thyme._source import source
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ __all__ = [
     "Max",
     "Min",
     "MockContext",
+    "Stream",
     "Sum",
     "ThymeClient",
     "ThymeResult",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from thyme import _checks
 from thyme._expr import Expr
@@ -26,17 +27,53 @@ class Aggregate:
     """
 
     function: ClassVar[str] = ""
+    __signature__: ClassVar[inspect.Signature] = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+            for name in ("of", "window", "where", "default")
+        ]
+    )
 
-    def __init__(
+    # What a caller may give; the method takes more, to say what is wrong with it.
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            of: str,
+            window: str | None = None,
+            where: Expr | None = None,
+            default: Scalar = None,
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, *positional, of=None, window=None, where=None, default=None, **unknown) -> None:
+            """Says what is aggregated, over which rows.
+
+            Args:
+                *positional: Refused: everything is given by name.
+                of: The aggregated column; only `Count` may go without.
+                window: How far back from the time of the question, that time included: an integer and one of
+                    `s m h d w`. None or `""` is since the beginning.
+                where: Only rows where this is true count.
+                default: What it gives over nothing.
+                **unknown: Warned of and ignored.
+
+            Example:
+                total = Sum(of="fare", window="7d", where=col("fare") < 500, default=0.0)
+            """
+            self._set(positional, unknown, of, window, where, default)
+
+    def _set(
         self,
-        *positional: Any,
-        of: str | None = None,
-        window: str | None = None,
-        where: Expr | None = None,
-        default: Scalar = None,
-        **unknown: Any,
+        positional: tuple[Any, ...],
+        unknown: dict[str, Any],
+        of: str | None,
+        window: str | None,
+        where: Expr | None,
+        default: Scalar,
     ) -> None:
-        """See the class."""
         called = type(self).__name__
         if positional:
             refuse(f'{called}() takes keywords only, such as {called}(of="fare", window="1h")')
@@ -68,6 +105,17 @@ class Count(Aggregate):
     """How many rows; with `of=`, how many where that is not null. 0 over nothing."""
 
     function = "count"
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            of: str | None = None,
+            window: str | None = None,
+            where: Expr | None = None,
+            default: Scalar = None,
+        ) -> None: ...
 
 
 class Sum(Aggregate):

@@ -15,14 +15,15 @@ from thyme._steps import AsyncTransport, loses_answers
 class AsyncThymeClient(Calls):
     """`ThymeClient` for `asyncio`: the same methods, arguments, results and errors, to be awaited.
 
-        async with AsyncThymeClient() as client:
-            row = await client.query(DriverFeatures, "d1")
-            async for event in client.late(Ride):
-                ...
-
     Calls may run side by side, as many as you like: they share `Config.connections` connections. A
     cancelled call lets its connection go. What reads or writes files does so on a thread. One client is for
     one event loop.
+
+    Example:
+        async def score(drivers: list[str]) -> list[float]:
+            async with AsyncThymeClient("http://localhost:8080") as client:
+                rows = await asyncio.gather(*(client.query(DriverFeatures, each) for each in drivers))
+                return [row["fare_7d"] for row in rows]
 
     Attributes:
         config: The settings in effect.

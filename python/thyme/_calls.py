@@ -167,8 +167,16 @@ class Calls(DefinitionCalls, DatasetCalls):
         )
         return decode(answer)
 
-    async def events(self, **filters: Any) -> list[dict[str, Any]]:
+    async def events(
+        self,
+        *,
+        limit: int | None = None,
+        severity: str | None = None,
+        event_type: str | None = None,
+        subject: str | None = None,
+    ) -> list[dict[str, Any]]:
         """See `ThymeClient.events`."""
+        filters = {"limit": limit, "severity": severity, "event_type": event_type, "subject": subject}
         events: list[dict[str, Any]] = (await self._session.fetch("/api/v1/events", filters))["events"]
         return events
 

@@ -45,6 +45,9 @@ class Config:
         connections: How many connections are open at once; more requests wait for one.
         push_keys: Whether a push without an idempotency key gets one of its own, so that it can be sent again
             when its answer is lost, and counts once. (It costs the server some 100 bytes on disk for a day.)
+
+    Example:
+        patient = ThymeClient(Config(api_url="http://localhost:8080", timeout_s=10, tries=8))
     """
 
     api_url: str = DEFAULT_URL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from thyme import _checks
 from thyme._definition import ATTRIBUTE, ClassReader, Definition
@@ -25,8 +25,8 @@ def dataset(
     max_lateness: str | None = None,
     max_future_skew: str | None = None,
     retention: str | None = None,
-    extra: str = "forbid",
-    on_error: str = "refuse",
+    extra: Literal["forbid", "ignore"] = "forbid",
+    on_error: Literal["refuse", "skip"] = "refuse",
     **catalog: Unpack[CatalogKeywords],
 ) -> Callable[[C], C]: ...
 def dataset(
@@ -62,6 +62,14 @@ def dataset(
     Raises:
         DefinitionValueError: The definition is wrong; all faults are listed.
         DefinitionTypeError: The same, if all of them are about types.
+
+    Example:
+        @dataset(index=True, max_lateness="1h")
+        class Ride:
+            driver: str = field(key=True)
+            fare: float
+            tip: float | None
+            at: datetime = field(timestamp=True)
     """
     settings: dict[str, Any] = {
         "version": _checks.number("@dataset(version=)", version),

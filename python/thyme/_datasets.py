@@ -87,6 +87,10 @@ class DatasetsClient:
 
         Returns:
             The row, or None if there is none.
+
+        Example:
+            stats = client.lookup(DriverStats, "d1", "2026-03-15T10:00:00Z")
+            rides = 0 if stats is None else stats["rides_1h"]
         """
         return run(
             self._calls.lookup(

@@ -14,6 +14,10 @@ class Expr:
 
     `/` gives a float; `//` and `%` floor as in Python. A zero divisor and an int64 overflow give null.
     Combine conditions with `&`, `|` and `~`, each side in parentheses.
+
+    Example:
+        worth = (col("fare") > 0) & ~col("tip").is_null()
+        total = col("fare") + col("tip").fill_null(0.0)
     """
 
     __slots__ = ("_node", "_text")

@@ -43,6 +43,20 @@ def extractor(function: Any = None, /, *, deps: Any = (), version: int = 1, **un
 
     Raises:
         DefinitionTypeError: An argument has the wrong type.
+
+    Example:
+        @featureset
+        class Scores:
+            driver: str = feature(id=1)
+            rides_1h: int = feature(id=2, ref=DriverStats.rides_1h)
+            hour: int = feature(id=3, request=True, default=12)
+            score: float = feature(id=4)
+
+            @extractor
+            @extractor_inputs("rides_1h", "hour")
+            @extractor_outputs("score")
+            def scored(cls, ts: datetime, rides_1h: int, hour: int) -> float:
+                return rides_1h * (2.0 if hour >= 22 else 1.0)
     """
     warn_unknown("@extractor", unknown)
     if not isinstance(deps, (list, tuple, set, frozenset)):

@@ -64,6 +64,13 @@ def feature(
     Raises:
         DefinitionTypeError: An argument has the wrong type.
         DefinitionValueError: `id` or `default` is out of range.
+
+    Example:
+        @featureset
+        class Rides:
+            driver: str = feature(id=1)
+            rides_1h: int = feature(id=2, ref=DriverStats.rides_1h, owner="rides@example.com")
+            hour: int = feature(id=3, request=True, default=12)  # the caller gives it with each query
     """
     body: dict[str, Any] = {}
     if id is not None:

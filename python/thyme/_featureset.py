@@ -51,6 +51,14 @@ def featureset(cls: Any = None, /, **catalog: Any) -> Any:
     Raises:
         DefinitionValueError: The definition is wrong; all faults are listed.
         DefinitionTypeError: The same, if all of them are about types.
+
+    Example:
+        @featureset
+        class DriverFeatures:
+            driver: str = feature(id=1)
+            rides_1h: int = feature(id=2, ref=DriverStats.rides_1h)
+            fare_7d: float = feature(id=3, ref=DriverStats.fare_7d, default=0.0)
+            hour: int = feature(id=4, request=True, default=12)
     """
     described = meta("@featureset", catalog)
 

@@ -53,6 +53,15 @@ def field(*, key: bool = False, timestamp: bool = False, default: Scalar = None,
     Raises:
         DefinitionTypeError: An argument has the wrong type.
         DefinitionValueError: It would be both key and timestamp.
+
+    Example:
+        @dataset
+        class Payment:
+            payer: str = field(key=True)
+            payee: str = field(key=True)  # a composite key
+            amount: float
+            currency: str = field(default="EUR")
+            at: datetime = field(timestamp=True)
     """
     warn_unknown("field()", unknown)
     key, timestamp = _checks.flag("field(key=)", key), _checks.flag("field(timestamp=)", timestamp)

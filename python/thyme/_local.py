@@ -70,6 +70,12 @@ def local(
     Raises:
         ValueError: `memory` without a path, where what has no room could rest.
         UnavailableError: The engine cannot be opened there, or not with so little memory.
+
+    Example:
+        with local(clock="event") as engine:
+            engine.commit([Ride, DriverStats, DriverFeatures])
+            engine.log(Ride, [{"driver": "d1", "fare": 12.5, "tip": None, "at": "2026-03-15T10:00:00Z"}])
+            row = engine.query(DriverFeatures, "d1")
     """
     if memory is not None and path is None:
         raise ValueError("memory= needs a path: without one there is nowhere to put what has no room")

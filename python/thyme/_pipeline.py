@@ -41,6 +41,22 @@ def pipeline(function: Any = None, /, *, version: int = 1, **catalog: Any) -> An
 
     Raises:
         DefinitionTypeError: An argument has the wrong type.
+
+    Example:
+        @dataset
+        class RecentRides:
+            driver: str = field(key=True)
+            at: datetime = field(timestamp=True)
+            rides_1h: int
+            fare_7d: float
+
+            @pipeline(version=1)
+            @inputs(Ride)
+            def compute(cls, rides: Stream) -> Stream:
+                paid = rides.filter(col("fare") > 0)
+                return paid.groupby("driver").aggregate(
+                    rides_1h=Count(window="1h"), fare_7d=Sum(of="fare", window="7d")
+                )
     """
     marks = {"version": _checks.number("@pipeline(version=)", version), "meta": meta("@pipeline", catalog)}
 

@@ -28,6 +28,11 @@ class ThymeResult:
     A result of one row also reads like a dict: `result["rides_1h"]`, `dict(result)`. `len(result)` is the
     number of rows, and iterating gives them as dicts.
 
+    Example:
+        row = client.query(DriverFeatures, "d1")
+        rides = row["rides_1h"]
+        frame = client.query_batch(DriverFeatures, ["d1", "d2"]).to_polars()
+
     Attributes:
         metadata: What the server said about the answer: `as_of` (`time`, `position`, `commit`), `mode`, ...
         query_run_id: The id of the recorded query run; None if the server keeps none.

@@ -29,6 +29,12 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
     seconds since the epoch. Every read takes `min_position=` (wait until that is visible; a push gives it)
     and `position=` (the state as it was known then).
 
+    Example:
+        with ThymeClient("http://localhost:8080") as client:
+            client.commit([Ride, DriverStats, DriverFeatures])
+            position = client.log(Ride, [{"driver": "d1", "fare": 12.5, "tip": None, "at": datetime.now()}])
+            row = client.query(DriverFeatures, "d1", min_position=position)
+
     Attributes:
         config: The settings in effect.
     """
@@ -83,6 +89,10 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Raises:
             NotFoundError: No such featureset.
             ThymeError: What else the server refuses; an entity never seen is not an error.
+
+        Example:
+            row = client.query(DriverFeatures, "d1", {"hour": 23}, at="2026-03-15T10:00:00Z")
+            rides = row["rides_1h"]
         """
         return run(
             self._calls.query(
@@ -124,6 +134,9 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
 
         Returns:
             The column `entity_id` (a JSON text for a composite key), then the features.
+
+        Example:
+            frame = client.query_batch(DriverFeatures, ["d1", "d2"], {"hour": 23}).to_polars()
         """
         return run(
             self._calls.query_batch(
@@ -181,6 +194,12 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         Raises:
             ConflictError: The definitions changed in between.
             ThymeError: What else the server refuses.
+
+        Example:
+            labels = [{"driver": "d1", "at": "2026-03-15T10:00:00Z", "cancelled": True}]
+            train = client.query_offline(
+                DriverFeatures, labels, entity_column="driver", timestamp_column="at"
+            ).to_polars()
         """
         return run(
             self._calls.query_offline(
@@ -207,13 +226,19 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             dataset: The dataset.
             data: A list of dicts, one dict, a frame, or a dict of lists. More than 100,000 rows go in
                 several pushes, each accepted or refused as a whole.
-            idempotency_key: Makes a second push of the same data under the same key change nothing.
+            idempotency_key: Makes a second push of the same data under the same key change nothing. Without
+                one a push over HTTP gets a key of its own, so that it is sent again if its answer is lost and
+                counts once all the same; see docs/client.md.
 
         Returns:
             The position that includes all of it, for `min_position`.
 
         Raises:
             InvalidDataError: Rows are invalid; `faults` has each row's index, field, expected and got.
+
+        Example:
+            position = client.log(Ride, [{"driver": "d1", "fare": 12.5, "tip": None, "at": datetime.now()}])
+            row = client.query(DriverFeatures, "d1", min_position=position)
         """
         return run(self._calls.log(dataset, data, idempotency_key))
 
@@ -278,13 +303,26 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         """
         return run(self._calls.backup(directory))
 
-    def events(self, **filters: Any) -> list[dict[str, Any]]:
+    def events(
+        self,
+        *,
+        limit: int | None = None,
+        severity: str | None = None,
+        event_type: str | None = None,
+        subject: str | None = None,
+    ) -> list[dict[str, Any]]:
         """What happened, newest first.
 
         Args:
-            **filters: `limit`, `severity`, `event_type`, `subject`.
+            limit: No more than these; None means 100.
+            severity: Only those of this one: `"info"`, `"warning"` or `"error"`.
+            event_type: Only those of this type, such as `"checkpoint_failed"`.
+            subject: Only those about this dataset, featureset, ...
+
+        Returns:
+            `time`, `severity`, `event_type`, `subject`, `message` of each.
         """
-        return run(self._calls.events(**filters))
+        return run(self._calls.events(limit=limit, severity=severity, event_type=event_type, subject=subject))
 
     def late(
         self, dataset: Definition, limit: int | None = None, *, since: Time | None = None
