@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,7 +18,7 @@ import pytest
 
 from client.faulty_proxy import AFTER, BEFORE, MIDDLE, FaultyProxy
 from client.rides import DEFINITIONS, ClientFeatures, ClientRide
-from running import Server, free_port
+from running import PYTHON, Server, free_port
 from thyme import AsyncThymeClient, ThymeClient
 from thyme._config import Config
 from thyme.errors import ConnectionFailed
@@ -147,7 +152,7 @@ def test_threads_share_one_client(proxy: FaultyProxy) -> None:
             counts.append(row["rides_1h"] - i)
 
     proxy.faults = [point for _ in range(10) for point in (AFTER, "nowhere", "nowhere")]
-    with ThymeClient(Config(api_url=proxy.url, connections=4)) as client:
+    with ThymeClient(Config(api_url=proxy.url, connections=4, tries=20)) as client:
         threads = [threading.Thread(target=pushes, args=(client, i)) for i in range(8)]
         for thread in threads:
             thread.start()
@@ -155,3 +160,54 @@ def test_threads_share_one_client(proxy: FaultyProxy) -> None:
             thread.join()
     assert counts == [1] * 80
     assert not proxy.faults
+
+
+def test_pushes_go_on_over_a_server_that_is_killed_and_started_again(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "thyme",
+                "serve",
+                "--data",
+                tmp_path / "data",
+                "--listen",
+                f"127.0.0.1:{port}",
+            ],
+            env={**os.environ, "PYTHONPATH": str(PYTHON)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    running = start()
+    pushed = [0, 0]
+    killed = threading.Event()
+
+    def push(client: ThymeClient, thread: int) -> None:
+        while pushed[thread] < 20 or not killed.is_set():
+            client.log(ClientRide, ride(f"thread-{thread}"))
+            pushed[thread] += 1
+
+    try:
+        with ThymeClient(Config(api_url=url, tries=30, timeout_s=120)) as client:
+            client.commit(DEFINITIONS)
+            threads = [threading.Thread(target=push, args=(client, i)) for i in (0, 1)]
+            for thread in threads:
+                thread.start()
+            while min(pushed) < 5:
+                time.sleep(0.01)
+            running.kill()
+            running.wait()
+            running = start()
+            killed.set()
+            for thread in threads:
+                thread.join()
+            rows = client.query_batch(ClientFeatures, ["thread-0", "thread-1"], at=NOON)
+            assert rows["rides_1h"] == pushed
+    finally:
+        running.kill()
+        running.wait()
