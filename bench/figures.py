@@ -17,6 +17,7 @@ import httpx
 import orders
 import pyarrow as pa
 import pyarrow.parquet as pq
+from backfill import backfill
 from budget import budget
 from footprint import footprint
 from joined import joins
@@ -407,4 +408,5 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "footprint": footprint,
     "joins": joins,
     "budget": budget,
+    "backfill": backfill,
 }

@@ -61,9 +61,12 @@ class DefinitionCalls:
         message: str | None = None,
         author: str | None = None,
         source: bool = True,
+        wait: bool = True,
     ) -> dict[str, Any]:
         """See `ThymeClient.commit`."""
         params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
+        if not wait:
+            params["wait"] = "false"
         document = _document(definitions)
         if not dry_run:
             said = {"base": base, "message": message, "author": author or default_author()}
@@ -103,6 +106,26 @@ class DefinitionCalls:
         self._session.forget()
         self._session.wrote(answer)
         return answer
+
+    async def rollback(
+        self, commit: str, *, message: str | None = None, author: str | None = None, wait: bool = True
+    ) -> dict[str, Any]:
+        """See `ThymeClient.rollback`."""
+        said = {"message": message, "author": author or default_author()}
+        params = {name: value for name, value in said.items() if value}
+        body = to_json({"commit": commit, "wait": wait})
+        answer = decode(await self._session.request("POST", "/api/v1/rollback", params, body, unhurried=True))
+        self._session.forget()
+        self._session.wrote(answer)
+        return answer
+
+    async def cancel_commit(self, commit: str | None = None) -> str:
+        """See `ThymeClient.cancel_commit`."""
+        body = to_json({} if commit is None else {"commit": commit})
+        answer = decode(await self._session.request("POST", "/api/v1/commit/cancel", body=body))
+        self._session.forget()
+        cancelled: str = answer["cancelled"]
+        return cancelled
 
     async def inspect(self, definition: Definition | None = None) -> dict[str, Any]:
         """See `ThymeClient.inspect`."""

@@ -72,8 +72,9 @@ class DefinitionsClient:
         message: str | None = None,
         author: str | None = None,
         source: bool = True,
+        wait: bool = True,
     ) -> dict[str, Any]:
-        """Commits definitions; when it returns they are live.
+        """Commits definitions; when it returns they are live, unless it is told not to wait for that.
 
         Args:
             definitions: A module, a class, a list of classes, a reference such as `"features.py:Ride"`, or
@@ -85,6 +86,8 @@ class DefinitionsClient:
             message: Why, for the history.
             author: Who, for the history; None is `THYME_AUTHOR`, or the user of this machine.
             source: Whether the Python files go into the history with it.
+            wait: Whether to wait while new pipelines are filled from the log. If not, the commit may be
+                pending: `position` is None, `pending` says how far it is, and so does `status()["backfill"]`.
 
         Returns:
             `commit`, `changed` (whether there was anything to commit), `changes`, `counts`, `position`.
@@ -92,7 +95,7 @@ class DefinitionsClient:
         Raises:
             InvalidDefinitionError: With one fault for each place that is wrong.
             ConflictError: A change of meaning without a version; or somebody committed since `base`, with
-                what that changed as `faults`.
+                what that changed as `faults`; or another commit is pending.
         """
         return run(
             self._calls.commit(
@@ -103,8 +106,44 @@ class DefinitionsClient:
                 message=message,
                 author=author,
                 source=source,
+                wait=wait,
             )
         )
+
+    def cancel_commit(self, commit: str | None = None) -> str:
+        """Gives up the commit that is pending; nothing of it is live.
+
+        Args:
+            commit: Only if it is this one.
+
+        Returns:
+            Its id.
+
+        Raises:
+            NotFoundError: No commit is pending.
+            ConflictError: Another one is, or it is going live.
+        """
+        return run(self._calls.cancel_commit(commit))
+
+    def rollback(
+        self, commit: str, *, message: str | None = None, author: str | None = None, wait: bool = True
+    ) -> dict[str, Any]:
+        """Makes the definitions of an earlier commit hold again, as a new commit on top.
+
+        Args:
+            commit: The commit to go back to: its id, or the beginning of it.
+            message: Why, for the history.
+            author: Who, for the history.
+            wait: As of `commit`.
+
+        Returns:
+            What `commit` returns.
+
+        Raises:
+            ConflictError: A feature or a name that was ended since would come back; or a commit is pending.
+            NotFoundError: There is no such commit.
+        """
+        return run(self._calls.rollback(commit, message=message, author=author, wait=wait))
 
     def history(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """The commits, newest first.

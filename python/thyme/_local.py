@@ -32,6 +32,7 @@ class LocalClient(ThymeClient):
         message: str | None = None,
         author: str | None = None,
         source: bool = True,
+        wait: bool = True,
     ) -> dict[str, Any]:
         """Commits definitions; when it returns they are live and new sources have read what was there.
 
@@ -45,6 +46,7 @@ class LocalClient(ThymeClient):
             message=message,
             author=author,
             source=source,
+            wait=wait,
         )
 
     def set_now(self, now: Time | None) -> None:

@@ -99,10 +99,12 @@ impl Catalog {
     /// NotFound with the near names.
     pub fn featureset(&self, name: &str) -> Result<&Featureset> {
         let known = &self.document.featuresets;
+        // One without features was rolled back.
+        let known = known.iter().filter(|f| !f.features.is_empty());
         known
-            .iter()
+            .clone()
             .find(|f| f.name == name)
-            .ok_or_else(|| Error::not_found("featureset", name, known.iter().map(|f| f.name.as_str())))
+            .ok_or_else(|| Error::not_found("featureset", name, known.map(|f| f.name.as_str())))
     }
 
     /// The sources of the committed datasets.

@@ -63,6 +63,9 @@ pub use pending::Begun;
 pub use simulated::Logged;
 pub use writes::{PATIENCE, overloaded};
 
+/// Told that a commit is live.
+pub(crate) type OnLive = dyn Fn() + Send + Sync;
+
 /// What every part of the engine shares.
 pub(crate) struct Shared {
     pub log: Arc<dyn Log>,
@@ -97,6 +100,10 @@ pub(crate) struct Shared {
     erasing: Mutex<Option<Arc<Erasing>>>,
     /// The commit whose nodes are being filled.
     pub filling: Mutex<Option<Arc<Filling>>>,
+    /// For tests: nothing is filled.
+    pub backfills_held: AtomicBool,
+    /// Told when a commit that was pending is live.
+    pub on_live: Mutex<Option<Arc<OnLive>>>,
     ids: Mutex<Ids>,
 }
 
@@ -319,6 +326,8 @@ impl Engine {
             ledger,
             erasing: Mutex::new(None),
             filling: Mutex::new(None),
+            backfills_held: AtomicBool::new(false),
+            on_live: Mutex::new(None),
             ids: Mutex::new(progress.ids.clone()),
             log: log.clone(),
             keys: Keys::new(store.clone()),
@@ -471,7 +480,9 @@ impl Engine {
             self.jobs.send(Job::Stop);
         }
         let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
+        let this = std::thread::current().id();
+        // Who was told of a commit may be the last who holds the engine.
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {
             // A panic was reported where it happened.
             let _ = thread.join();
         }

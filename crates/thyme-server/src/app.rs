@@ -119,6 +119,13 @@ impl App {
         match opened {
             Ok(ready) => {
                 let ready = Arc::new(ready);
+                let told = Arc::downgrade(&ready);
+                ready.engine().on_live(move || {
+                    let ready = told.upgrade();
+                    ready.iter().filter_map(|ready| ready.sources.as_ref()).for_each(Sources::refresh);
+                });
+                // One that was pending may have gone live before anybody was told.
+                ready.sources.iter().for_each(Sources::refresh);
                 *self.verifier.lock() = every.map(|every| Verifier::start(&ready, every));
                 *phase = Phase::Ready(ready);
                 Ok(())

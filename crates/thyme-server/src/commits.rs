@@ -107,6 +107,41 @@ fn waits(request: &Request) -> bool {
     param.or_else(beside).unwrap_or(true)
 }
 
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object with commit, such as {\"commit\": \"9f86d081884c\"}")]
+pub(crate) struct RollbackBody {
+    /// The commit whose definitions hold again: its id, or the beginning of it.
+    commit: String,
+    /// False: does not wait until new pipelines are filled.
+    wait: Option<bool>,
+}
+
+/// `POST /api/v1/rollback`.
+pub(crate) fn rollback(ready: &Ready, request: &Request) -> Result<Reply> {
+    if let Some(refused) = refuse_other_than_json(request, "a rollback") {
+        return Ok(refused);
+    }
+    let body: RollbackBody = crate::reads::parse(request)?;
+    let (engine, before) = (ready.engine(), ready.engine().catalog().commit.clone());
+    let check = |plan: &Planned| ready.reader.check_extractors(&plan.next);
+    let (plan, id, begun) = engine.rollback(&body.commit, note(request)?, check)?;
+    let waits = body.wait.unwrap_or(true);
+    let position = match begun {
+        Begun::Pending if !waits => None,
+        begun => Some(engine.wait_live(&id, begun)?),
+    };
+    if position.is_some() {
+        ready.sources.iter().for_each(|sources| sources.refresh());
+    }
+    let mut out = answer(&plan.next, &plan, position);
+    out["changed"] = (id != before).into();
+    out["commit"] = id.into();
+    if position.is_none() {
+        out["pending"] = pending::shown(ready);
+    }
+    Ok(Reply::json(if position.is_some() { 200 } else { 202 }, &out))
+}
+
 /// `POST /api/v1/plan`; with `values` also what becomes of them.
 pub(crate) fn plan(ready: &Ready, request: &Request) -> Result<Reply> {
     let document = document(request)?;

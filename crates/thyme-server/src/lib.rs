@@ -13,6 +13,7 @@ mod commits;
 mod erasure;
 mod exposition;
 mod http;
+mod incomplete;
 mod json;
 mod left_out;
 mod metrics;

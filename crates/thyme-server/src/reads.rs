@@ -108,7 +108,7 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T> {
 }
 
 /// The `(T, S)` that a request asks for, and how long it waits for it.
-fn read_at(
+pub(crate) fn read_at(
     timestamp: Option<EventTime>,
     min_position: Option<&str>,
     position: Option<&str>,
@@ -187,7 +187,7 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
 }
 
 /// The entity of a GET: `entity_id=`, or each key field by its own name.
-fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<Value>> {
+pub(crate) fn entity_param(request: &Request, fields: &[(String, DataType)]) -> Result<Vec<Value>> {
     let known = GET_FEATURES.parameters.iter().map(|param| param.name);
     refuse_all_but(request, known.chain(fields.iter().map(|(name, _)| name.as_str())))?;
     let named: Vec<(&str, &str)> =
@@ -418,8 +418,9 @@ fn rows_of_inputs(inputs: &Json, rows: usize) -> Result<Vec<&Map<String, Json>>>
     }
 }
 
-fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<Reply> {
-    let ids: ColumnBuffer = match plan.entity.as_slice() {
+/// The column that names the entities of a batch.
+pub(crate) fn entity_ids(fields: &[(String, DataType)], entities: &[Vec<Value>]) -> ColumnBuffer {
+    match fields {
         [(_, data_type)] => {
             let mut ids = ColumnBuffer::nulls(*data_type, entities.len());
             entities.iter().enumerate().for_each(|(row, e)| ids.set(row, e[0].clone()));
@@ -432,7 +433,11 @@ fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<
             }
             ids
         }
-    };
+    }
+}
+
+fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<Reply> {
+    let ids = entity_ids(&plan.entity, entities);
     let mut columns: Vec<(&str, ArrayRef)> = vec![("entity_id", ids.to_arrow())];
     columns.extend(
         answer.names.iter().map(String::as_str).zip(answer.columns.iter().map(ColumnBuffer::to_arrow)),

@@ -8,7 +8,8 @@ use crate::app::{App, Ready};
 use crate::openapi::Operation;
 use crate::request::{Reply, Request};
 use crate::{
-    audit, backups, commits, erasure, left_out, metrics, names, openapi, pending, reads, state, writes,
+    audit, backups, commits, erasure, incomplete, left_out, metrics, names, openapi, pending, reads, state,
+    writes,
 };
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
@@ -46,6 +47,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/commit", commits::commit, &openapi::COMMIT),
     route("POST", "/api/v1/commit/cancel", pending::cancel, &openapi::CANCEL),
     route("POST", "/api/v1/plan", commits::plan, &openapi::PLAN),
+    route("POST", "/api/v1/rollback", commits::rollback, &openapi::ROLLBACK),
     route("GET", "/api/v1/history", commits::history, &openapi::HISTORY),
     route("GET", "/api/v1/diff", commits::diff, &openapi::DIFF),
     route("POST", "/api/v1/retire", names::retire, &openapi::RETIRE),
@@ -84,7 +86,7 @@ fn answer(app: &App, request: &Request) -> Reply {
         if route.method == request.method {
             let handled = app.ready_now().and_then(|ready| {
                 route.operation.check(request)?;
-                (route.handler)(&ready, request)
+                incomplete::answer(&ready, request, route.handler)
             });
             return handled.unwrap_or_else(|error| Reply::error(&error));
         }

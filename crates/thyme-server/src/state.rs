@@ -188,7 +188,7 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
     let catalog = ready.engine().catalog();
     let document = &catalog.document;
     let mut featuresets = Vec::new();
-    for f in &document.featuresets {
+    for f in document.featuresets.iter().filter(|f| !f.features.is_empty()) {
         let entity = entity_of(document, f)?;
         let features: Vec<Json> = f
             .features

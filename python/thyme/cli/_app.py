@@ -20,6 +20,7 @@ COMMANDS = {
     "commit": "thyme.cli.commit:commit",
     "plan": "thyme.cli.commit:plan",
     "retire": "thyme.cli.commit:retire",
+    "rollback": "thyme.cli.commit:rollback",
     "history": "thyme.cli.history:history",
     "diff": "thyme.cli.history:diff",
     "status": "thyme.cli.state:status",

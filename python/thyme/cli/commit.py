@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from thyme._errors import InvalidDefinitionError
+from thyme._errors import ConflictError, InvalidDefinitionError, NotFoundError
 from thyme.cli._app import open_client
 from thyme.cli._output import print_json
 from thyme.cli._preview import print_cost, print_values
 from thyme.cli._progress import progress
 from thyme.cli._references import modules_at, modules_named
 
+if TYPE_CHECKING:
+    from thyme.client import ThymeClient
+
+# How often a commit that is pending is looked at.
+_LOOK_S = 0.2
 _EFFECTS = {"backfill": "filled from the log"}
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
@@ -36,6 +42,8 @@ _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 @click.option("--message", metavar="TEXT", help="Why, for thyme history.")
 @click.option("--author", metavar="NAME", help="Who; else THYME_AUTHOR, or this machine's user.")
 @click.option("--no-source", is_flag=True, help="Keep the Python files out of the history.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until new pipelines are filled from the log.")
+@click.option("--cancel", is_flag=True, help="Instead: give up the commit that is pending.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
 @click.pass_context
 def commit(
@@ -49,6 +57,8 @@ def commit(
     message: str | None,
     author: str | None,
     no_source: bool,
+    no_wait: bool,
+    cancel: bool,
     as_json: bool,
 ) -> None:
     """Validate definitions and make them live.
@@ -56,6 +66,13 @@ def commit(
     PATH is a Python file, or a folder whose Python files (but tests) are all taken. Nothing is committed if
     somebody else commits while this runs, or has since --base.
     """
+    if cancel:
+        cancelled = open_client(ctx).cancel_commit()
+        if as_json:
+            print_json({"cancelled": cancelled})
+        else:
+            click.echo(f"commit {cancelled} was cancelled; nothing of it is live")
+        return
     document = _read(path, names)
     if output is not None:
         Path(output).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -70,7 +87,10 @@ def commit(
             message=message,
             author=author,
             source=not no_source,
+            wait=wait_sources or dry_run,
         )
+    if not (dry_run or no_wait):
+        answer = until_live(client, answer)
     if as_json:
         print_json(answer)
         return
@@ -182,6 +202,63 @@ def retire(ctx: click.Context, reference: str, message: str | None, as_json: boo
     click.echo(f"commit {answer['commit']}")
 
 
+@click.command()
+@click.argument("commit_id", metavar="COMMIT")
+@click.option("--message", metavar="TEXT", help="Why, for thyme history.")
+@click.option("--author", metavar="NAME", help="Who; else THYME_AUTHOR, or this machine's user.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until pipelines are filled from the log.")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answer.")
+@click.pass_context
+def rollback(
+    ctx: click.Context,
+    commit_id: str,
+    message: str | None,
+    author: str | None,
+    no_wait: bool,
+    as_json: bool,
+) -> None:
+    """Make the definitions of an earlier commit hold again, as a new commit.
+
+    COMMIT is the one to go back to, as thyme history lists it. What was added since is served no more; ids
+    and names that were ended since stay so.
+    """
+    client = open_client(ctx)
+    with progress("rolling back"):
+        answer = client.rollback(commit_id, message=message, author=author, wait=False)
+    if not no_wait:
+        answer = until_live(client, answer)
+    if as_json:
+        print_json(answer)
+        return
+    _print(answer, dry_run=False)
+
+
+def until_live(client: ThymeClient, answer: dict[str, Any]) -> dict[str, Any]:
+    """Waits until a commit that is pending is live, with a bar of how far it is.
+
+    Raises:
+        ConflictError: It was cancelled, or could not be filled.
+    """
+    pending = answer.get("pending")
+    if not pending:
+        return answer
+    with progress("filling pipelines", pending["of"], "records") as advance:
+        done, pause = 0, _LOOK_S / 16
+        while pending and pending["commit"] == answer["commit"]:
+            advance(pending["record"] - done)
+            done = pending["record"]
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK_S)
+            pending = client.status()["backfill"]
+    try:
+        live = client.committed(answer["commit"])
+    except NotFoundError:
+        raise ConflictError(
+            f"commit {answer['commit']} is not live: it was cancelled, or could not be filled; see thyme logs"
+        ) from None
+    return {**answer, "position": live["position"], "pending": None}
+
+
 def document_of(modules: Sequence[ModuleType], where: str) -> Mapping[str, Any]:
     """The definition document of those modules that define something.
 
@@ -207,6 +284,14 @@ def _print(answer: Mapping[str, Any], dry_run: bool) -> None:
         click.echo(f"valid: {counts} (dry run, nothing was committed)")
     else:
         click.echo(f"commit {answer.get('commit')}: {counts}")
+        pending = answer.get("pending")
+        if pending:
+            click.echo(
+                f"pending: its pipelines have record {pending['record']} of {pending['of']};"
+                " thyme status says how far it is, thyme commit --cancel gives it up"
+            )
+        elif answer.get("changed"):
+            click.echo(f"live at {answer.get('position')}")
 
 
 def print_changes(changes: Sequence[Mapping[str, Any]], otherwise: str) -> None:

@@ -7,8 +7,10 @@ mod dataset;
 mod featureset;
 mod join;
 mod retire;
+mod rollback;
 
 pub use retire::{retire, retire_version};
+pub use rollback::rollback;
 
 #[cfg(test)]
 mod tests;

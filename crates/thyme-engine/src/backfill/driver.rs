@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -132,6 +133,7 @@ impl Driver {
                 Stage::Filling if filling.is_held() || shared.erasing().is_some() => {
                     return Ok(Moved::Waits);
                 }
+                Stage::Filling if shared.backfills_held.load(Ordering::Acquire) => return Ok(Moved::Waits),
                 Stage::Filling => {}
             }
             let filler = match &mut *slot {

@@ -34,6 +34,8 @@ pub struct PendingCommit {
     pub rows_per_second: f64,
     /// Seconds left at that pace; `None` while nobody can say.
     pub seconds_left: Option<f64>,
+    /// When it will be live at that pace, in microseconds.
+    pub live_at: Option<i64>,
     /// Why nothing moves for now, if that is so.
     pub waits_for: Option<&'static str>,
 }
@@ -173,6 +175,7 @@ impl Filling {
             rows,
             rows_per_second: pace.0,
             seconds_left: pace.1,
+            live_at: pace.1.map(|left| now.saturating_add((left * 1e6) as i64)),
             waits_for: erasing.then_some("an erasure"),
         }
     }

@@ -58,7 +58,8 @@ impl Engine {
         check: impl FnOnce(&Planned) -> Result<()>,
     ) -> Result<(Planned, String, Position)> {
         let (plan, id, begun) = self.begin_commit(base, document, note, check)?;
-        self.wait_live(plan, id, begun)
+        let position = self.wait_live(&id, begun)?;
+        Ok((plan, id, position))
     }
 
     /// As [`Engine::commit_over`], but does not wait for new pipelines that have to be filled from the log: then it
@@ -95,18 +96,41 @@ impl Engine {
         self.write_commit(plan, note)
     }
 
+    /// Makes the definitions of an earlier commit hold again, as a commit on top: see [`evolution::rollback`]. It may be
+    /// pending, as one of [`Engine::begin_commit`].
+    ///
+    /// # Errors
+    /// NotFound: no such commit. Conflict: what was ended since would come back, or a commit is pending. As
+    /// [`Engine::commit`].
+    pub fn rollback(
+        &self,
+        commit: &str,
+        note: CommitNote,
+        check: impl FnOnce(&Planned) -> Result<()>,
+    ) -> Result<(Planned, String, Begun)> {
+        let _one_at_a_time = self.commit_lock.lock();
+        self.nothing_is_being_erased()?;
+        self.nothing_is_pending()?;
+        let earlier = self.committed(commit)?.document;
+        let plan = evolution::rollback(&self.catalog().document, &earlier)?;
+        check(&plan)?;
+        self.write_commit(plan, note)
+    }
+
     /// Waits until a commit that was begun is live.
-    fn wait_live(&self, plan: Planned, id: String, begun: Begun) -> Result<(Planned, String, Position)> {
-        let position = match (begun, self.shared.filling().filter(|filling| filling.id() == id)) {
+    ///
+    /// # Errors
+    /// As [`Engine::wait_commit`].
+    pub fn wait_live(&self, id: &str, begun: Begun) -> Result<Position> {
+        Ok(match (begun, self.shared.filling().filter(|filling| filling.id() == id)) {
             (Begun::Live(position), _) => position,
             (Begun::Pending, Some(filling)) => self.wait_to_end(&filling)?,
             (Begun::Pending, None) => loop {
-                if let Some(position) = self.wait_commit(&id, WAIT)? {
+                if let Some(position) = self.wait_commit(id, WAIT)? {
                     break position;
                 }
             },
-        };
-        Ok((plan, id, position))
+        })
     }
 
     /// Retires an old name of a feature, as a commit: from then on it answers no more.
@@ -141,7 +165,8 @@ impl Engine {
             let plan = plan(&self.catalog().document)?;
             self.write_commit(plan, note)?
         };
-        self.wait_live(plan, id, begun)
+        let position = self.wait_live(&id, begun)?;
+        Ok((plan, id, position))
     }
 
     /// Makes a plan true, unless it changes nothing.

@@ -1,6 +1,7 @@
 //! Commits whose new pipelines are filled first: beginning one, waiting for it, and giving it up.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thyme_core::{Error, ErrorKind, Position, Result};
@@ -39,6 +40,17 @@ impl Engine {
     /// The commit that is pending, if one is, and how far it is.
     pub fn pending_commit(&self) -> Option<PendingCommit> {
         self.shared.filling().map(|filling| filling.facts(&self.shared))
+    }
+
+    /// For tests: whether pending commits stay so.
+    #[doc(hidden)]
+    pub fn hold_backfills_for_test(&self, held: bool) {
+        self.shared.backfills_held.store(held, Ordering::Release);
+    }
+
+    /// Has `told` called whenever a commit that was pending is live.
+    pub fn on_live(&self, told: impl Fn() + Send + Sync + 'static) {
+        *self.shared.on_live.lock() = Some(Arc::new(told));
     }
 
     /// Waits until a commit is live, no longer than `limit`; `None` when that is not enough.
@@ -119,9 +131,16 @@ impl Engine {
         if self.stepper.is_some() {
             return;
         }
-        let driver = self.driver.clone();
+        let (driver, shared) = (self.driver.clone(), self.shared.clone());
         #[expect(clippy::disallowed_methods, reason = "a backfill runs beside everything else")]
-        let thread = std::thread::spawn(move || driver.run(&filling));
+        let thread = std::thread::spawn(move || {
+            driver.run(&filling);
+            if let Stage::Ended(Ok(_)) = filling.stage() {
+                let told = shared.on_live.lock().clone();
+                drop(shared);
+                told.into_iter().for_each(|told| told());
+            }
+        });
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread);

@@ -198,7 +198,8 @@ fn document() -> Result<Json> {
         let methods = paths.entry(path).or_insert_with(|| json!({}));
         methods[method.to_ascii_lowercase()] = described;
     }
-    if let Some(answers) = paths.get_mut("/api/v1/commit").map(|path| &mut path["post"]["responses"]) {
+    for path in ["/api/v1/commit", "/api/v1/rollback"] {
+        let Some(answers) = paths.get_mut(path).map(|path| &mut path["post"]["responses"]) else { continue };
         let content = json!({"application/json": {"schema": reference("Commit")}});
         answers["202"] =
             json!({"description": "It is pending: its new pipelines are being filled.", "content": content});

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::parameters::{FEATURES, LIMIT, MIN_POSITION, POSITION, Param, Shape, TIMESTAMP, TS, WAIT_MS};
 use super::{Arrow, Body, Operation, shapes};
 use crate::commits::{AUTHOR_MAX, MESSAGE_MAX};
-use crate::{audit, backups, erasure, left_out, names, pending, reads, writes};
+use crate::{audit, backups, commits, erasure, left_out, names, pending, reads, writes};
 
 fn of<T: JsonSchema>(shapes: &mut SchemaGenerator) -> Schema {
     shapes.subschema_for::<T>()
@@ -89,6 +89,12 @@ pub(crate) const COMMIT: Operation = Operation::new(
 pub(crate) const CANCEL: Operation = Operation::new("Gives up the commit that is pending.", &[])
     .takes(Body::Json(of::<pending::CancelBody>))
     .gives("Cancelled");
+pub(crate) const ROLLBACK: Operation = Operation::new(
+    "Makes the definitions of an earlier commit hold again, as a new commit.",
+    &[AUTHOR, MESSAGE],
+)
+.takes(Body::Json(of::<commits::RollbackBody>))
+.gives("Commit");
 pub(crate) const PLAN: Operation =
     Operation::new("What a commit would change, without doing it.", COMMIT.parameters)
         .takes(Body::Json(shapes::planned))

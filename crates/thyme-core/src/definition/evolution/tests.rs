@@ -2,6 +2,7 @@
 
 mod features;
 mod joins;
+mod rollback;
 mod rules;
 mod versions;
 
