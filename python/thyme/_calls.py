@@ -180,20 +180,38 @@ class Calls(DefinitionCalls, DatasetCalls):
         events: list[dict[str, Any]] = (await self._session.fetch("/api/v1/events", filters))["events"]
         return events
 
-    async def late(
+    def late(
         self, dataset: Definition, limit: int | None = None, *, since: Time | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """See `ThymeClient.late`."""
-        name = name_of(dataset)
-        params = {"dataset": name, "since": None if since is None else request_time(since)}
-        types = (await self._session.catalog(name)).types(name)
-        async for event in self._session.pages("/api/v1/late", params, "late", limit):
-            event["fields"] = from_answer(event["fields"], types, event.pop("non_finite", None))
-            yield event
+        return self._left_out("late", dataset, limit, since)
 
     async def late_count(self, dataset: Definition) -> int:
         """See `ThymeClient.late_count`."""
-        answer = await self._session.fetch("/api/v1/late", {"dataset": name_of(dataset), "limit": 1})
+        return await self._left_out_count("late", dataset)
+
+    def duplicates(
+        self, dataset: Definition, limit: int | None = None, *, since: Time | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See `ThymeClient.duplicates`."""
+        return self._left_out("duplicates", dataset, limit, since)
+
+    async def duplicate_count(self, dataset: Definition) -> int:
+        """See `ThymeClient.duplicate_count`."""
+        return await self._left_out_count("duplicates", dataset)
+
+    async def _left_out(
+        self, kind: str, dataset: Definition, limit: int | None, since: Time | None
+    ) -> AsyncIterator[dict[str, Any]]:
+        name = name_of(dataset)
+        params = {"dataset": name, "since": None if since is None else request_time(since)}
+        types = (await self._session.catalog(name)).types(name)
+        async for event in self._session.pages(f"/api/v1/{kind}", params, kind, limit):
+            event["fields"] = from_answer(event["fields"], types, event.pop("non_finite", None))
+            yield event
+
+    async def _left_out_count(self, kind: str, dataset: Definition) -> int:
+        answer = await self._session.fetch(f"/api/v1/{kind}", {"dataset": name_of(dataset), "limit": 1})
         return int(answer["count"])
 
     async def dead_letters(self, dataset: Definition, limit: int | None = None) -> list[dict[str, Any]]:

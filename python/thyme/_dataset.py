@@ -96,11 +96,15 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
         reader.fault(
             "lookup", f"the name lookup is taken: {reader.name}.lookup reads a row; use another name"
         )
+    ids = [member.name for member in members if member.value is not None and member.value.event_id]
+    if len(ids) > 1:
+        reader.fault(ids[1], f"{' and '.join(ids)} are both event ids; one field names an event, keep one")
     pipelines = read_pipelines(reader)
     reader.refuse_faults()
     body = {
         "name": reader.name,
         **settings,
+        **({"event_id": ids[0]} if ids else {}),
         "fields": [
             {
                 "name": member.name,

@@ -34,25 +34,35 @@ class Field(Generic[T]):
 class FieldSpec:
     """What `field()` says, until `@dataset` reads it."""
 
-    def __init__(self, role: str, place: Place, default: Any = None) -> None:
+    def __init__(self, role: str, place: Place, default: Any = None, *, event_id: bool = False) -> None:
         self.role = role
         self.place = place
         self.default = default
+        self.event_id = event_id
 
 
-def field(*, key: bool = False, timestamp: bool = False, default: Scalar = None, **unknown: Any) -> Any:
+def field(
+    *,
+    key: bool = False,
+    timestamp: bool = False,
+    event_id: bool = False,
+    default: Scalar = None,
+    **unknown: Any,
+) -> Any:
     """Says what a field is for. Plain fields need none.
 
     Args:
         key: It is the entity key, or part of a composite one.
         timestamp: It is the event time.
+        event_id: It names the event, in a raw dataset: an event whose id is there already, whichever way it
+            came, is a duplicate, which stays in the log and does not count.
         default: What a row has that does not say, of a plain field of a raw dataset; also one that was
             written before the field was added. None: the row has to say, unless the field may be None.
         **unknown: Warned of and ignored.
 
     Raises:
         DefinitionTypeError: An argument has the wrong type.
-        DefinitionValueError: It would be both key and timestamp.
+        DefinitionValueError: It would be both key and timestamp, or both event id and timestamp.
 
     Example:
         @dataset
@@ -67,5 +77,12 @@ def field(*, key: bool = False, timestamp: bool = False, default: Scalar = None,
     key, timestamp = _checks.flag("field(key=)", key), _checks.flag("field(timestamp=)", timestamp)
     if key and timestamp:
         refuse("a field cannot be both key and timestamp; declare two fields", kind="value")
+    event_id = _checks.flag("field(event_id=)", event_id)
+    if event_id and timestamp:
+        refuse(
+            "a field cannot be both event id and timestamp: events of one time are not the same event",
+            kind="value",
+        )
     constant, _ = literal(default, "field(default=)")
-    return FieldSpec("key" if key else "timestamp" if timestamp else "value", caller(), constant)
+    role = "key" if key else "timestamp" if timestamp else "value"
+    return FieldSpec(role, caller(), constant, event_id=event_id)

@@ -22,7 +22,8 @@ class Push:
     """Sends the slices of one push in order and sums up the answers.
 
     Attributes:
-        total: `accepted`, `skipped`, `position` (of the last slice), `faults`, `violations`.
+        total: `accepted`, `skipped`, `position` (of the last slice), `faults`, `violations`; `duplicates`
+            once an answer says how many there are.
     """
 
     def __init__(
@@ -83,6 +84,8 @@ class Push:
             raise
         self.total["accepted"] += answer.get("accepted", 0)
         self.total["skipped"] += answer.get("skipped", 0)
+        if "duplicates" in answer:
+            self.total["duplicates"] = self.total.get("duplicates", 0) + answer["duplicates"]
         self.total["position"] = answer.get("position", "")
         self.total["faults"] += self._placed(answer.get("faults") or ())
         self.total["violations"] += answer.get("violations") or ()

@@ -24,6 +24,9 @@ def source(
 ) -> Callable[[C], C]:
     """Feeds a dataset from a connector. Stands above `@dataset`.
 
+    Several feed it from several, such as one from history files and one that follows what is live, each a
+    stream of its own.
+
     Args:
         connector: Where the events come from, such as `FileSource(path="rides.parquet")`.
         max_lateness: How far behind the largest event time of this stream an event may be; overrides the
@@ -53,15 +56,20 @@ def source(
         definition = definition_of(cls)
         if definition is None or definition.kind != "dataset":
             refuse(f"@source stands above @dataset, got {described(cls)}, which is no dataset yet")
-        if "source" in definition.body:
-            refuse(
-                "a dataset has one @source; declare a dataset for each", subject=definition.name, kind="value"
-            )
-        definition.body["source"] = body
+        before: dict[str, Any] = {
+            name: definition.body.pop(name) for name in ("source", "sources") if name in definition.body
+        }
+        others = before.get("sources") or [one for one in [before.get("source")] if one is not None]
+        now: dict[str, Any] = {"source": body}
+        if others:
+            now = {"sources": [body, *others]}
+        definition.body.update(now)
         try:
             definition.check()
         except BaseException:
-            del definition.body["source"]
+            for name in now:
+                del definition.body[name]
+            definition.body.update(before)
             raise
         return cls
 

@@ -261,7 +261,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             progress: Called with the number of rows of each slice that is accepted.
 
         Returns:
-            `accepted`, `skipped`, `position`, `faults`.
+            `accepted`, `skipped`, `position`, `faults`; `duplicates` if the dataset's events have ids.
         """
         return run(
             self._calls.log_file(
@@ -343,6 +343,26 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
     def late_count(self, dataset: Definition) -> int:
         """How many events of a dataset were late."""
         return run(self._calls.late_count(dataset))
+
+    def duplicates(
+        self, dataset: Definition, limit: int | None = None, *, since: Time | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The events of a dataset whose ids were there already, newest first: they count nowhere.
+
+        Args:
+            dataset: The dataset.
+            limit: No more than these; None means all. They are fetched in pages.
+            since: Only those that came at this time or later.
+
+        Yields:
+            `position`, `arrived`, `stream`, `time`, `of` (the position of the event that counts), and the
+            event's `fields`.
+        """
+        return iterate(self._calls.duplicates(dataset, limit, since=since))
+
+    def duplicate_count(self, dataset: Definition) -> int:
+        """How many events of a dataset were there already."""
+        return run(self._calls.duplicate_count(dataset))
 
     def dead_letters(self, dataset: Definition, limit: int | None = None) -> list[dict[str, Any]]:
         """The records of a dataset that could not be taken and were not replayed since, oldest first.

@@ -165,9 +165,9 @@ def _without_sources(document: Mapping[str, Any]) -> dict[str, Any]:
     """The definitions with datasets that are pushed to, late and early as their sources were."""
     datasets = []
     for dataset in document.get("datasets") or ():
-        source = dataset.get("source") or {}
+        source: Mapping[str, Any] = dataset.get("source") or next(iter(dataset.get("sources") or ()), {})
         settings = {name: source[name] for name in _STREAM_SETTINGS if source.get(name) is not None}
-        datasets.append({**{k: v for k, v in dataset.items() if k != "source"}, **settings})
+        datasets.append({**{k: v for k, v in dataset.items() if k not in ("source", "sources")}, **settings})
     return {**document, "datasets": datasets}
 
 

@@ -158,7 +158,7 @@ fn read(reader: &Reader, snapshot: &Snapshot, explanation: &mut Explanation) -> 
         let (_, applied) = reader.engine().records();
         let until = applied.max(snapshot.position.record());
         reader.engine().read_history(&mut history, until, &|id| inputs.contains(&id), &mut |record| {
-            for (row, verdict) in streams.verdicts(&record).into_iter().enumerate() {
+            for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
                 let mut made = None;
                 for field in fields.iter_mut().filter(|f| f.made.input == record.dataset) {
                     if field.may_be_of(&record, row) {

@@ -7,30 +7,50 @@ use thyme_core::{EventTime, Result, Span};
 use thyme_engine::{Catalog, HistoryRecord, LiveDataset};
 use thyme_oracle::admission::Limits;
 use thyme_oracle::expression::Typed;
-use thyme_oracle::{Columns, Pipeline, Stream, Verdict};
+use thyme_oracle::{Columns, EventIds, Pipeline, Stream, Verdict};
 
-/// What every stream has seen, so that the verdicts are those of the first time.
+/// What every stream has seen, and which events are there, so that the verdicts are those of the first time.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(HashMap<(u32, String), Stream>);
+pub(crate) struct Streams {
+    streams: HashMap<(u32, String), Stream>,
+    ids: HashMap<u32, EventIds>,
+}
 
 impl Streams {
     /// The verdicts on the rows of the next record.
-    pub fn verdicts(&mut self, record: &HistoryRecord) -> Vec<Verdict> {
+    pub fn verdicts(&mut self, record: &HistoryRecord) -> Result<Vec<Verdict>> {
         let limits = Limits::of(&record.definition, &record.stream);
-        let stream = self.0.entry((record.dataset, record.stream.clone())).or_default();
-        if let Some((late, watermark)) = record.verdicts_given() {
-            // Rows of erased entities moved the watermark; what is left does not tell any more.
-            stream.watermark = watermark.map(EventTime);
-            let verdict = |row: usize| match late.get(&(row as u32)) {
-                Some(watermark) => {
-                    let behind = Span(watermark.saturating_sub(record.time(row).0));
-                    Verdict::Late { watermark: EventTime(*watermark), behind }
+        let retention = record.definition.retention;
+        let stream = self.streams.entry((record.dataset, record.stream.clone())).or_default();
+        let ids = self.ids.entry(record.dataset).or_default();
+        let rows = 0..record.rows();
+        let Some(given) = record.verdicts_given() else {
+            let verdict = |row: usize| match record.event_id(row) {
+                Some(id) => {
+                    let event = (record.time(row), &id);
+                    stream.verdict_by_id(event, record.stamp, (limits, retention), ids)
                 }
-                None => Verdict::Admitted,
+                None => Ok(stream.verdict(record.time(row), record.stamp, limits)),
             };
-            return (0..record.rows()).map(verdict).collect();
-        }
-        (0..record.rows()).map(|row| stream.verdict(record.time(row), record.stamp, limits)).collect()
+            return rows.map(verdict).collect();
+        };
+        // Rows of erased entities moved the watermark, and were the first with their ids; what is left does not
+        // tell any more.
+        stream.watermark = given.watermark.map(EventTime);
+        let verdict = |row: usize| {
+            if let Some(watermark) = given.late.get(&(row as u32)) {
+                let behind = Span(watermark.saturating_sub(record.time(row).0));
+                return Ok(Verdict::Late { watermark: EventTime(*watermark), behind });
+            }
+            if given.duplicates.contains(&(row as u32)) {
+                return Ok(Verdict::Duplicate);
+            }
+            if let Some(id) = record.event_id(row) {
+                ids.has(&id, record.time(row), retention)?;
+            }
+            Ok(Verdict::Admitted)
+        };
+        rows.map(verdict).collect()
     }
 }
 

@@ -12,5 +12,5 @@ mod rights;
 mod sample;
 pub mod verify;
 
-pub use explain::{Asked, Explained, Explanation, Origin, Subject, explain};
+pub use explain::{Asked, Explained, Explanation, Origin, Reason, Subject, explain};
 pub use verify::{Checked, Difference, Options, Report, Round, verify};

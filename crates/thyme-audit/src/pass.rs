@@ -100,7 +100,7 @@ impl Pass {
         let inputs: Vec<u32> = targets.iter().map(|t| t.made.input).collect();
         let next = until.record().min(history.record().saturating_add(records));
         engine.read_history(history, next, &|id| inputs.contains(&id), &mut |record| {
-            for (row, verdict) in streams.verdicts(&record).into_iter().enumerate() {
+            for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
                 if verdict != Verdict::Admitted {
                     continue;
                 }

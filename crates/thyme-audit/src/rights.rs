@@ -64,7 +64,7 @@ impl Rights {
             let Some(joined) = datasets.iter_mut().find(|joined| joined.id == record.dataset) else {
                 return Ok(ControlFlow::Continue(()));
             };
-            for (row, verdict) in streams.verdicts(&record).into_iter().enumerate() {
+            for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
                 if verdict != Verdict::Admitted {
                     continue;
                 }

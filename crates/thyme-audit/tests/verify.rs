@@ -3,11 +3,15 @@
 
 mod support;
 
-use thyme_audit::{Options, Report, Round, verify};
+use std::sync::Arc;
+
+use thyme_audit::{Asked, Options, Origin, Reason, Report, Round, Subject, explain, verify};
 use thyme_core::{EntityKey, ErrorKind, Value};
-use thyme_engine::ReadAt;
-use thyme_query::Reader;
+use thyme_engine::{Engine, ReadAt};
+use thyme_query::{NoExtractors, Reader};
+use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::RAW;
+use thyme_testing::ledger::START_US;
 
 fn history(seed: u64) -> Reader {
     support::history(seed).0
@@ -36,6 +40,71 @@ fn what_is_served_is_what_the_log_says() {
         }
     }
     assert!(compared > 5000, "{compared} values of pipelines");
+}
+
+/// Events with ids, some of them again, and again after somebody was erased.
+#[test]
+fn duplicates_are_left_out_of_the_log_as_of_the_state_also_after_an_erasure() {
+    let document = serde_json::json!({"format": 1, "datasets": [
+        {"name": "Ride", "index": true, "event_id": "ride", "max_lateness": "1h", "fields": [
+            {"name": "k", "type": "str", "role": "key"}, {"name": "ride", "type": "int"},
+            {"name": "at", "type": "datetime", "role": "timestamp"}]},
+        {"name": "Stats", "fields": [
+            {"name": "k", "type": "str", "role": "key"}, {"name": "at", "type": "datetime", "role": "timestamp"},
+            {"name": "n", "type": "int"}, {"name": "rides", "type": "int"}],
+         "pipelines": [{"name": "compute", "inputs": ["Ride"], "operators": [
+            {"op": "groupby", "keys": ["k"]},
+            {"op": "aggregate", "aggregates": [
+                {"name": "n", "function": "count", "window": "1h"},
+                {"name": "rides", "function": "sum", "of": "ride"}]}]}]}]});
+    let dir = tempfile::tempdir().unwrap();
+    let clock = HandClock::at(START_US + 5_000_000_000);
+    let path = Some(dir.path().join("data"));
+    let options = thyme_engine::Options { path, env: clock.env(), shards: 2, ..Default::default() };
+    let engine = Arc::new(Engine::open(options).unwrap());
+    engine.commit(&serde_json::from_value(document).unwrap(), |_| Ok(())).unwrap();
+    let push = |rows: &[(&str, i64, i64)]| {
+        let line = |(k, ride, second): &(&str, i64, i64)| {
+            let at = thyme_core::time::format_rfc3339(START_US + second * 1_000_000);
+            serde_json::json!({"k": k, "ride": ride, "at": at}).to_string()
+        };
+        let lines: Vec<String> = rows.iter().map(line).collect();
+        let catalog = engine.catalog();
+        let live = catalog.dataset("Ride").unwrap();
+        let receipt =
+            engine.push(engine.read_json(live, lines.iter().map(|l| l.as_bytes())).unwrap()).unwrap();
+        let min_position = Some(receipt.position);
+        engine.snapshot(ReadAt { min_position, ..ReadAt::default() }).unwrap();
+        receipt.duplicates
+    };
+    assert_eq!(push(&[("gone", 1, 9000), ("a", 2, 9001), ("a", 2, 9002), ("b", 1, 9003)]), Some(2));
+    assert_eq!(push(&[("a", 3, 10), ("b", 1, 9004)]), Some(1));
+    assert_eq!(push(&[("a", 3, 9005), ("b", 1, 9006), ("gone", 2, 9007)]), Some(2));
+    let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));
+    let subject = |entity: &str| {
+        let asked = Asked {
+            subject: Subject::Field { dataset: "Stats".into(), field: "rides".into() },
+            at: ReadAt::default(),
+            limit: 10,
+            inputs: Vec::new(),
+        };
+        let key = vec![Value::Str(entity.into())];
+        let explained = explain(&reader, asked, &|_| Ok(key.clone())).unwrap();
+        let Origin::Field(field) = explained.explanation.origin else { unreachable!() };
+        assert!(field.is_same());
+        let left_out = |reason| field.left_out.get(&reason).map_or(0, |group| group.total);
+        (field.counted.total, left_out(Reason::Duplicate), left_out(Reason::Late))
+    };
+    assert_eq!(all(&reader, None).differences, []);
+    assert_eq!((subject("a"), subject("b")), ((2, 1, 1), (0, 3, 0)));
+    let catalog = engine.catalog();
+    engine.erase(catalog.dataset("Ride").unwrap(), &[vec![Value::Str("gone".into())]]).unwrap();
+    assert_eq!(all(&reader, None).differences, []);
+    // Nobody else's verdict changes, and the id is free.
+    assert_eq!((subject("a"), subject("b")), ((2, 1, 1), (0, 3, 0)));
+    assert_eq!(push(&[("b", 1, 9008), ("a", 2, 9009), ("b", 1, 9010)]), Some(2));
+    assert_eq!(all(&reader, None).differences, []);
+    assert_eq!((subject("a"), subject("b")), ((2, 2, 1), (1, 4, 0)));
 }
 
 #[test]

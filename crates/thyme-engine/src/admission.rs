@@ -1,6 +1,6 @@
-//! Admission: which rows of a record are late. A pure function of the log.
+//! Admission: which rows of a record are late, and which are duplicates. A pure function of the log.
 
-use thyme_core::{EventTime, Span};
+use thyme_core::{EventTime, Position, Span};
 
 /// How far ahead of its record's stamp an event may be and still move the watermark, unless the
 /// definition says otherwise.
@@ -22,24 +22,39 @@ pub struct Limits {
     pub max_future_skew: Span,
 }
 
+/// Why a row does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// It is late: `W` when it came.
+    Late(i64),
+    /// Its event is there already: the position of the row that counts, unless that was erased.
+    Duplicate(Option<Position>),
+}
+
 /// Gives the verdict on each row in order and moves the watermark.
 ///
 /// A row is late when `t < W - max_lateness`, with `W` the largest event time at earlier positions of
-/// the stream; a row more than `max_future_skew` ahead of `stamp` does not move `W` (contract, 4).
-/// Calls `late(row, W)` for each late row.
+/// the stream; a row more than `max_future_skew` ahead of `stamp` does not move `W` (contract, 4). A row that is not
+/// late is a duplicate if `duplicate_of` says so, which learns of all that count in the order that they came; it does not
+/// move `W` either, so that the log without it says the same. Calls `left_out` for each row that does not count.
 pub fn admit(
     times: &[i64],
     stamp: i64,
     limits: Limits,
     mark: &mut Watermark,
-    mut late: impl FnMut(usize, i64),
+    mut duplicate_of: impl FnMut(usize) -> Option<Option<Position>>,
+    mut left_out: impl FnMut(usize, LeftOut),
 ) {
     let horizon = stamp.saturating_add(limits.max_future_skew.0);
     for (row, &t) in times.iter().enumerate() {
         if let (Some(lateness), Some(w)) = (limits.max_lateness, mark.largest)
             && t < w.saturating_sub(lateness.0)
         {
-            late(row, w);
+            left_out(row, LeftOut::Late(w));
+            continue;
+        }
+        if let Some(of) = duplicate_of(row) {
+            left_out(row, LeftOut::Duplicate(of));
             continue;
         }
         if t <= horizon && mark.largest.is_none_or(|w| t > w) {
@@ -66,7 +81,7 @@ mod tests {
         let mut mark = Watermark { largest: start };
         let mut rows = Vec::new();
         let limits = Limits { max_lateness: lateness.map(Span), max_future_skew: Span(100) };
-        admit(times, stamp, limits, &mut mark, |row, _| rows.push(row));
+        admit(times, stamp, limits, &mut mark, |_| None, |row, _| rows.push(row));
         (rows, mark.largest)
     }
 
@@ -86,5 +101,20 @@ mod tests {
         for (times, lateness, stamp, start, late, w) in cases {
             assert_eq!(late_rows(&times, lateness, stamp, start), (late, w), "{times:?}");
         }
+    }
+
+    #[test]
+    fn a_duplicate_does_not_move_the_watermark_and_a_late_row_is_not_asked_about() {
+        let limits = Limits { max_lateness: Some(Span(5)), max_future_skew: Span(100) };
+        let (mut mark, mut asked, mut out) = (Watermark { largest: Some(10) }, Vec::new(), Vec::new());
+        let of = Position::new(1, 2);
+        let duplicate_of = |row| {
+            asked.push(row);
+            (row == 1).then_some(Some(of))
+        };
+        admit(&[4, 90, 8], 1000, limits, &mut mark, duplicate_of, |row, why| out.push((row, why)));
+        assert_eq!(asked, [1, 2]);
+        assert_eq!(out, [(0, LeftOut::Late(10)), (1, LeftOut::Duplicate(Some(of)))]);
+        assert_eq!(mark.largest, Some(10));
     }
 }

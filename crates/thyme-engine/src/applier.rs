@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::engine::{CommitPlace, Shared};
 use crate::erasure::{Erased, Pending, Scan, Target, removal};
+use crate::event_ids::{self, Claims};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::health::said;
@@ -193,6 +194,7 @@ impl Applier {
 
     /// Lets the shards finish what they have.
     pub fn end(self) {
+        self.shared.tally.away();
         self.shards.join();
     }
 
@@ -239,6 +241,7 @@ impl Applier {
         self.shared.events.record(Severity::Error, "apply_failed", "engine", reason.clone());
         self.shared.note_backfill(0, 0);
         self.shared.gate.stop(&reason);
+        self.shared.tally.away();
         false
     }
 
@@ -267,6 +270,7 @@ impl Applier {
         task.tickets = tickets;
         self.progress.record = number;
         self.progress.stamp = stamp;
+        self.shared.tally.applied(number);
         match self.shards.dispatch(&task) {
             true => Ok(()),
             false => Err(Error::internal("a shard has stopped")),
@@ -294,10 +298,11 @@ impl Applier {
             })?,
         };
         let before = self.admission.watermark(record);
-        let admitted = self.admission.admit(record, definition, stamp)?;
-        let late = admitted.late.len() as u64;
-        if late > 0 {
-            self.note_late(number, record, late, before, StreamLimits::of(definition));
+        let claims = live.and_then(|live| live.ids.as_ref()).map(Claims::first);
+        let admitted = self.admission.admit((number, record), definition, stamp, claims.as_ref())?;
+        let left_out = (admitted.late.len() + admitted.duplicates.len()) as u64;
+        if left_out > 0 {
+            self.note_left_out(number, record, left_out, before, StreamLimits::of(definition));
         }
         if let Some(newest) = admitted.newest
             && self.shared.clock.counts(&definition.name)
@@ -308,21 +313,25 @@ impl Applier {
         let (dataset, batch) = (record.dataset, &record.batch);
         let work = feed(&catalog, None, Incoming { dataset, number, batch, admitted: &admitted })?;
         self.count(number, record, &admitted);
+        if claims.is_some() {
+            let duplicates = admitted.duplicates.iter().map(|(row, _)| *row);
+            self.shared.tally.note(number, batch.num_rows(), duplicates);
+        }
         self.remember(number, stamp, record);
         Ok(Task::of(number, work))
     }
 
-    /// Notes where late rows are; `before` is the watermark of their stream before the record.
-    fn note_late(
+    /// Notes where late rows and duplicates are; `before` is the watermark of their stream before the record.
+    fn note_left_out(
         &self,
         number: u64,
         record: &EventsRecord,
-        late: u64,
+        rows: u64,
         before: Option<i64>,
         limits: StreamLimits,
     ) {
         let marks = &self.admission.marks;
-        self.shared.late.lock().entry(record.dataset).or_default().push(number, late, || {
+        self.shared.late.lock().entry(record.dataset).or_default().push(number, rows, || {
             let of_dataset = marks.iter().filter(|((dataset, _), _)| *dataset == record.dataset);
             let before = |stream: &String, now| if *stream == record.stream { before } else { now };
             let mut watermarks: Vec<_> =
@@ -337,6 +346,7 @@ impl Applier {
         counters.events += record.batch.num_rows() as u64;
         counters.erased += record.remains.dropped;
         counters.late += admitted.late.len() as u64;
+        counters.duplicates += admitted.duplicates.len() as u64;
         counters.dead_letters += record.dead_letters.len() as u64;
         counters.newest = counters.newest.max(admitted.newest);
         let counters = *counters;
@@ -401,14 +411,17 @@ impl Applier {
         if !filler.fresh.is_empty() {
             // Joins may read an index that the shards are still filling.
             self.barrier()?;
+            self.shared.tally.away();
             let hands = Hands::Shards(&self.shards);
             while !filler.advance(&self.shared, (until, RECORDS_A_LOOK), edit, &hands)? {
                 self.shared.note_backfill(filler.reached().0, until);
             }
             self.shared.note_backfill(0, 0);
+            self.shared.tally.back();
         }
         self.barrier()?;
         self.progress.ids = filler.ids;
+        event_ids::refuse_unknown(&filler.catalog);
         self.shared.learn(&self.progress.ids);
         self.shared.set_catalog(filler.catalog);
         Ok(())
@@ -443,7 +456,7 @@ impl Applier {
             return Ok(());
         };
         let mut scan = erasing.scan.lock();
-        let scan = scan.get_or_insert_with(|| Scan::new(self.progress.ids.clone()));
+        let scan = scan.get_or_insert_with(|| Scan::new(self.progress.ids.clone(), &self.shared.catalog()));
         scan.advance(self.shared.log.as_ref(), number - 1, &erasing.target)?;
         self.barrier()?;
         let catalog = self.shared.catalog();
@@ -452,6 +465,7 @@ impl Applier {
             let counters = self.progress.counters.entry(found.dataset).or_default();
             counters.events = counters.events.saturating_sub(found.rows.len() as u64);
             counters.late = counters.late.saturating_sub(found.late);
+            counters.duplicates = counters.duplicates.saturating_sub(found.duplicates);
             counters.dead_letters = counters.dead_letters.saturating_sub(found.letters.len() as u64);
             self.shared.counters.lock().insert(found.dataset, *counters);
             for (mark, fate) in &found.marks {

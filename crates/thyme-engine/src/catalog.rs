@@ -10,6 +10,7 @@ use thyme_core::definition::{Dataset, Document, Featureset, Pipeline, Source};
 use thyme_core::{Error, Result, Schema};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
+use crate::event_ids;
 use crate::join::Parts;
 use crate::node::{Node, NodeId};
 use crate::residence::Residence;
@@ -30,6 +31,8 @@ pub struct LiveDataset {
     pub node: Option<Arc<Node>>,
     /// The index of its rows, if joins read it. It may be `node`.
     pub(crate) joined: Option<Arc<Node>>,
+    /// Whose the ids of its events are, if they have ids.
+    pub(crate) ids: Option<Arc<Node>>,
 }
 
 impl LiveDataset {
@@ -41,7 +44,8 @@ impl LiveDataset {
     /// All its nodes.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         let hidden = self.joined.iter().filter(|_| !self.definition.index);
-        self.node.iter().chain(self.node.iter().flat_map(|node| node.parts())).chain(hidden)
+        let parts = self.node.iter().flat_map(|node| node.parts());
+        self.node.iter().chain(parts).chain(hidden).chain(&self.ids)
     }
 
     /// The node to look rows up in.
@@ -109,7 +113,7 @@ impl Catalog {
 
     /// The sources of the committed datasets.
     pub fn sources(&self) -> impl Iterator<Item = (&Arc<LiveDataset>, &Source)> {
-        self.datasets.values().filter_map(|d| d.definition.source.as_ref().map(|s| (d, s)))
+        self.datasets.values().flat_map(|d| d.definition.all_sources().map(move |s| (d, s)))
     }
 
     pub(crate) fn by_id(&self, id: u32) -> Option<&Arc<LiveDataset>> {
@@ -134,7 +138,7 @@ impl Catalog {
 
 /// The limits of a stream of a dataset.
 pub(crate) fn limits(dataset: &Dataset, stream: &str) -> Limits {
-    let source = dataset.source.as_ref().filter(|_| stream != PUSH_STREAM);
+    let source = dataset.source_of(stream).filter(|_| stream != PUSH_STREAM);
     Limits {
         max_lateness: source.and_then(|s| s.max_lateness).or(dataset.max_lateness),
         max_future_skew: source
@@ -312,7 +316,20 @@ impl<'a> Deriving<'a> {
             schema: definition.fields.arrow(),
             node,
             joined: index.filter(|_| is_joined),
+            ids: self.event_ids(definition),
         })
+    }
+
+    fn event_ids(&mut self, definition: &Dataset) -> Option<Arc<Node>> {
+        definition.event_id.as_ref()?;
+        let id = self.ids.node(event_ids::signature(definition));
+        if let Some(node) = self.known.get(&id) {
+            return Some(node.clone());
+        }
+        let dataset = self.ids.dataset(definition);
+        let node = Arc::new(event_ids::node(id, definition, dataset, self.residence));
+        self.fresh.push(node.clone());
+        Some(node)
     }
 
     fn pipeline(&mut self, definition: &'a Dataset, pipeline: &'a Pipeline) -> Result<Arc<Node>> {

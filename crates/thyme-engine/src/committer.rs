@@ -161,7 +161,12 @@ impl Committer {
                 for p in pending {
                     let position =
                         p.last_row.map_or(Position::end_of(p.record), |row| Position::new(p.record, row));
-                    p.done.answer(Ok(Receipt { position, accepted: p.accepted, skipped: p.skipped }));
+                    p.done.answer(Ok(Receipt {
+                        position,
+                        accepted: p.accepted,
+                        skipped: p.skipped,
+                        duplicates: None,
+                    }));
                 }
                 for record in records {
                     // The applier only goes away with the engine; what is durable is replayed then.

@@ -37,6 +37,7 @@ use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Job};
 use crate::directory::DataDirectory;
 use crate::erasure::{Erasing, Ledger, Pending};
+use crate::event_ids;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::health::Ward;
@@ -53,6 +54,7 @@ use crate::shard::Shards;
 use crate::starting::Starting;
 use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
+use crate::tally::Tally;
 
 pub(crate) use commit_history::CommitPlace;
 pub use commit_history::Committed;
@@ -81,6 +83,7 @@ pub(crate) struct Shared {
     pub dead_letters: Mutex<BTreeMap<u32, RecordSet>>,
     pub late: Mutex<BTreeMap<u32, LateRanges>>,
     pub keys: Keys,
+    pub tally: Tally,
     catalog: RwLock<Arc<Catalog>>,
     pub cursors: Mutex<BTreeMap<String, Vec<u8>>>,
     pub commits: Mutex<Vec<CommitPlace>>,
@@ -315,6 +318,7 @@ impl Engine {
             node.state.restore()?;
         }
         keeping::restore(&store, nodes.iter())?;
+        event_ids::refuse_unknown(&catalog);
         let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
         let ledger = Arc::new(Ledger::open(disk.as_deref(), &progress.ids, &progress.erased)?);
         let commits = match progress.commits.is_empty() && !progress.commit.is_empty() {
@@ -331,6 +335,7 @@ impl Engine {
             ids: Mutex::new(progress.ids.clone()),
             log: log.clone(),
             keys: Keys::new(store.clone()),
+            tally: Tally::default(),
             store,
             residence,
             // Whoever steps cannot wait for a shard.

@@ -117,6 +117,7 @@ impl Remembered {
             position: Position::from_bits(self.position),
             accepted: self.accepted,
             skipped: self.skipped,
+            duplicates: None,
         }
     }
 
@@ -442,7 +443,7 @@ mod tests {
         let Turn::First(done) = keys.begin(&asked, 0, counting(&hits)) else { panic!("it is the first") };
         assert!(matches!(keys.begin(&asked, 0, counting(&hits)), Turn::Answered));
         assert_eq!(hits.load(Ordering::Relaxed), 0, "the twin waits");
-        let answer = Ok(Receipt { position: Position::new(3, 1), accepted: 2, skipped: 0 });
+        let answer = Ok(Receipt { position: Position::new(3, 1), accepted: 2, skipped: 0, duplicates: None });
         keys.finish(&asked, 10, &answer);
         done.answer(answer);
         assert_eq!(hits.load(Ordering::Relaxed), 2);

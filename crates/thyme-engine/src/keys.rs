@@ -17,6 +17,22 @@ impl Keys {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.bytes[start as usize..self.ends[row] as usize]
     }
+
+    /// The keys of some rows.
+    pub fn pick(&self, rows: &[u32]) -> Keys {
+        rows.iter().map(|row| self.get(*row as usize)).collect()
+    }
+}
+
+impl<'k> FromIterator<&'k [u8]> for Keys {
+    fn from_iter<T: IntoIterator<Item = &'k [u8]>>(encoded: T) -> Keys {
+        let mut keys = Keys { bytes: Vec::new(), ends: Vec::new() };
+        for key in encoded {
+            keys.bytes.extend_from_slice(key);
+            keys.ends.push(keys.bytes.len() as u32);
+        }
+        keys
+    }
 }
 
 /// Encodes the key columns of a batch; none of them has a null.

@@ -1,23 +1,42 @@
-//! Late events, found again in the log: the verdicts are given once more, from the log alone, under the
-//! limits that were committed at each position.
+//! Late events and duplicates, found again in the log: the verdicts are given once more, under the limits that were
+//! committed at each position.
 
 use std::collections::{HashMap, VecDeque};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
+use thyme_core::definition::Dataset;
 use thyme_core::{Position, Result, Span};
 use thyme_log::Log;
 
-use crate::admission::{Limits, Watermark};
+use crate::admission::{LeftOut, Limits, Watermark};
 use crate::catalog::LiveDataset;
 use crate::decode::columns::event_times;
+use crate::event_ids::{Claims, Rows};
 use crate::left_out::{LateRange, StreamLimits};
 use crate::record::{EventsRecord, Payload, peek_dataset};
 use crate::replay::verdicts;
 
-/// An event that was too late to count.
+/// Why an event of the log does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was too late.
+    Late {
+        /// The watermark of its stream that it was behind of.
+        watermark: i64,
+        /// How far behind it an event might have been.
+        max_lateness: Span,
+    },
+    /// Its event was there already.
+    Duplicate {
+        /// The one that counts, unless that was erased since.
+        of: Option<Position>,
+    },
+}
+
+/// An event that is in the log and does not count.
 #[derive(Clone, Debug)]
-pub struct LateEvent {
+pub struct LeftOutEvent {
     /// Where it is in the log.
     pub position: Position,
     /// The server's clock when it came.
@@ -26,19 +45,34 @@ pub struct LateEvent {
     pub stream: String,
     /// Its event time.
     pub time: i64,
-    /// The watermark of its stream that it was behind of.
-    pub watermark: i64,
-    /// How far behind it an event might have been.
-    pub max_lateness: Span,
+    /// Why it does not count.
+    pub why: Why,
     /// Rows in the dataset's schema, this one among them.
     pub batch: RecordBatch,
     /// Which of them it is.
     pub row: usize,
 }
 
-/// Which late events are asked for: the newest `limit` before `before` that came at `since` or later.
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Late events.
+    Late,
+    /// Duplicates of events that came before.
+    Duplicates,
+}
+
+impl Wanted {
+    fn is(self, why: LeftOut) -> bool {
+        matches!((self, why), (Wanted::Late, LeftOut::Late(_)) | (Wanted::Duplicates, LeftOut::Duplicate(_)))
+    }
+}
+
+/// Which of them are asked for: the newest `limit` before `before` that came at `since` or later.
 #[derive(Clone, Copy, Debug)]
-pub struct LateQuery {
+pub struct LeftOutQuery {
+    /// Of this kind.
+    pub wanted: Wanted,
     /// Only those before this position.
     pub before: Position,
     /// Only those whose records' stamps are not less.
@@ -47,14 +81,14 @@ pub struct LateQuery {
     pub limit: usize,
 }
 
-/// The late events of a dataset, newest first. Reads the ranges that have some and keeps no more than
+/// The events of a dataset that do not count for one reason, newest first. Reads the ranges that have some and keeps no more than
 /// `query.limit` of them.
 pub(crate) fn list(
     log: &dyn Log,
     dataset: &LiveDataset,
     ranges: &[LateRange],
-    query: &LateQuery,
-) -> Result<Vec<LateEvent>> {
+    query: &LeftOutQuery,
+) -> Result<Vec<LeftOutEvent>> {
     let mut found = Vec::new();
     let oldest = log.last_at(query.since.saturating_sub(1))?.map_or(0, |before| before + 1);
     let wanted = ranges.iter().rev().filter(|r| r.first <= query.before.record() && r.last >= oldest);
@@ -63,7 +97,8 @@ pub(crate) fn list(
         if room == 0 {
             break;
         }
-        let walk = Walk { log, dataset, range, query: LateQuery { limit: room, ..*query } };
+        let claims = dataset.ids.as_ref().map(Claims::again);
+        let walk = Walk { log, dataset, range, claims, query: LeftOutQuery { limit: room, ..*query } };
         found.extend(walk.run()?.into_iter().rev());
     }
     Ok(found)
@@ -73,14 +108,16 @@ struct Walk<'a> {
     log: &'a dyn Log,
     dataset: &'a LiveDataset,
     range: &'a LateRange,
-    query: LateQuery,
+    claims: Option<Claims>,
+    query: LeftOutQuery,
 }
 
 impl Walk<'_> {
-    /// The newest late events of the range, oldest first.
-    fn run(&self) -> Result<VecDeque<LateEvent>> {
+    /// The newest such events of the range, oldest first.
+    fn run(&self) -> Result<VecDeque<LeftOutEvent>> {
         let range = self.range;
-        let mut limits = range.limits;
+        let mut limits = range.limits.clone();
+        let mut definition = self.dataset.definition.clone();
         let mut marks: HashMap<String, Watermark> =
             range.watermarks.iter().map(|(s, w)| (s.clone(), Watermark { largest: *w })).collect();
         let mut found = VecDeque::new();
@@ -99,14 +136,16 @@ impl Walk<'_> {
                         let own = &self.dataset.definition;
                         d.name == own.name && d.version == own.version
                     };
-                    if let Some(definition) = commit.document.datasets.iter().find(mine) {
-                        limits = StreamLimits::of(definition);
+                    if let Some(committed) = commit.document.datasets.iter().find(mine) {
+                        limits = StreamLimits::of(committed);
+                        definition = committed.clone();
                     }
                 }
                 Payload::Events(events) => {
                     let limits = limits.for_stream(&events.stream);
                     let mark = marks.entry(events.stream.clone()).or_default();
-                    let rows = late_rows(self.dataset, &events, record.stamp, limits, mark)?;
+                    let limits = (&definition, record.stamp, limits);
+                    let rows = self.left_out(record.number, &events, limits, mark)?;
                     self.keep(record.number, record.stamp, &events, &rows, &mut found)?;
                 }
             }
@@ -119,64 +158,64 @@ impl Walk<'_> {
         number: u64,
         stamp: i64,
         events: &EventsRecord,
-        rows: &[Late],
-        found: &mut VecDeque<LateEvent>,
+        rows: &[Row],
+        found: &mut VecDeque<LeftOutEvent>,
     ) -> Result<()> {
-        let position = |late: &Late| Position::new(number, events.row_number(late.row as usize));
-        let rows: Vec<&Late> = rows.iter().filter(|l| position(l) < self.query.before).collect();
+        let position = |row: &Row| Position::new(number, events.row_number(row.row as usize));
+        let rows: Vec<&Row> = rows.iter().filter(|row| position(row) < self.query.before).collect();
         if rows.is_empty() || stamp < self.query.since {
             return Ok(());
         }
         let newest = &rows[rows.len().saturating_sub(self.query.limit)..];
         // Their own columns: a page must not keep whole records.
-        let indices = UInt32Array::from_iter_values(newest.iter().map(|l| l.row));
+        let indices = UInt32Array::from_iter_values(newest.iter().map(|row| row.row));
         let batch = take_record_batch(&events.batch, &indices)?;
-        for (row, late) in newest.iter().enumerate() {
+        for (row, left_out) in newest.iter().enumerate() {
             if found.len() == self.query.limit {
                 found.pop_front();
             }
-            found.push_back(LateEvent {
-                position: position(late),
+            found.push_back(LeftOutEvent {
+                position: position(left_out),
                 stamp,
                 stream: events.stream.clone(),
-                time: late.time,
-                watermark: late.watermark,
-                max_lateness: late.max_lateness,
+                time: left_out.time,
+                why: left_out.why,
                 batch: batch.clone(),
                 row,
             });
         }
         Ok(())
     }
+
+    /// The rows of a record that are asked for; moves the watermark.
+    fn left_out(
+        &self,
+        number: u64,
+        events: &EventsRecord,
+        limits: (&Dataset, i64, Limits),
+        mark: &mut Watermark,
+    ) -> Result<Vec<Row>> {
+        let field = self.dataset.definition.fields.timestamp().map_or("", |f| f.name.as_str());
+        let times = event_times(&events.batch, field)?;
+        let mut found: Vec<Row> = Vec::new();
+        let max_lateness = limits.2.max_lateness.unwrap_or(Span(0));
+        let rows = Rows { number, record: events, times: times.values() };
+        verdicts(rows, limits, mark, self.claims.as_ref(), |row, left_out| {
+            if self.query.wanted.is(left_out) {
+                let why = match left_out {
+                    LeftOut::Late(watermark) => Why::Late { watermark, max_lateness },
+                    LeftOut::Duplicate(of) => Why::Duplicate { of },
+                };
+                found.push(Row { row: row as u32, time: times.value(row), why });
+            }
+        })?;
+        Ok(found)
+    }
 }
 
-struct Late {
+struct Row {
     /// By index among the rows that are left.
     row: u32,
     time: i64,
-    watermark: i64,
-    max_lateness: Span,
-}
-
-/// The late rows of a record; moves the watermark.
-fn late_rows(
-    dataset: &LiveDataset,
-    events: &EventsRecord,
-    stamp: i64,
-    limits: Limits,
-    mark: &mut Watermark,
-) -> Result<Vec<Late>> {
-    let field = dataset.definition.fields.timestamp().map_or("", |f| f.name.as_str());
-    let times = event_times(&events.batch, field)?;
-    let mut late: Vec<(u32, i64)> = Vec::new();
-    verdicts(events, times.values(), stamp, limits, mark, |row, watermark| {
-        late.push((row as u32, watermark))
-    });
-    // Without a limit nothing was late.
-    let Some(max_lateness) = limits.max_lateness else { return Ok(Vec::new()) };
-    let late = late.into_iter().filter_map(|(row, watermark)| {
-        let time = *times.values().get(row as usize)?;
-        Some(Late { row, time, watermark, max_lateness })
-    });
-    Ok(late.collect())
+    why: Why,
 }

@@ -74,20 +74,29 @@ impl RecordSet {
     }
 }
 
-/// The limits in force for pushes and for the source of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The limits in force for pushes and for the sources of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StreamLimits {
     push: Limits,
     source: Limits,
+    /// By stream, if there are several sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<(String, Limits)>,
 }
 
 impl StreamLimits {
     pub fn of(dataset: &Dataset) -> Self {
-        StreamLimits { push: limits(dataset, PUSH_STREAM), source: limits(dataset, "") }
+        let of = |stream: String| (stream.clone(), limits(dataset, &stream));
+        let sources = dataset.sources.iter().map(|source| of(dataset.stream_of(source))).collect();
+        StreamLimits { push: limits(dataset, PUSH_STREAM), source: limits(dataset, ""), sources }
     }
 
     pub fn for_stream(&self, stream: &str) -> Limits {
-        if stream == PUSH_STREAM { self.push } else { self.source }
+        if stream == PUSH_STREAM {
+            return self.push;
+        }
+        let named = self.sources.iter().find(|(name, _)| name == stream);
+        named.map_or(self.source, |(_, limits)| *limits)
     }
 }
 
@@ -115,7 +124,7 @@ impl LateRanges {
     /// are those of the commits in it.
     pub fn anywhere(record: u64, late: u64) -> Self {
         let none = Limits { max_lateness: None, max_future_skew: MAX_FUTURE_SKEW_DEFAULT };
-        let limits = StreamLimits { push: none, source: none };
+        let limits = StreamLimits { push: none, source: none, sources: Vec::new() };
         LateRanges {
             ranges: vec![LateRange { first: 1, last: record, late, watermarks: Vec::new(), limits }],
         }
@@ -278,10 +287,10 @@ mod tests {
     #[test]
     fn late_ranges_are_bounded_and_keep_the_state_before_the_first_of_them() {
         let limits = Limits { max_lateness: None, max_future_skew: Span(1) };
-        let limits = StreamLimits { push: limits, source: limits };
+        let limits = StreamLimits { push: limits, source: limits, sources: Vec::new() };
         let mut late = LateRanges::default();
         for n in (1..2_000_000u64).step_by(100) {
-            late.push(n, 2, || (vec![("push".into(), Some(n as i64))], limits));
+            late.push(n, 2, || (vec![("push".into(), Some(n as i64))], limits.clone()));
         }
         assert!(late.ranges().len() <= RANGES_MAX);
         assert_eq!(late.ranges().iter().map(|r| r.late).sum::<u64>(), 40_000);
@@ -289,7 +298,7 @@ mod tests {
         let (first, newest) = (&late.ranges()[0], late.ranges().last().unwrap());
         assert!(newest.last - newest.first <= first.last - first.first, "the newest stay fine");
         let mut near = LateRanges::default();
-        (1..=100).for_each(|n| near.push(n * 10, 1, || (Vec::new(), limits)));
+        (1..=100).for_each(|n| near.push(n * 10, 1, || (Vec::new(), limits.clone())));
         assert_eq!(near.ranges().len(), 1);
     }
 }

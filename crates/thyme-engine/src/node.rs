@@ -82,6 +82,7 @@ pub struct Node {
 }
 
 /// A record's rows with the verdicts on them.
+#[derive(Default)]
 pub(crate) struct Admitted {
     /// `None`: all of them.
     pub kept: Option<BooleanBuffer>,
@@ -89,6 +90,8 @@ pub(crate) struct Admitted {
     pub numbers: Option<UInt32Array>,
     /// The watermark that each late row was behind of, in order.
     pub late: Vec<i64>,
+    /// The duplicates, by index among the rows, each with the position of the row that counts, if it is known.
+    pub duplicates: Vec<(u32, Option<Position>)>,
     pub newest: Option<i64>,
 }
 

@@ -19,6 +19,8 @@ pub struct Receipt {
     pub accepted: u64,
     /// Rows that went to the dead letters instead.
     pub skipped: u64,
+    /// Of the accepted, how many are duplicates of earlier events; `None` if events have no ids, or nobody knows yet.
+    pub duplicates: Option<u64>,
 }
 
 /// Rows of a dataset, valid and ready to be logged.

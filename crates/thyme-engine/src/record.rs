@@ -19,6 +19,8 @@ use crate::remains::Remains;
 const VERSION: u8 = 1;
 /// That of an events payload with something to say in its [`Remains`].
 const VERSION_REMAINS: u8 = 2;
+/// That of one whose [`Remains`] have duplicates.
+const VERSION_DUPLICATES: u8 = 3;
 const KIND_EVENTS: u8 = 1;
 const KIND_COMMIT: u8 = 2;
 const KIND_ERASE: u8 = 3;
@@ -176,7 +178,12 @@ impl EventsRecord {
         let body = &data.arrow_data;
         let mut out = Vec::with_capacity(body.len() / 2 + data.ipc_message.len() + 64);
         let plain = self.remains == Remains::default();
-        out.extend_from_slice(&[if plain { VERSION } else { VERSION_REMAINS }, KIND_EVENTS]);
+        let version = match plain {
+            true => VERSION,
+            false if self.remains.has_duplicates() => VERSION_DUPLICATES,
+            false => VERSION_REMAINS,
+        };
+        out.extend_from_slice(&[version, KIND_EVENTS]);
         out.extend_from_slice(&self.dataset.to_le_bytes());
         put_bytes(&mut out, self.stream.as_bytes());
         match &self.cursor {
@@ -221,7 +228,7 @@ pub(crate) fn is_commit(payload: &[u8]) -> bool {
 /// Only the dataset of an events payload, or `None` for other kinds: lets a backfill skip cheaply.
 pub(crate) fn peek_dataset(payload: &[u8]) -> Option<u32> {
     match payload {
-        [VERSION | VERSION_REMAINS, KIND_EVENTS, a, b, c, d, ..] => {
+        [VERSION..=VERSION_DUPLICATES, KIND_EVENTS, a, b, c, d, ..] => {
             Some(u32::from_le_bytes([*a, *b, *c, *d]))
         }
         _ => None,
@@ -237,16 +244,13 @@ impl Payload {
     pub fn decode(payload: &[u8], schema_of: &dyn Fn(u32) -> Option<SchemaRef>) -> Result<Payload> {
         let mut reader = Reader { rest: payload };
         let version = reader.byte()?;
-        if version != VERSION && version != VERSION_REMAINS {
+        if !(VERSION..=VERSION_DUPLICATES).contains(&version) {
             return Err(Error::corrupt(format!(
-                "a log record has payload format {version}; this build reads {VERSION} and {VERSION_REMAINS}"
+                "a log record has payload format {version}; this build reads {VERSION} to {VERSION_DUPLICATES}"
             )));
         }
         match reader.byte()? {
-            KIND_EVENTS => {
-                let remains = version == VERSION_REMAINS;
-                decode_events(reader, remains, schema_of).map(|r| Payload::Events(Box::new(r)))
-            }
+            KIND_EVENTS => decode_events(reader, version, schema_of).map(|r| Payload::Events(Box::new(r))),
             KIND_COMMIT => serde_json::from_slice(reader.rest)
                 .map(|r| Payload::Commit(Box::new(r)))
                 .map_err(|e| Error::corrupt(format!("a commit record cannot be read: {e}"))),
@@ -260,7 +264,7 @@ impl Payload {
 
 fn decode_events(
     mut reader: Reader<'_>,
-    remains: bool,
+    version: u8,
     schema_of: &dyn Fn(u32) -> Option<SchemaRef>,
 ) -> Result<EventsRecord> {
     let dataset = reader.u32()?;
@@ -284,7 +288,10 @@ fn decode_events(
             skipped: reader.u64()?,
         });
     }
-    let remains = if remains { Remains::decode(&mut reader)? } else { Remains::default() };
+    let remains = match version {
+        VERSION => Remains::default(),
+        _ => Remains::decode(&mut reader, version == VERSION_DUPLICATES)?,
+    };
     let message = reader.bytes()?;
     let length = usize::try_from(reader.u64()?).map_err(|_| damaged())?;
     let body = match reader.byte()? {
@@ -416,10 +423,11 @@ mod tests {
     #[test]
     fn what_an_erasure_left_round_trips_and_any_cut_of_it_is_an_error() {
         let mut record = sample(3);
-        let left = |watermark| Left {
+        let left = |watermark: Option<i64>| Left {
             rows: vec![0, 7, 9],
             late: vec![2],
             behind: vec![-7],
+            duplicates: if watermark.is_some() { vec![0, 1] } else { Vec::new() },
             watermark,
             newest: Some(-4),
         };

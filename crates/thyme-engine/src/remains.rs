@@ -28,6 +28,8 @@ pub(crate) struct Left {
     pub late: Vec<u32>,
     /// The watermark that each of the late ones was behind of.
     pub behind: Vec<i64>,
+    /// Which of those that are left are duplicates, by index among them.
+    pub duplicates: Vec<u32>,
     /// The stream's watermark after the whole record.
     pub watermark: Option<i64>,
     /// The newest event time that was admitted of the whole record.
@@ -62,7 +64,8 @@ impl Left {
     fn decode(reader: &mut Reader<'_>) -> Result<Left> {
         let (rows, late) = (numbers(reader)?, numbers(reader)?);
         let behind = late.iter().map(|_| reader.u64().map(|time| time as i64)).collect::<Result<_>>()?;
-        Ok(Left { rows, late, behind, watermark: time(reader)?, newest: time(reader)? })
+        let (watermark, newest) = (time(reader)?, time(reader)?);
+        Ok(Left { rows, late, behind, duplicates: Vec::new(), watermark, newest })
     }
 }
 
@@ -78,16 +81,28 @@ impl Remains {
             put_times(out, left.newest);
         }
         put_numbers(out, &self.letters);
+        if self.has_duplicates() {
+            put_numbers(out, self.left.as_ref().map_or(&[], |left| &left.duplicates));
+        }
     }
 
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Remains> {
+    /// Whether duplicates are left, which the payload format then says.
+    pub fn has_duplicates(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| !left.duplicates.is_empty())
+    }
+
+    pub fn decode(reader: &mut Reader<'_>, has_duplicates: bool) -> Result<Remains> {
         let dropped = reader.u64()?;
-        let left = match reader.byte()? {
+        let mut left = match reader.byte()? {
             0 => None,
             1 => Some(Left::decode(reader)?),
             _ => return Err(damaged()),
         };
-        Ok(Remains { dropped, left, letters: numbers(reader)? })
+        let letters = numbers(reader)?;
+        if has_duplicates {
+            left.as_mut().ok_or_else(damaged)?.duplicates = numbers(reader)?;
+        }
+        Ok(Remains { dropped, left, letters })
     }
 
     /// The number that a row had in the record as it was accepted.
@@ -115,6 +130,8 @@ impl Remains {
                     && left.behind.len() == left.late.len()
                     && left.late.is_sorted_by(|a, b| a < b)
                     && left.late.last().is_none_or(|late| (*late as usize) < rows)
+                    && left.duplicates.is_sorted_by(|a, b| a < b)
+                    && left.duplicates.last().is_none_or(|row| (*row as usize) < rows)
             })
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{BooleanBufferBuilder, UInt32Array};
+use arrow::array::BooleanBufferBuilder;
 use thyme_core::definition::Dataset;
 use thyme_core::{Error, Result};
 use thyme_log::Record;
 
-use crate::admission::{self, Limits, Watermark};
+use crate::admission::{self, LeftOut, Limits, Watermark};
 use crate::catalog::{self, Ids};
 use crate::decode::columns::event_times;
+use crate::event_ids::{Claims, Rows};
 use crate::node::Admitted;
 use crate::record::{EventsRecord, Payload, peek_dataset};
 
@@ -21,29 +22,39 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// The rows' verdicts.
-    pub fn admit(&mut self, record: &EventsRecord, definition: &Dataset, stamp: i64) -> Result<Admitted> {
+    pub fn admit(
+        &mut self,
+        (number, record): (u64, &EventsRecord),
+        definition: &Dataset,
+        stamp: i64,
+        claims: Option<&Claims>,
+    ) -> Result<Admitted> {
         let time_field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
         let times = event_times(&record.batch, time_field)?;
         let mark = self.marks.entry((record.dataset, record.stream.clone())).or_default();
-        let (mut late, mut behind): (Vec<usize>, Vec<i64>) = Default::default();
+        let mut admitted = Admitted { numbers: record.row_numbers(), ..Admitted::default() };
+        let mut kept: Option<BooleanBufferBuilder> = None;
         let limits = catalog::limits(definition, &record.stream);
-        verdicts(record, times.values(), stamp, limits, mark, |row, watermark| {
-            late.push(row);
-            behind.push(watermark);
-        });
-        let kept = (!late.is_empty()).then(|| {
-            let mut kept = BooleanBufferBuilder::new(times.len());
-            kept.append_n(times.len(), true);
-            late.iter().for_each(|&row| kept.set_bit(row, false));
-            kept.finish()
-        });
-        let newest = match (&record.remains.left, &kept) {
+        let rows = Rows { number, record, times: times.values() };
+        verdicts(rows, (definition, stamp, limits), mark, claims, |row, why| {
+            let kept = kept.get_or_insert_with(|| {
+                let mut kept = BooleanBufferBuilder::new(times.len());
+                kept.append_n(times.len(), true);
+                kept
+            });
+            kept.set_bit(row, false);
+            match why {
+                LeftOut::Late(watermark) => admitted.late.push(watermark),
+                LeftOut::Duplicate(of) => admitted.duplicates.push((row as u32, of)),
+            }
+        })?;
+        admitted.kept = kept.map(|mut kept| kept.finish());
+        admitted.newest = match (&record.remains.left, &admitted.kept) {
             (Some(left), _) => left.newest,
             (None, None) => times.values().iter().max().copied(),
             (None, Some(kept)) => kept.set_indices().map(|row| times.value(row)).max(),
         };
-        let numbers: Option<UInt32Array> = record.row_numbers();
-        Ok(Admitted { kept, numbers, late: behind, newest })
+        Ok(admitted)
     }
 
     /// The watermark of a stream.
@@ -52,23 +63,41 @@ impl Admission {
     }
 }
 
-/// Moves the watermark over a record and names its late rows, by index among those that are left, each with the
-/// watermark that it is behind of.
+/// Moves the watermark over a record and names its rows that do not count, by index among those that are left, each
+/// with the reason. Those that count claim their ids.
 pub(crate) fn verdicts(
-    record: &EventsRecord,
-    times: &[i64],
-    stamp: i64,
-    limits: Limits,
+    rows: Rows<'_>,
+    (definition, stamp, limits): (&Dataset, i64, Limits),
     mark: &mut Watermark,
-    mut late: impl FnMut(usize, i64),
-) {
-    match &record.remains.left {
+    claims: Option<&Claims>,
+    mut left_out: impl FnMut(usize, LeftOut),
+) -> Result<()> {
+    let mut judge = claims.map(|claims| claims.judge(rows, definition)).transpose()?.flatten();
+    match &rows.record.remains.left {
         // They were given when the record was whole.
         Some(left) => {
-            left.late.iter().zip(&left.behind).for_each(|(row, behind)| late(*row as usize, *behind));
+            let late = left.late.iter().zip(&left.behind).map(|(row, behind)| (*row, LeftOut::Late(*behind)));
+            let duplicates = left.duplicates.iter().map(|row| (*row, LeftOut::Duplicate(None)));
+            let mut out: Vec<(u32, LeftOut)> = late.chain(duplicates).collect();
+            out.sort_unstable_by_key(|(row, _)| *row);
+            let mut next = out.iter().copied().peekable();
+            for row in 0..rows.times.len() {
+                match (next.next_if(|(out, _)| *out as usize == row), &mut judge) {
+                    (Some((_, why)), _) => left_out(row, why),
+                    (None, Some(judge)) => judge.counts(row),
+                    (None, None) => {}
+                }
+            }
             mark.largest = left.watermark;
         }
-        None => admission::admit(times, stamp, limits, mark, late),
+        None => {
+            let duplicate_of = |row| judge.as_mut().and_then(|judge| judge.duplicate_of(row));
+            admission::admit(rows.times, stamp, limits, mark, duplicate_of, left_out);
+        }
+    }
+    match (claims, &judge) {
+        (Some(claims), Some(judge)) => claims.take(judge),
+        _ => Ok(()),
     }
 }
 
@@ -79,12 +108,14 @@ pub(crate) struct Replay {
     ids: Ids,
     limits: HashMap<u32, Dataset>,
     admission: Admission,
+    /// By dataset id.
+    claims: HashMap<u32, Claims>,
 }
 
 impl Replay {
-    /// From the log's first record, when `ids` are known.
-    pub fn new(ids: Ids) -> Replay {
-        Replay { ids, limits: HashMap::new(), admission: Admission::default() }
+    /// From the log's first record, when `ids` and who has claimed which event id are known.
+    pub fn new(ids: Ids, claims: HashMap<u32, Claims>) -> Replay {
+        Replay { ids, limits: HashMap::new(), admission: Admission::default(), claims }
     }
 
     /// As if it had been given commits of these datasets, of which it was given no rows.
@@ -115,7 +146,12 @@ impl Replay {
                     Error::corrupt(format!("record {} comes before its dataset's commit", record.number))
                 })?;
                 let events = edit(*events)?;
-                let admitted = self.admission.admit(&events, definition, record.stamp)?;
+                let claims = match definition.event_id {
+                    Some(_) => Some(&*self.claims.entry(events.dataset).or_insert_with(Claims::passing)),
+                    None => None,
+                };
+                let rows = (record.number, &events);
+                let admitted = self.admission.admit(rows, definition, record.stamp, claims)?;
                 Ok(Some((events, admitted)))
             }
         }
@@ -128,6 +164,11 @@ impl Replay {
                 self.limits.insert(id as u32, d);
             }
         }
+    }
+
+    /// The dataset that a record is of, as it was committed when the record was written.
+    pub fn definition(&self, dataset: u32) -> Option<&Dataset> {
+        self.limits.get(&dataset)
     }
 
     /// The watermark of a record's stream after it.

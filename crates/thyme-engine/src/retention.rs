@@ -15,8 +15,9 @@ use thyme_store::{CheckpointBatch, Store};
 use thyme_timeline::Timeline;
 
 use crate::applier::Message;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LiveDataset};
 use crate::engine::Shared;
+use crate::event_ids;
 use crate::events::Severity;
 use crate::node::{Node, NodeId};
 use crate::queue::Outbox;
@@ -110,9 +111,19 @@ fn joining<'a>(catalog: &'a Catalog, index: &'a Node) -> impl Iterator<Item = &'
     readable.filter(|node| node.joins().any(|join| join.right.id == index.id))
 }
 
-/// Up to where an index may lose rows because of those who join it: what a left row that can still be read has
+fn is_claims(live: &LiveDataset, node: &Node) -> bool {
+    live.ids.as_ref().is_some_and(|ids| ids.id == node.id)
+}
+
+/// Up to where an index, or the claims of event ids, may lose rows because of those who join the dataset: what a left row that can still be read has
 /// joined has to be found again when a right row comes late.
 fn joins_allow(catalog: &Catalog, index: &Node) -> EventTime {
+    if let Some(live) = catalog.datasets.values().find(|live| is_claims(live, index)) {
+        // What is not known to be a duplicate any more must not be looked for, either.
+        let (retention, joined) = (live.definition.retention, live.joined.as_ref());
+        let reach = joined.map_or(EventTime(i64::MAX), |joined| joins_allow(catalog, joined));
+        return EventTime(reach.0.saturating_sub(retention.map_or(0, |retention| retention.0)));
+    }
     let mut allowed = EventTime(i64::MAX);
     for node in joining(catalog, index) {
         for join in node.joins().filter(|join| join.right.id == index.id) {
@@ -201,7 +212,15 @@ impl Keeper {
         nodes.extend(indexes);
         let mut rows = 0;
         for node in nodes {
-            rows += self.enforce_on(node, now, slack, &mut swept)?;
+            rows += self.enforce_on(node, node.retention, (now, slack), &mut swept)?;
+        }
+        if self.shared.erasing().is_none() {
+            for live in catalog.datasets.values() {
+                let Some(claims) = &live.ids else { continue };
+                // They are no rows of anybody.
+                let kept_for = event_ids::kept_for(&live.definition);
+                self.enforce_on(claims, kept_for, (now, slack), &mut swept)?;
+            }
         }
         Ok(rows)
     }
@@ -213,12 +232,12 @@ impl Keeper {
     fn enforce_on(
         &self,
         node: &Arc<Node>,
-        now: i64,
-        slack: Slack,
+        retention: Option<Span>,
+        (now, slack): (i64, Slack),
         swept: &mut BTreeMap<NodeId, EventTime>,
     ) -> Result<u64> {
         let newest = self.shared.counters.lock().get(&node.input).and_then(|counters| counters.newest);
-        if let (Some(retention), Some(newest)) = (node.retention, newest)
+        if let (Some(retention), Some(newest)) = (retention, newest)
             && let Some(until) =
                 due(now, newest, (retention, slack), node.removed_until().max(swept.get(&node.id).copied()))
         {
@@ -265,6 +284,7 @@ impl Keeper {
         }
         note(&self.shared.store, &catalog, node, until)?;
         node.remove_until(until);
+        event_ids::refuse_unknown(&catalog);
         Ok(true)
     }
 

@@ -32,6 +32,9 @@ pub struct DatasetCounters {
     pub events: u64,
     /// Of these, late ones.
     pub late: u64,
+    /// Of these, duplicates of earlier ones.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Records that could not become rows.
     pub dead_letters: u64,
     /// Rows of erased entities that a source brought again and were left out.

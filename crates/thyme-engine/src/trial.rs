@@ -135,8 +135,11 @@ impl Trial {
         residence: Arc<Residence>,
         fresh: &[Arc<Node>],
     ) -> Trial {
-        // The left rows that joins keep are written by the nodes that they are parts of.
-        let parts: Vec<_> = catalog.nodes().flat_map(|node| node.parts()).map(|part| part.id).collect();
+        // The left rows that joins keep are written by the nodes that they are parts of; claims of event ids are
+        // those of what is live.
+        let parts = catalog.nodes().flat_map(|node| node.parts());
+        let claims = catalog.datasets.values().filter_map(|dataset| dataset.ids.as_ref());
+        let parts: Vec<_> = parts.chain(claims).map(|part| part.id).collect();
         let fed = fresh.iter().filter(|node| !parts.contains(&node.id));
         let fresh = fed.map(|node| Fresh::of(&catalog, node)).collect();
         Trial { shared, live, catalog, ids, residence, fresh }

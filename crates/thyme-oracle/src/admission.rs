@@ -1,7 +1,9 @@
-//! Which events are late (contract, section 4).
+//! Which events are late, and which are there already (contract, sections 4 and 5).
+
+use std::collections::HashMap;
 
 use thyme_core::definition::Dataset;
-use thyme_core::{EventTime, Span};
+use thyme_core::{EntityKey, EventTime, Result, Span, Value};
 
 /// How far ahead of its record's stamp an event may be and still move `W`, unless the definition says.
 const MAX_FUTURE_SKEW: Span = Span(3_600_000_000);
@@ -22,7 +24,7 @@ impl Limits {
             max_lateness: dataset.max_lateness,
             max_future_skew: dataset.max_future_skew.unwrap_or(MAX_FUTURE_SKEW),
         };
-        if let Some(source) = &dataset.source
+        if let Some(source) = dataset.source_of(stream)
             && stream != "push"
         {
             limits.max_lateness = source.max_lateness.or(limits.max_lateness);
@@ -44,6 +46,30 @@ pub enum Verdict {
         /// How far behind `W` it was.
         behind: Span,
     },
+    /// It is not: an event with its id is there already, at an earlier position.
+    Duplicate,
+}
+
+/// The ids of the events of a dataset that are in `E`, with their event times.
+#[derive(Clone, Debug, Default)]
+pub struct EventIds(HashMap<EntityKey, Vec<EventTime>>);
+
+impl EventIds {
+    /// Whether the event at the next position, which is not late, is a duplicate; if it is none it is in `E`. Two events
+    /// with one id are the same if they are less than the dataset's `retention` apart.
+    ///
+    /// # Errors
+    /// A null.
+    pub fn has(&mut self, id: &Value, time: EventTime, retention: Option<Span>) -> Result<bool> {
+        let known = self.0.entry(EntityKey::encode(std::slice::from_ref(id))?).or_default();
+        let apart = |other: &EventTime| (i128::from(time.0) - i128::from(other.0)).abs();
+        let is_same = |other: &EventTime| retention.is_none_or(|r| apart(other) < i128::from(r.0));
+        let has = known.iter().any(is_same);
+        if !has {
+            known.push(time);
+        }
+        Ok(has)
+    }
 }
 
 /// One input stream: what it has seen so far.
@@ -56,14 +82,46 @@ pub struct Stream {
 impl Stream {
     /// The verdict on the event at the next position, in a record with this stamp.
     pub fn verdict(&mut self, time: EventTime, stamp: i64, limits: Limits) -> Verdict {
+        if let Some(late) = self.late(time, limits) {
+            return late;
+        }
+        self.admit(time, stamp, limits);
+        Verdict::Admitted
+    }
+
+    /// As [`Stream::verdict`], if events have ids: a duplicate does not move `W`.
+    ///
+    /// # Errors
+    /// An id that is null.
+    pub fn verdict_by_id(
+        &mut self,
+        (time, id): (EventTime, &Value),
+        stamp: i64,
+        (limits, retention): (Limits, Option<Span>),
+        ids: &mut EventIds,
+    ) -> Result<Verdict> {
+        if let Some(late) = self.late(time, limits) {
+            return Ok(late);
+        }
+        if ids.has(id, time, retention)? {
+            return Ok(Verdict::Duplicate);
+        }
+        self.admit(time, stamp, limits);
+        Ok(Verdict::Admitted)
+    }
+
+    fn late(&self, time: EventTime, limits: Limits) -> Option<Verdict> {
         if let (Some(lateness), Some(watermark)) = (limits.max_lateness, self.watermark)
             && i128::from(time.0) < i128::from(watermark.0) - i128::from(lateness.0)
         {
-            return Verdict::Late { watermark, behind: Span(watermark.0.saturating_sub(time.0)) };
+            return Some(Verdict::Late { watermark, behind: Span(watermark.0.saturating_sub(time.0)) });
         }
+        None
+    }
+
+    fn admit(&mut self, time: EventTime, stamp: i64, limits: Limits) {
         if i128::from(time.0) <= i128::from(stamp) + i128::from(limits.max_future_skew.0) {
             self.watermark = self.watermark.max(Some(time));
         }
-        Verdict::Admitted
     }
 }

@@ -5,7 +5,7 @@
 //! logic with what it checks: no batches, no masks, no summaries, no order but the one the contract
 //! names, and no cleverness.
 //!
-//! An event goes through [`admission`] (is it late?), then through the operators of a [`pipeline`]
+//! An event goes through [`admission`] (is it late, is it there already?), then through the operators of a [`pipeline`]
 //! ([`expression`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows that count at
 //! `(T, S)`, and [`aggregate`] says what they come to.
 
@@ -17,7 +17,7 @@ pub mod number;
 pub mod pipeline;
 pub mod window;
 
-pub use admission::{Stream, Verdict};
+pub use admission::{EventIds, Stream, Verdict};
 pub use aggregate::{Question, answer};
 pub use expression::{Columns, evaluate};
 pub use pipeline::{Fate, Output, Pipeline};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 use thyme_core::time::format_rfc3339;
 use thyme_core::{Position, Result};
-use thyme_engine::{LateEvent, LateQuery, Letter, LiveDataset};
+use thyme_engine::{DatasetCounters, LeftOutEvent, LeftOutQuery, Letter, LiveDataset, Wanted, Why};
 use thyme_query::ColumnBuffer;
 
 use crate::app::Ready;
@@ -21,48 +21,63 @@ fn before(request: &Request) -> Result<Position> {
 
 /// `GET /api/v1/late`: the late events of a dataset, newest first.
 pub(crate) fn late(ready: &Ready, request: &Request) -> Result<Reply> {
+    left_out(ready, request, "late", Wanted::Late, |counters| counters.late)
+}
+
+/// `GET /api/v1/duplicates`: the events of a dataset that were there already, newest first.
+pub(crate) fn duplicates(ready: &Ready, request: &Request) -> Result<Reply> {
+    left_out(ready, request, "duplicates", Wanted::Duplicates, |counters| counters.duplicates)
+}
+
+fn left_out(
+    ready: &Ready,
+    request: &Request,
+    name: &str,
+    wanted: Wanted,
+    count: fn(&DatasetCounters) -> u64,
+) -> Result<Reply> {
     let engine = ready.engine();
     let catalog = engine.catalog();
     let live = catalog.dataset(request.required("dataset")?)?;
     let since = request.param("since").map(|text| json::text_time("since", text)).transpose()?;
-    let query = LateQuery {
+    let query = LeftOutQuery {
+        wanted,
         before: before(request)?,
         since: since.map_or(i64::MIN, |t| t.0),
         limit: limit(request, 100),
     };
-    let events = engine.late_events(live, &query)?;
+    let events = engine.left_out(live, &query)?;
     let next = events.last().filter(|_| events.len() == query.limit).map(|e| e.position.to_string());
-    let events: Vec<Json> = events.iter().map(|event| late_json(live, event)).collect::<Result<_>>()?;
-    Ok(Reply::json(
-        200,
-        &json!({
-            "dataset": live.definition.name,
-            "count": engine.counters(live).late,
-            "late": events,
-            "next": next,
-        }),
-    ))
+    let events: Vec<Json> = events.iter().map(|event| event_json(live, event)).collect::<Result<_>>()?;
+    let mut body =
+        json!({"dataset": live.definition.name, "count": count(&engine.counters(live)), "next": next});
+    body[name] = events.into();
+    Ok(Reply::json(200, &body))
 }
 
-fn late_json(live: &LiveDataset, event: &LateEvent) -> Result<Json> {
+fn event_json(live: &LiveDataset, event: &LeftOutEvent) -> Result<Json> {
     let (mut fields, mut non_finite) = (Map::new(), Map::new());
     let row = event.batch.slice(event.row, 1);
     for (field, column) in live.definition.fields.fields.iter().zip(row.columns()) {
         let value = ColumnBuffer::from_arrow(field.data_type, column)?.get(0);
         fields.insert(field.name.clone(), json::to_json(&field.name, &value, &mut non_finite));
     }
-    let seconds = |us: i64| us as f64 / 1e6;
-    let behind = event.watermark.saturating_sub(event.time);
     let mut shown = json!({
         "position": event.position.to_string(),
         "arrived": format_rfc3339(event.stamp),
         "stream": event.stream,
         "time": format_rfc3339(event.time),
-        "watermark": format_rfc3339(event.watermark),
-        "max_lateness": event.max_lateness.to_string(),
-        "late_by_s": seconds(behind.saturating_sub(event.max_lateness.0)),
         "fields": fields,
     });
+    match event.why {
+        Why::Late { watermark, max_lateness } => {
+            let late_by = watermark.saturating_sub(event.time).saturating_sub(max_lateness.0);
+            shown["watermark"] = format_rfc3339(watermark).into();
+            shown["max_lateness"] = max_lateness.to_string().into();
+            shown["late_by_s"] = (late_by as f64 / 1e6).into();
+        }
+        Why::Duplicate { of } => shown["of"] = of.map(|of| of.to_string()).into(),
+    }
     if !non_finite.is_empty() {
         shown["non_finite"] = non_finite.into();
     }

@@ -58,6 +58,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/jobs", pending::jobs, &openapi::JOBS),
     route("GET", "/api/v1/events", state::events, &openapi::EVENTS),
     route("GET", "/api/v1/late", left_out::late, &openapi::LATE),
+    route("GET", "/api/v1/duplicates", left_out::duplicates, &openapi::DUPLICATES),
     route("GET", "/api/v1/dead-letters", left_out::dead_letters, &openapi::DEAD_LETTERS),
     route("POST", "/api/v1/dead-letters/replay", left_out::replay, &openapi::REPLAY),
     route("GET", "/api/v1/featuresets", state::featuresets, &openapi::FEATURESETS),

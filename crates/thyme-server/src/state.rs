@@ -69,6 +69,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "kind": if live.is_derived() { "derived" } else { "raw" },
                 "events": counters.events,
                 "late": counters.late,
+                "duplicates": counters.duplicates,
                 "refused": pushes.map(|p| p.refused),
                 "skipped": pushes.map(|p| p.skipped_rows),
                 "dead_letters": counters.dead_letters,

@@ -149,6 +149,9 @@ fn received(receipt: Receipt, faults: &[Fault]) -> Reply {
         "position": receipt.position.to_string(),
         "skipped": receipt.skipped,
     });
+    if let Some(duplicates) = receipt.duplicates {
+        body["duplicates"] = duplicates.into();
+    }
     if !faults.is_empty() {
         body["faults"] = faults.iter().map(crate::request::fault).collect();
     }

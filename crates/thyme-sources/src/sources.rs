@@ -39,8 +39,8 @@ pub struct SourceStatus {
 /// Runs the sources of the committed datasets, one thread each. Dropping it stops them.
 pub struct Sources {
     engine: Arc<Engine>,
-    /// By dataset.
-    running: Mutex<BTreeMap<String, Running>>,
+    /// By dataset and stream.
+    running: Mutex<BTreeMap<(String, String), Running>>,
 }
 
 /// What a thread was started with; another one is started when this changes.
@@ -69,9 +69,8 @@ impl fmt::Debug for Sources {
 impl Spec {
     fn of(dataset: &LiveDataset, source: &Source) -> Spec {
         let definition = &dataset.definition;
-        let path = source.options.get("path").map_or("", String::as_str);
         Spec {
-            stream: format!("source:{}@{}:{path}", definition.name, definition.version),
+            stream: definition.stream_of(source),
             dataset: dataset.id,
             kind: source.kind.clone(),
             options: source.options.clone(),
@@ -121,28 +120,28 @@ impl Sources {
         // First: of two commits at once, the one that comes second must not stop what it has not seen.
         let mut running = self.running.lock();
         let catalog = self.engine.catalog();
-        let wanted: BTreeMap<&str, (&Arc<LiveDataset>, &Source, Spec)> = catalog
+        let wanted: BTreeMap<(String, String), (&Arc<LiveDataset>, &Source, Spec)> = catalog
             .sources()
             .map(|(dataset, source)| {
-                (dataset.definition.name.as_str(), (dataset, source, Spec::of(dataset, source)))
+                let spec = Spec::of(dataset, source);
+                ((dataset.definition.name.clone(), spec.stream.clone()), (dataset, source, spec))
             })
             .collect();
+        type Name = (String, String);
         let is_wanted =
-            |name: &str, r: &Running| wanted.get(name).is_some_and(|(_, _, spec)| *spec == r.spec);
-        let gone: Vec<String> =
+            |name: &Name, r: &Running| wanted.get(name).is_some_and(|(_, _, spec)| *spec == r.spec);
+        let gone: Vec<Name> =
             running.iter().filter(|(name, r)| !is_wanted(name, r)).map(|(name, _)| name.clone()).collect();
         stop_all(gone.iter().filter_map(|name| running.remove(name)).collect());
         for (name, (dataset, source, spec)) in wanted {
-            running
-                .entry(name.to_owned())
-                .or_insert_with(|| Running::start(&self.engine, dataset, source, spec));
+            running.entry(name).or_insert_with(|| Running::start(&self.engine, dataset, source, spec));
         }
     }
 
-    /// How each source is doing, by dataset.
+    /// How each source is doing, by dataset and path.
     pub fn status(&self) -> Vec<SourceStatus> {
         let running = self.running.lock();
-        let status = running.iter().map(|(dataset, r)| {
+        let status = running.iter().map(|((dataset, _), r)| {
             let state = r.shared.state();
             SourceStatus {
                 dataset: dataset.clone(),

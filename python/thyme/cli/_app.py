@@ -32,6 +32,7 @@ COMMANDS = {
     "lookup": "thyme.cli.query:lookup",
     "erase": "thyme.cli.erase:erase",
     "late": "thyme.cli.left_out:late",
+    "duplicates": "thyme.cli.left_out:duplicates",
     "dead-letters": "thyme.cli.left_out:dead_letters",
     "backup": "thyme.cli.maintenance:backup",
     "restore": "thyme.cli.maintenance:restore",

@@ -15,6 +15,7 @@ from thyme.cli._references import resolve
 
 _WHY = {
     "late": "came too late",
+    "duplicate": "there already",
     "filtered": "left out by a filter or join",
     "where": "the aggregate's where is not true",
     "null": "the aggregated field is null",

@@ -1,4 +1,4 @@
-"""`thyme late` and `thyme dead-letters`: what was left out, and why."""
+"""`thyme late`, `thyme duplicates` and `thyme dead-letters`: what was left out, and why."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SHOWN = 50
 _PAGE = 1000
 _REASONS_SHOWN = 10
+_EVENT_COLUMNS = dict.fromkeys(("position", "arrived", "stream", "event_time"), "str")
 
 Row = Mapping[str, Any]
 
@@ -50,7 +51,39 @@ def late(
         return
     types = client._catalog_of(name).types(name)
     events = client.late(name, _limit(limit, output), since=time_option(since))
-    _write((_event(event) for event in events), _late_columns(types), kind, output)
+    why = {"watermark": "str", "max_lateness": "str", "late_by_s": "float"}
+    columns = {**_EVENT_COLUMNS, **why, **_fields(types)}
+    _write((_event(event, *why) for event in events), columns, kind, output)
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--limit", type=click.IntRange(1), help=f"The most events.  [default: {_SHOWN}; with -o all]")
+@click.option("--since", metavar="TIME", help="Only events that came at this time or later.")
+@click.option("--count", is_flag=True, help="Print how many there are in all.")
+@output_options
+@click.pass_context
+def duplicates(
+    ctx: click.Context,
+    ref: str,
+    limit: int | None,
+    since: str | None,
+    count: bool,
+    kind: str | None,
+    output: str | None,
+) -> None:
+    """The events of a dataset whose ids were there already, newest first, and which event counts.
+
+    REF is a dataset: MODULE:CLASS, FILE.py:CLASS, or a committed name.
+    """
+    client, name = open_client(ctx), resolve(ref)
+    if count:
+        click.echo(client.duplicate_count(name))
+        return
+    types = client._catalog_of(name).types(name)
+    events = client.duplicates(name, _limit(limit, output), since=time_option(since))
+    columns = {**_EVENT_COLUMNS, "of": "str", **_fields(types)}
+    _write((_event(event, "of") for event in events), columns, kind, output)
 
 
 @click.command("dead-letters")
@@ -120,10 +153,10 @@ def _limit(given: int | None, output: str | None) -> int | None:
     return given if given is not None or output is not None else _SHOWN
 
 
-def _event(event: Row) -> dict[str, Any]:
+def _event(event: Row, *why: str) -> dict[str, Any]:
     told = {name: event[name] for name in ("position", "arrived", "stream")}
     told["event_time"] = event["time"]
-    told.update({name: event[name] for name in ("watermark", "max_lateness", "late_by_s")})
+    told.update({name: event[name] for name in why})
     return {**told, **{f"field.{name}": value for name, value in event["fields"].items()}}
 
 
@@ -133,9 +166,8 @@ def _letter(letter: Row) -> dict[str, Any]:
     return {**letter, "raw_bytes": raw}
 
 
-def _late_columns(types: Mapping[str, str]) -> dict[str, str]:
-    told = dict.fromkeys(("position", "arrived", "stream", "event_time", "watermark", "max_lateness"), "str")
-    return {**told, "late_by_s": "float", **{f"field.{name}": kind for name, kind in types.items()}}
+def _fields(types: Mapping[str, str]) -> dict[str, str]:
+    return {f"field.{name}": kind for name, kind in types.items()}
 
 
 def _letter_columns(*, is_export: bool) -> dict[str, str]:

@@ -52,10 +52,12 @@ def log(
         for fault in total["faults"][:_SKIPPED_SHOWN]:
             click.echo(f"  {fault_text(fault)}", err=True)
     if as_json:
-        print_json({name: total[name] for name in ("accepted", "skipped", "position")})
+        told = ("accepted", "skipped", "duplicates", "position")
+        print_json({name: total[name] for name in told if name in total})
         return
     events = "1 event" if total["accepted"] == 1 else f"{total['accepted']:,} events"
-    click.echo(f"{name}: {events} accepted, position {total['position']}")
+    again = f", {total['duplicates']:,} of them duplicates" if total.get("duplicates") else ""
+    click.echo(f"{name}: {events} accepted{again}, position {total['position']}")
 
 
 def _rows(path: str, kind: str | None) -> int | None:

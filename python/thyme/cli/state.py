@@ -20,6 +20,7 @@ _TABLES = {
         "kind",
         "events",
         "late",
+        "duplicates",
         "refused",
         "skipped",
         "dead_letters",

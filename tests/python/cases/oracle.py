@@ -112,6 +112,7 @@ class Log:
         self.events: dict[str, list[Event]] = {name: [] for name in self.datasets}
         self.stamp = time.time_ns() // 1000 if stamp is None else stamp
         self.largest: dict[str, int] = {}
+        self.ids: dict[tuple[str, Any], list[int]] = {}
         self.position = 0
 
     def push(self, name: str, rows: Iterable[Row]) -> None:
@@ -128,10 +129,20 @@ class Log:
         for row in taken:
             t, self.position = row[clock], self.position + 1
             w = self.largest.get(name, -math.inf)
+            if t < w - lateness or self.is_duplicate(dataset, row, t):
+                continue
             if t <= self.stamp + skew:
                 self.largest[name] = max(t, self.largest.get(name, t))
-            if not t < w - lateness:
-                self.events[name].append(Event(t, self.position, row))
+            self.events[name].append(Event(t, self.position, row))
+
+    def is_duplicate(self, dataset: Row, row: Row, t: int) -> bool:
+        if dataset.get("event_id") is None:
+            return False
+        known = self.ids.setdefault((dataset["name"], row[dataset["event_id"]]), [])
+        if any(abs(t - other) < span(dataset.get("retention")) for other in known):
+            return True
+        known.append(t)
+        return False
 
     def known(self, name: str, at: int) -> list[Event]:
         """`E` as of `at`, in (t, position) order: nothing of the future, nothing past retention."""

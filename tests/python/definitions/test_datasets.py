@@ -209,6 +209,38 @@ class Ride:
     }
 
 
+def test_several_sources_are_several_streams(document_of: Document) -> None:
+    document = document_of("""
+@source(FileSource("history/*.parquet"), max_lateness="1d")
+@source(FileSource("live.jsonl"))
+@dataset
+class Ride:
+    driver: str = field(key=True)
+    at: datetime = field(timestamp=True)
+""")
+    ride = document["datasets"][0]
+    assert "source" not in ride
+    paths = [(one["options"]["path"], one.get("max_lateness")) for one in ride["sources"]]
+    assert paths == [("history/*.parquet", "1d"), ("live.jsonl", None)]
+
+
+def test_an_event_id(document_of: Document, refused: Refused) -> None:
+    text = """
+@dataset
+class Ride:
+    ride: str = field(event_id=True)
+    driver: str = field(key=True)
+    at: datetime = field(timestamp=True)
+"""
+    assert document_of(text)["datasets"][0]["event_id"] == "ride"
+    both = text.replace("key=True", "key=True, event_id=True").replace(
+        "    ride: str = field(event_id=True)\n", ""
+    )
+    assert document_of(both)["datasets"][0]["event_id"] == "driver"
+    late = text.replace("timestamp=True", "timestamp=True, event_id=True")
+    assert "both event id and timestamp" in str(refused(late))
+
+
 def test_misuse_of_source(refused: Refused, imported: Import) -> None:
     file = FileSource("rides.csv")
     with pytest.raises(DefinitionTypeError, match="takes a connector.*got the class FileSource"):
@@ -217,7 +249,7 @@ def test_misuse_of_source(refused: Refused, imported: Import) -> None:
         source("rides.csv")
     with pytest.raises(DefinitionTypeError, match="@source stands above @dataset, got the class int"):
         source(file)(int)
-    with pytest.raises(DefinitionValueError, match="a dataset has one @source"):
+    with pytest.raises(DefinitionValueError, match="two sources that read rides.csv"):
         source(file)(source(file)(ride()))
     with pytest.raises(DefinitionValueError, match='"jsonl" or "csv" or "parquet", got "xml"'):
         FileSource("rides.xml", format="xml")

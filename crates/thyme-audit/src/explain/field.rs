@@ -19,6 +19,8 @@ use crate::verify::field_value;
 pub enum Reason {
     /// It came later than `max_lateness` allows.
     Late,
+    /// An event with its id is there already.
+    Duplicate,
     /// A filter is not true for it.
     Filtered,
     /// The aggregate's own `where` is not true for it.
@@ -42,6 +44,7 @@ impl Reason {
     pub const fn word(self) -> &'static str {
         match self {
             Reason::Late => "late",
+            Reason::Duplicate => "duplicate",
             Reason::Filtered => "filtered",
             Reason::Where => "where",
             Reason::Null => "null",
@@ -297,6 +300,9 @@ impl FieldExplanation {
                 Reason::Late,
                 format!("late: {} behind {newest}, the newest of its stream", length(behind)),
             );
+        }
+        if verdict == Verdict::Duplicate {
+            return out(Reason::Duplicate, "an event with its id is there already".to_owned());
         }
         let derived = match pipeline.derive_joined(event, join)? {
             Fate::Kept(derived) => derived,

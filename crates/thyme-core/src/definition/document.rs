@@ -86,6 +86,9 @@ pub struct Dataset {
     /// How far back the dataset reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Span>,
+    /// The field that names an event: an event with the id of an earlier one is a duplicate of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
     /// What happens to fields the schema does not know.
     #[serde(default)]
     pub extra: Extra,
@@ -95,6 +98,9 @@ pub struct Dataset {
     /// The connector that feeds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// The connectors that feed it, if there are several; then `source` is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
     /// The pipelines that derive it; none for a raw dataset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pipelines: Vec<Pipeline>,
@@ -104,6 +110,31 @@ pub struct Dataset {
     /// Where it is defined.
     #[serde(default)]
     pub at: Place,
+}
+
+impl Dataset {
+    /// All connectors that feed it.
+    pub fn all_sources(&self) -> impl Iterator<Item = &Source> {
+        self.source.iter().chain(&self.sources)
+    }
+
+    /// The name of the input stream of one of its sources.
+    pub fn stream_of(&self, source: &Source) -> String {
+        format!("source:{}@{}:{}", self.name, self.version, source.path())
+    }
+
+    /// The source that an input stream is of; the first, if it is of none of them.
+    pub fn source_of(&self, stream: &str) -> Option<&Source> {
+        let mut named = self.all_sources().filter(|source| self.stream_of(source) == stream);
+        named.next().or_else(|| self.all_sources().next())
+    }
+}
+
+impl Source {
+    /// What it reads.
+    pub fn path(&self) -> &str {
+        self.options.get("path").map_or("", String::as_str)
+    }
 }
 
 /// What happens to unknown fields of a row.

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::engine::Shared;
+use crate::event_ids::Claims;
 use crate::feed::{Incoming, feed};
 use crate::node::{Node, NodeRows};
 use crate::record::{CommitRecord, EventsRecord};
@@ -144,7 +145,7 @@ impl Filler {
         if ids.forget_nodes(&retention::refilled_with(&catalog, joining)) {
             (catalog, fresh) = derive(&mut ids)?;
         }
-        let replay = Replay::new(ids.clone());
+        let replay = Replay::new(ids.clone(), Claims::of(&catalog, &fresh));
         let workers = Workers { shards: None, budget: shared.budget.another() };
         let (done, held, rows, bytes, unsaved) = (0, 0, 0, 0, 0);
         Ok(Filler { base, catalog, ids, fresh, replay, done, held, rows, bytes, unsaved, workers })
@@ -167,7 +168,8 @@ impl Filler {
         if inputs.into_iter().any(|id| has_rows(&id)) {
             return true;
         }
-        self.replay = Replay::new(self.ids.clone()).under(self.base.document.datasets.clone());
+        let claims = Claims::of(&self.catalog, &self.fresh);
+        self.replay = Replay::new(self.ids.clone(), claims).under(self.base.document.datasets.clone());
         self.done = applied;
         false
     }

@@ -1,6 +1,6 @@
 //! The log as an auditor reads it: every row with its position, in log order, under the limits of its time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -50,6 +50,17 @@ impl History {
     }
 }
 
+/// What was said of the rows of a record before an erasure.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The late ones, by index among the rows that are left, with the watermark that each was behind of.
+    pub late: HashMap<u32, i64>,
+    /// The duplicates, by index among the rows that are left.
+    pub duplicates: HashSet<u32>,
+    /// The stream's watermark after the record.
+    pub watermark: Option<i64>,
+}
+
 /// The rows of one log record, as they were accepted; nothing has been decided about them.
 #[derive(Debug)]
 pub struct HistoryRecord {
@@ -81,12 +92,19 @@ impl HistoryRecord {
         Position::new(self.number, self.remains.number_of(row))
     }
 
-    /// What was said of its rows, and the stream's watermark after it, when it was whole: set once an
-    /// erasure took rows out, since what is left no longer tells. The late ones are
-    /// by index among its rows, with the watermark that each was behind of.
-    pub fn verdicts_given(&self) -> Option<(HashMap<u32, i64>, Option<i64>)> {
+    /// What was said of its rows when it was whole: set once an erasure took something out that what is left no
+    /// longer tells.
+    pub fn verdicts_given(&self) -> Option<Given> {
         let late = |left: &Left| left.late.iter().copied().zip(left.behind.iter().copied()).collect();
-        self.remains.left.as_ref().map(|left| (late(left), left.watermark))
+        let duplicates = |left: &Left| left.duplicates.iter().copied().collect();
+        let given =
+            |left| Given { late: late(left), duplicates: duplicates(left), watermark: left.watermark };
+        self.remains.left.as_ref().map(given)
+    }
+
+    /// The id of the event of a row, if the dataset's have one.
+    pub fn event_id(&self, row: usize) -> Option<Value> {
+        self.definition.event_id.as_ref().map(|field| self.value(field, row))
     }
 
     /// The event time of a row.

@@ -5,7 +5,7 @@ use thyme_core::{Error, Position, Result};
 
 use super::{Engine, WAIT};
 use crate::catalog::{LiveDataset, PUSH_STREAM};
-use crate::late::{self, LateEvent, LateQuery};
+use crate::late::{self, LeftOutEvent, LeftOutQuery};
 use crate::left_out::Replayed;
 use crate::push::{SourceBatch, StoredLetter};
 use crate::record::{DeadLetter, EventsRecord, Payload, peek_dataset};
@@ -62,11 +62,11 @@ struct RecordLetters {
 }
 
 impl Engine {
-    /// Late events of a dataset, newest first.
+    /// Late events of a dataset, or duplicates, newest first.
     ///
     /// # Errors
     /// A log that cannot be read.
-    pub fn late_events(&self, dataset: &LiveDataset, query: &LateQuery) -> Result<Vec<LateEvent>> {
+    pub fn left_out(&self, dataset: &LiveDataset, query: &LeftOutQuery) -> Result<Vec<LeftOutEvent>> {
         let ranges = self.shared.late.lock().get(&dataset.id).cloned().unwrap_or_default();
         late::list(self.shared.log.as_ref(), dataset, ranges.ranges(), query)
     }

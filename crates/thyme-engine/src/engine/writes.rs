@@ -154,8 +154,19 @@ impl Engine {
         if nothing && push.idempotency.is_none() {
             let record = self.shared.gate.applied();
             let position = if record == 0 { Position::ZERO } else { Position::end_of(record) };
-            return done.answer(Ok(Receipt { position, accepted: 0, skipped: 0 }));
+            return done.answer(Ok(Receipt { position, accepted: 0, skipped: 0, duplicates: None }));
         }
+        let has_ids = self.catalog().by_id(push.dataset).is_some_and(|live| live.ids.is_some());
+        let done = match has_ids && push.cursor.is_none() {
+            true => {
+                let shared = self.shared.clone();
+                Done::new(move |result| match result {
+                    Ok(receipt) => shared.tally.answer(receipt, done),
+                    Err(error) => done.answer(Err(error)),
+                })
+            }
+            false => done,
+        };
         // What is not taken any more is dropped, which answers it.
         self.jobs.send(Job::Events { push: Box::new(push), done });
     }

@@ -8,6 +8,7 @@ use thyme_core::{EventTime, Position, Result};
 
 use super::scan::Found;
 use crate::catalog::Catalog;
+use crate::event_ids;
 use crate::feed::Incoming;
 use crate::node::{Admitted, Node, NodeRows};
 
@@ -18,11 +19,13 @@ use crate::node::{Admitted, Node, NodeRows};
 /// # Errors
 /// Those of a node's operators.
 pub(crate) fn remove(catalog: &Catalog, record: u64, found: &Found, at: Position) -> Result<()> {
+    let claims = catalog.by_id(found.dataset).and_then(|live| live.ids.as_ref());
+    claims.map_or(Ok(()), |claims| event_ids::lose(claims, record, &found.losses))?;
     if found.rows.is_empty() {
         return Ok(());
     }
     let numbers = Some(UInt32Array::from(found.rows.clone()));
-    let admitted = &Admitted { kept: None, numbers, late: Vec::new(), newest: None };
+    let admitted = &Admitted { numbers, ..Admitted::default() };
     let incoming = Incoming { dataset: found.dataset, number: record, batch: &found.gone, admitted };
     let index = catalog.joined(found.dataset);
     let others = catalog.fed_by(found.dataset).filter(|node| index.is_none_or(|index| index.id != node.id));

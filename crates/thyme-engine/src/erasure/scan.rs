@@ -1,6 +1,6 @@
 //! Finding an entity in the log, and what is left of its records without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
@@ -8,7 +8,9 @@ use thyme_core::Result;
 use thyme_log::Log;
 
 use super::Target;
-use crate::catalog::Ids;
+use crate::catalog::{Catalog, Ids};
+use crate::decode::columns::event_times;
+use crate::event_ids::{self, Claims, Loss};
 use crate::idempotency::Mark;
 use crate::node::Admitted;
 use crate::record::EventsRecord;
@@ -20,6 +22,8 @@ use crate::replay::Replay;
 pub(crate) struct Scan {
     replay: Replay,
     next: u64,
+    /// The event ids of rows that go, by dataset.
+    freed: HashSet<(u32, Box<[u8]>)>,
     /// By record number.
     pub found: BTreeMap<u64, Found>,
 }
@@ -34,6 +38,10 @@ pub(crate) struct Found {
     pub rows: Vec<u32>,
     /// How many of them are late.
     pub late: u64,
+    /// How many of them are duplicates.
+    pub duplicates: u64,
+    /// What becomes of the claims of event ids.
+    pub losses: Vec<Loss>,
     /// The dead letters that go, by their numbers in the record as it was accepted.
     pub letters: Vec<u32>,
     /// Marks that are not what they were, and what becomes of them.
@@ -44,6 +52,8 @@ pub(crate) struct Found {
     late_left: Vec<u32>,
     /// The watermark that each of those was behind of.
     behind: Vec<i64>,
+    /// Of those that stay, which are duplicates, by index among them.
+    duplicates_left: Vec<u32>,
     watermark: Option<i64>,
     newest: Option<i64>,
 }
@@ -68,6 +78,7 @@ impl Found {
                 rows: rows.collect(),
                 late: self.late_left.clone(),
                 behind: self.behind.clone(),
+                duplicates: self.duplicates_left.clone(),
                 watermark: self.watermark,
                 newest: self.newest,
             });
@@ -88,8 +99,9 @@ pub(crate) enum Fate {
 
 impl Scan {
     /// From the log's first record.
-    pub fn new(ids: Ids) -> Scan {
-        Scan { replay: Replay::new(ids), next: 1, found: BTreeMap::new() }
+    pub fn new(ids: Ids, catalog: &Catalog) -> Scan {
+        let replay = Replay::new(ids, Claims::of(catalog, &[]));
+        Scan { replay, next: 1, freed: HashSet::new(), found: BTreeMap::new() }
     }
 
     /// Goes on up to record `until`.
@@ -110,11 +122,46 @@ impl Scan {
             let first =
                 record.number.saturating_sub(events.marks.iter().map(|m| m.accepted).max().unwrap_or(0));
             let before = self.found.range(first..).any(|(_, found)| found.dataset == events.dataset);
-            if let Some(found) = find(&events, &admitted, watermark, before, target)? {
+            let losses = self.losses(&events, &admitted, target)?;
+            if let Some(found) = find(&events, &admitted, (watermark, losses), before, target)? {
                 self.found.insert(record.number, found);
             }
         }
         Ok(())
+    }
+
+    /// What becomes of the claims of a record's rows: those of rows that go are free again, and a duplicate of one
+    /// that stays is one for good. In the log it says so from here on.
+    fn losses(&mut self, events: &EventsRecord, admitted: &Admitted, target: &Target) -> Result<Vec<Loss>> {
+        let definition = self.replay.definition(events.dataset);
+        let ids = definition.map(|d| Ok::<_, thyme_core::Error>((d, event_ids::ids(d, &events.batch)?)));
+        let Some((definition, Some(ids))) = ids.transpose()? else { return Ok(Vec::new()) };
+        let theirs = target.rows(events.dataset, &events.batch)?;
+        let field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
+        let times = event_times(&events.batch, field)?;
+        let loss = |row: usize, stays| Loss {
+            id: ids.get(row).into(),
+            time: times.value(row),
+            row: events.row_number(row),
+            stays,
+        };
+        let mut losses = Vec::new();
+        for row in (0..events.batch.num_rows()).filter(|row| theirs.as_ref().is_some_and(|t| t.value(*row))) {
+            self.freed.insert((events.dataset, ids.get(row).into()));
+            losses.push(loss(row, false));
+        }
+        if theirs.is_none() && events.remains.left.is_some() {
+            // It says so already.
+            return Ok(losses);
+        }
+        for (row, of) in &admitted.duplicates {
+            let row = *row as usize;
+            let is_free = of.is_none() || self.freed.contains(&(events.dataset, ids.get(row).into()));
+            if is_free && !theirs.as_ref().is_some_and(|theirs| theirs.value(row)) {
+                losses.push(loss(row, true));
+            }
+        }
+        Ok(losses)
     }
 
     /// A record without what goes of it.
@@ -139,7 +186,7 @@ impl Scan {
 fn find(
     events: &EventsRecord,
     admitted: &Admitted,
-    watermark: Option<i64>,
+    (watermark, losses): (Option<i64>, Vec<Loss>),
     before: bool,
     target: &Target,
 ) -> Result<Option<Found>> {
@@ -149,34 +196,55 @@ fn find(
     let theirs = target.rows(dataset, &events.batch)?;
     let count = events.batch.num_rows();
     let is_theirs = |row: usize| theirs.as_ref().is_some_and(|theirs| theirs.value(row));
-    let is_late = |row: usize| admitted.kept.as_ref().is_some_and(|kept| !kept.value(row));
+    let is_out = |row: usize| admitted.kept.as_ref().is_some_and(|kept| !kept.value(row));
+    let duplicate = |row: &(u32, _)| row.0;
+    let is_duplicate =
+        |row: usize| admitted.duplicates.binary_search_by_key(&(row as u32), duplicate).is_ok();
     let rows: Vec<u32> = (0..count).filter(|r| is_theirs(*r)).map(|r| events.row_number(r)).collect();
-    let late = (0..count).filter(|row| is_theirs(*row) && is_late(*row)).count() as u64;
+    let out = (0..count).filter(|row| is_theirs(*row) && is_out(*row)).count() as u64;
+    let duplicates = admitted.duplicates.iter().filter(|(row, _)| is_theirs(*row as usize)).count() as u64;
     let marks = fates(events, &rows, !letters.is_empty(), before);
-    if rows.is_empty() && letters.is_empty() && marks.is_empty() {
+    if rows.is_empty() && letters.is_empty() && marks.is_empty() && losses.is_empty() {
         return Ok(None);
     }
-    let (mut gone, mut stay) = (events.batch.slice(0, 0), None);
-    let (mut late_left, mut behind) = (Vec::new(), Vec::new());
-    if let Some(theirs) = &theirs {
-        gone = filter_record_batch(&events.batch, theirs)?;
+    let mut found = Found {
+        dataset,
+        gone: events.batch.slice(0, 0),
+        rows,
+        late: out - duplicates,
+        duplicates,
+        losses,
+        letters,
+        marks,
+        stay: None,
+        late_left: Vec::new(),
+        behind: Vec::new(),
+        duplicates_left: Vec::new(),
+        watermark,
+        newest: admitted.newest,
+    };
+    if theirs.is_some() || found.losses.iter().any(|loss| loss.stays) {
+        let theirs = theirs.unwrap_or_else(|| BooleanArray::from(vec![false; count]));
+        found.gone = filter_record_batch(&events.batch, &theirs)?;
         let mut left = 0;
         let mut watermarks = admitted.late.iter();
         for row in 0..count {
-            let watermark = if is_late(row) { watermarks.next() } else { None };
-            if is_theirs(row) {
+            let is_late = is_out(row) && !is_duplicate(row);
+            let watermark = if is_late { watermarks.next() } else { None };
+            if theirs.value(row) {
                 continue;
             }
             if let Some(watermark) = watermark {
-                late_left.push(left);
-                behind.push(*watermark);
+                found.late_left.push(left);
+                found.behind.push(*watermark);
+            } else if is_duplicate(row) {
+                found.duplicates_left.push(left);
             }
             left += 1;
         }
-        stay = Some(not(theirs)?);
+        found.stay = Some(not(&theirs)?);
     }
-    let newest = admitted.newest;
-    Ok(Some(Found { dataset, gone, rows, late, letters, marks, stay, late_left, behind, watermark, newest }))
+    Ok(Some(found))
 }
 
 /// What becomes of a record's marks. Each covers the `accepted` rows up to its last; a push of several

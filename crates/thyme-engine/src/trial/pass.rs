@@ -8,6 +8,7 @@ use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value
 
 use super::{Fresh, Seen, Trial, Witness};
 use crate::decode::columns::event_times;
+use crate::event_ids::Claims;
 use crate::feed::Incoming;
 use crate::keys::encode_keys;
 use crate::node::{Admitted, Node, NodeRows};
@@ -54,7 +55,8 @@ impl Trial {
     ) -> Result<Passed> {
         let begun = Instant::now();
         let written_before = self.writing_us();
-        let (mut replay, until) = (Replay::new(self.ids.clone()), self.position().record());
+        let claims = Claims::of(&self.live().catalog, &[]);
+        let (mut replay, until) = (Replay::new(self.ids.clone(), claims), self.position().record());
         let due = self.fresh.iter().filter(|fresh| fresh.is_due());
         let nodes: Vec<Arc<Node>> = due.map(|fresh| fresh.node.clone()).collect();
         let is_seen = |id: u32| {
@@ -202,7 +204,7 @@ impl Fresh {
             kept.append(before.is_none_or(|before| before.value(row)) && self.wants(keys.get(row)));
         }
         let numbers = incoming.admitted.numbers.clone();
-        Ok(Admitted { kept: Some(kept.finish()), numbers, late: Vec::new(), newest: None })
+        Ok(Admitted { kept: Some(kept.finish()), numbers, ..Admitted::default() })
     }
 }
 

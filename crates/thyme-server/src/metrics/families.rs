@@ -1,5 +1,7 @@
 //! The families of metrics.
 
+use std::collections::BTreeMap;
+
 use thyme_sources::SourceStatus;
 
 use crate::app::Ready;
@@ -17,6 +19,9 @@ pub(super) fn datasets(ready: &Ready, out: &mut Exposition) {
     counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.events));
     let mut family = out.family("thyme_events_late_total", Counter, "Of these, late ones.");
     counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.late));
+    let help = "Of these, duplicates of earlier ones.";
+    let mut family = out.family("thyme_events_duplicate_total", Counter, help);
+    counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.duplicates));
     let mut family = out.family("thyme_dead_letters_total", Counter, "Records that could not become events.");
     counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.dead_letters));
     let mut family = out.family(
@@ -115,23 +120,28 @@ pub(super) fn faults(ready: &Ready, out: &mut Exposition) {
     out.single("thyme_memory_stuck", Gauge, help, u8::from(engine.memory_stuck().is_some()));
 }
 
-/// How the sources are doing.
+/// How the sources are doing; those of one dataset together.
 pub(super) fn sources(ready: &Ready, out: &mut Exposition) {
-    let status: Vec<_> = ready.sources.iter().flat_map(|s| s.status()).collect();
-    let mut family = out.family("thyme_source_rows_total", Counter, "Rows stored.");
-    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], s.rows));
+    let mut status = BTreeMap::<String, Vec<SourceStatus>>::new();
+    for source in ready.sources.iter().flat_map(|s| s.status()) {
+        status.entry(source.dataset.clone()).or_default().push(source);
+    }
+    let mut family = |name: &str, kind, help: &str, of: &dyn Fn(&[SourceStatus]) -> u64| {
+        let mut family = out.family(name, kind, help);
+        status.iter().for_each(|(dataset, sources)| family.sample(&[("dataset", dataset)], of(sources)));
+    };
+    family("thyme_source_rows_total", Counter, "Rows stored.", &|all| all.iter().map(|s| s.rows).sum());
     let help = "Records that could not become rows.";
-    let mut family = out.family("thyme_source_dead_letters_total", Counter, help);
-    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], s.dead_letters));
+    let letters = |all: &[SourceStatus]| all.iter().map(|s| s.dead_letters).sum();
+    family("thyme_source_dead_letters_total", Counter, help, &letters);
     let help = "Whether everything that was there at the last look is stored.";
-    let mut family = out.family("thyme_source_caught_up", Gauge, help);
-    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], u8::from(s.caught_up)));
+    let caught_up = |all: &[SourceStatus]| u64::from(all.iter().all(|s| s.caught_up));
+    family("thyme_source_caught_up", Gauge, help, &caught_up);
     let help = "Bytes of last lines of files that wait for their rest.";
-    let mut family = out.family("thyme_source_unfinished_bytes", Gauge, help);
-    let unfinished = |s: &SourceStatus| s.unfinished.iter().map(|u| u.bytes).sum::<u64>();
-    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], unfinished(s)));
-    let mut family = out.family("thyme_source_failing", Gauge, "Whether something is wrong now.");
-    status.iter().for_each(|s| family.sample(&[("dataset", &s.dataset)], u8::from(s.error.is_some())));
+    let unfinished = |all: &[SourceStatus]| all.iter().flat_map(|s| &s.unfinished).map(|u| u.bytes).sum();
+    family("thyme_source_unfinished_bytes", Gauge, help, &unfinished);
+    let failing = |all: &[SourceStatus]| u64::from(all.iter().any(|s| s.error.is_some()));
+    family("thyme_source_failing", Gauge, "Whether something is wrong now.", &failing);
 }
 
 /// This process, under the names that every exporter uses; nothing where `/proc` is not there.

@@ -156,6 +156,16 @@ pub(crate) const LATE: Operation = Operation::new(
     ],
 )
 .gives("Late");
+pub(crate) const DUPLICATES: Operation = Operation::new(
+    "The events of a dataset whose ids were there already, newest first.",
+    &[
+        DATASET,
+        LIMIT,
+        BEFORE,
+        Param::new("since", Shape::Time, "Only those that arrived at this time or later."),
+    ],
+)
+.gives("Duplicates");
 pub(crate) const DEAD_LETTERS: Operation = Operation::new(
     "The records of a dataset that could not become rows, newest first.",
     &[DATASET, LIMIT, BEFORE, flag("all", "Also those that were replayed.")],

@@ -55,9 +55,13 @@ impl Reading<'_> {
     }
 
     fn is_csv(&self, file: &str) -> bool {
-        let source = self.definition.source.as_ref();
-        let named = source.and_then(|s| s.options.get("format")).and_then(|f| Format::named(f));
-        named.or_else(|| Format::of_file(file)) == Some(Format::Csv)
+        let mut named = self.definition.all_sources().filter_map(|s| s.options.get("format"));
+        let named = named.find_map(|format| Format::named(format));
+        // With several sources the file's name tells more than a format that may be another's.
+        match self.definition.sources.is_empty() {
+            true => named.or_else(|| Format::of_file(file)) == Some(Format::Csv),
+            false => Format::of_file(file).or(named) == Some(Format::Csv),
+        }
     }
 
     fn csv(&mut self, file: &str, raw: &[u8]) -> Result<(), String> {

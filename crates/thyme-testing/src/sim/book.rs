@@ -143,7 +143,7 @@ impl Book {
                 true => Position::end_of(number),
                 false => Position::new(number, end as u32 - 1),
             };
-            let receipt = Receipt { position, accepted: events.len() as u64, skipped: 0 };
+            let receipt = Receipt { position, accepted: events.len() as u64, skipped: 0, duplicates: None };
             assert!(sent.receipt.is_none_or(|said| said == receipt), "{receipt:?}, said {sent:?}");
             let raw = &self.commits[&self.committed].raws[sent.input];
             self.ledgers[sent.input].note_of(stream, stamp, raw, events, position);

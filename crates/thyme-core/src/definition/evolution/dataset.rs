@@ -110,6 +110,7 @@ fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     if current.index && !proposed.index && !current.is_derived() {
         found.push("index: on -> off".to_owned());
     }
+    found.extend(difference("event id", &current.event_id, &proposed.event_id, show_option));
     let kind = |d: &Dataset| {
         if d.is_derived() { "a pipeline" } else { "events" }
     };
@@ -175,13 +176,27 @@ fn in_place(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     found.extend(difference("on_error", &current.on_error, &proposed.on_error, |e| {
         format!("{e:?}").to_lowercase()
     }));
-    match (&current.source, &proposed.source) {
-        (None, None) => {}
-        (Some(was), None) => found.push(format!("source {} is removed", was.kind)),
-        (None, Some(is)) => found.push(format!("source {} is added", is.kind)),
-        (Some(was), Some(is)) => found.extend(source(was, is)),
-    }
+    found.extend(sources(current, proposed));
     found.extend(metadata(&current.meta, &proposed.meta));
+    found
+}
+
+/// The differences of the sources. One that replaces the only one is that with other options; of several, one is the
+/// same as before if it reads the same.
+fn sources(current: &Dataset, proposed: &Dataset) -> Vec<String> {
+    let all = |d: &Dataset| d.all_sources().cloned().collect::<Vec<Source>>();
+    let (mut was, is) = (all(current), all(proposed));
+    if let ([was], [is]) = (was.as_slice(), is.as_slice()) {
+        return source(was, is);
+    }
+    let mut found = Vec::new();
+    for source_is in is {
+        match was.iter().position(|was| was.path() == source_is.path()) {
+            Some(at) => found.extend(source(&was.remove(at), &source_is)),
+            None => found.push(format!("source {} is added", source_is.kind)),
+        }
+    }
+    found.extend(was.iter().map(|was| format!("source {} is removed", was.kind)));
     found
 }
 

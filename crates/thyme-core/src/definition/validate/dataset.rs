@@ -21,8 +21,19 @@ pub(super) fn check(dataset: &Dataset, scope: &Scope<'_>, faults: &mut Faults) {
     check_fields(dataset, faults);
     check_key(dataset, faults);
     check_timestamp(dataset, faults);
-    if let Some(source) = &dataset.source {
+    check_event_id(dataset, faults);
+    for source in dataset.all_sources() {
         check_source(dataset, source, faults);
+    }
+    let mut paths: Vec<&str> = Vec::new();
+    for path in dataset.all_sources().map(Source::path).filter(|path| !path.is_empty()) {
+        if paths.contains(&path) {
+            let name = &dataset.name;
+            let message =
+                format!("{name} has two sources that read {path}; a path is one stream: remove one of them");
+            faults.add(&dataset.at, name, "one source a path", path, message);
+        }
+        paths.push(path);
     }
     match dataset.pipelines.as_slice() {
         [] => {}
@@ -150,6 +161,37 @@ fn check_timestamp(dataset: &Dataset, faults: &mut Faults) {
             );
             faults.add(&dataset.at, &subject, "datetime", show::field(time), message);
         }
+    }
+}
+
+/// The field that names an event: it may be (part of) the key too.
+fn check_event_id(dataset: &Dataset, faults: &mut Faults) {
+    let Some(id) = &dataset.event_id else { return };
+    let (at, name) = (&dataset.at, &dataset.name);
+    if dataset.is_derived() {
+        let message = format!(
+            "{name}.{id} is the event id of a dataset that a pipeline makes, and only events have ids; put event_id=True on the pipeline's input"
+        );
+        faults.add(at, name, "no event id", id, message);
+        return;
+    }
+    let Some(field) = dataset.fields.field(id) else {
+        let message = format!("{name} has the event id {id}, which is none of its fields; declare it");
+        faults.add(at, name, "one of its fields", id, message);
+        return;
+    };
+    let subject = subject(dataset, field);
+    if !matches!(field.data_type, DataType::Str | DataType::Int) {
+        let given = field.data_type.name();
+        let message = format!("{subject} is the event id and of type {given}; declare it str or int");
+        faults.add(at, &subject, "str or int", given, message);
+    }
+    if field.optional || field.default.is_some() {
+        let message = format!(
+            "{subject} is the event id, and every event has its own; declare it {id}: {} without a default",
+            field.data_type
+        );
+        faults.add(at, &subject, field.data_type.name(), show::field(field), message);
     }
 }
 

@@ -116,6 +116,14 @@ fn datasets() {
             "is the event time and of type int; declare it datetime",
         ),
         ("/datasets/0/fields/4/role", json!("value"), "Ride", "no event time"),
+        ("/datasets/0/event_id", json!("ride"), "Ride", "the event id ride, which is none of its fields"),
+        (
+            "/datasets/0/event_id",
+            json!("fare"),
+            "Ride.fare",
+            "the event id and of type float; declare it str or int",
+        ),
+        ("/datasets/1/event_id", json!("driver"), "DriverStats", "only events have ids"),
         (
             "/datasets/0/fields/-",
             json!({"name": "b", "type": "datetime", "role": "timestamp"}),
