@@ -23,12 +23,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::app::{App, Ready};
 use crate::bodies::{self, Bounds, Read};
+use crate::connections::{self, Connections};
 use crate::request::{Leaving, Reply, Request};
 use crate::{routes, writes};
 
 /// What a connection may hold of a request that nobody has asked it for yet; also the longest head.
 const CONNECTION_BYTES: usize = 64 << 10;
-/// How long a connection may take for the head of a request, or be idle. Longer than clients keep idle ones.
+/// [`ServeOptions::head_wait`], unless told otherwise. Longer than clients keep idle connections.
 const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// Bodies of reads that wait for nobody.
 const READ_BODY_BYTES: usize = 64 << 10;
@@ -44,6 +45,10 @@ pub struct ServeOptions {
     pub api_keys: Vec<String>,
     /// The most bytes of a request's body.
     pub body_bytes_max: usize,
+    /// The most connections at once.
+    pub connections_max: usize,
+    /// How long a connection may take for the head of a request, or be idle.
+    pub head_wait: Duration,
 }
 
 impl Default for ServeOptions {
@@ -52,6 +57,8 @@ impl Default for ServeOptions {
             listen: ([127, 0, 0, 1], 8080).into(),
             api_keys: Vec::new(),
             body_bytes_max: 256 << 20,
+            connections_max: connections::fitting(),
+            head_wait: HEAD_WAIT,
         }
     }
 }
@@ -83,12 +90,15 @@ struct Door {
     bodies: OnceLock<Arc<Budget>>,
     /// Pushes that are decoded at the same time.
     decoding: Arc<Semaphore>,
+    connections: Connections,
 }
 
 impl Door {
     fn new(app: Arc<App>, options: ServeOptions) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Door { app, options, bodies: OnceLock::new(), decoding: Arc::new(Semaphore::new(cores.max(2))) }
+        let decoding = Arc::new(Semaphore::new(cores.max(2)));
+        let connections = Connections::new(options.connections_max);
+        Door { app, options, bodies: OnceLock::new(), decoding, connections }
     }
 
     /// As much room as there is for pushes.
@@ -123,7 +133,19 @@ pub async fn serve(
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => drop(tokio::spawn(converse(door.clone(), stream, open.clone()))),
+            Ok((stream, _)) => match door.connections.enter() {
+                Some(room) => {
+                    let conversation = converse(door.clone(), stream, open.clone());
+                    drop(tokio::spawn(async move {
+                        conversation.await;
+                        drop(room);
+                    }));
+                }
+                None => {
+                    let refused = door.connections.turn_away(stream).await;
+                    door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
+                }
+            },
             // Out of file descriptors, most likely: there will be some when a connection ends.
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
@@ -138,13 +160,14 @@ pub async fn serve(
 async fn converse(door: Arc<Door>, stream: TcpStream, mut open: watch::Receiver<bool>) {
     // Answers are small and written at once: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
+    let head_wait = door.options.head_wait;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(to_response(handle(door, request).await)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT)
+        .header_read_timeout(head_wait)
         .max_buf_size(CONNECTION_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

@@ -10,6 +10,7 @@ mod audit;
 mod backups;
 mod bodies;
 mod commits;
+mod connections;
 mod erasure;
 mod exposition;
 mod http;

@@ -43,6 +43,8 @@ pub struct Options {
     pub api_keys: Vec<String>,
     /// The most bytes of a body, for a server.
     pub body_bytes_max: Option<usize>,
+    /// The most connections at once, for a server.
+    pub max_connections: Option<NonZero<usize>>,
     /// How often some values are verified in the background, such as `1m`; `0`: never. For a server.
     pub verify_every: Option<String>,
 }

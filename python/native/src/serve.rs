@@ -25,6 +25,9 @@ pub fn serve(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<()> {
     if let Some(bytes) = options.body_bytes_max {
         listen.body_bytes_max = bytes;
     }
+    if let Some(connections) = options.max_connections {
+        listen.connections_max = connections.get();
+    }
     listen.check().map_err(raise)?;
     let app_options = AppOptions { verify_every: options.verify_every()?, ..options.app()? };
     let host = Arc::new(PythonHost::new(host));

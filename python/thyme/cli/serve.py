@@ -34,6 +34,11 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
     help="How many cores new pipelines are filled from the log with.  [default: 1]",
 )
 @click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    help="How many connections to hold at once.  [default: as open files allow, 4096 at most]",
+)
+@click.option(
     "--verify-every",
     metavar="SPAN",
     help="How often some values are computed again from the log; 0 is never.  [default: 1m]",
@@ -46,6 +51,7 @@ def serve(
     memory: str | None,
     shards: int | None,
     backfill_cores: int | None,
+    max_connections: int | None,
     verify_every: str | None,
 ) -> None:
     """Run the server until it is stopped."""
@@ -56,6 +62,7 @@ def serve(
         "memory": memory,
         "shards": shards,
         "backfill_cores": backfill_cores,
+        "max_connections": max_connections,
         "verify_every": verify_every,
     }
     options = options_from(given, config_path)
