@@ -10,6 +10,7 @@ from typing import Any
 
 from thyme._audit import owner_and_name
 from thyme._errors import NotFoundError
+from thyme._secrets import refuse_secrets
 from thyme._session import Definition, Session, decode, name_of, warn
 from thyme._values import to_json
 
@@ -68,11 +69,13 @@ class DefinitionCalls:
         if not wait:
             params["wait"] = "false"
         document = _document(definitions)
+        files = sources_of(document)
+        refuse_secrets(document, files, travel=source)
         if not dry_run:
             said = {"base": base, "message": message, "author": author or default_author()}
             params.update({name: value for name, value in said.items() if value})
             if source:
-                document = {"source": sources_of(document), **document}
+                document = {"source": files, **document}
         body = to_json(document)
         answer = decode(await self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
         if not dry_run:

@@ -94,6 +94,7 @@ class DefinitionsClient:
 
         Raises:
             InvalidDefinitionError: With one fault for each place that is wrong.
+            DefinitionValueError: Something that would be kept looks like a secret; nothing is sent.
             ConflictError: A change of meaning without a version; or somebody committed since `base`, with
                 what that changed as `faults`; or another commit is pending.
         """
