@@ -19,7 +19,7 @@ use crate::budget::Tickets;
 use crate::catalog::{Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::engine::{CommitPlace, Shared};
-use crate::erasure::{Erased, Pending, Scan, Target, removal};
+use crate::erasure::{Erased, Pending, Scan, Target, Unfinished, removal};
 use crate::event_ids::{self, Claims};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
@@ -168,18 +168,21 @@ impl Applier {
         Ok(())
     }
 
-    /// The record of an erasure that was begun and not ended; it is under way from here on.
-    pub fn unfinished(&self, pending: Option<&Pending>) -> Result<Option<u64>> {
-        let Some(pending) = pending else { return Ok(None) };
+    /// What is known of an erasure that was begun and not ended; it is under way from here on.
+    pub fn unfinished(&self, pending: Option<&Pending>) -> Result<Unfinished> {
+        let Some(pending) = pending else { return Ok(Unfinished::Nothing) };
         let Some(erased) = self.progress.erased.iter().find(|erased| erased.id == pending.id) else {
+            if self.has_failed {
+                return Ok(Unfinished::Unreached);
+            }
             // Nothing of it was written: nobody was told that it would be done.
             self.shared.disk.as_deref().map(Pending::clear).transpose()?;
-            return Ok(None);
+            return Ok(Unfinished::Nothing);
         };
         if self.shared.erasing().is_none() {
             self.shared.begin_erasing(pending.target(&self.progress.ids)?, None);
         }
-        Ok(Some(erased.record))
+        Ok(Unfinished::At(erased.record))
     }
 
     /// Runs until every sender is gone, then lets the shards finish.

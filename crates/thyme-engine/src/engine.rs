@@ -36,7 +36,7 @@ use crate::catalog::{self, Catalog, Ids};
 use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Job};
 use crate::directory::DataDirectory;
-use crate::erasure::{Erasing, Ledger, Pending};
+use crate::erasure::{Erasing, Ledger, Pending, Unfinished};
 use crate::event_ids;
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
@@ -107,6 +107,8 @@ pub(crate) struct Shared {
     pub backfills_held: AtomicBool,
     /// Told when a commit that was pending is live.
     pub on_live: Mutex<Option<Arc<OnLive>>>,
+    /// Why an erasure that was accepted is not complete, if that is so.
+    erasure_waits: Mutex<Option<String>>,
     ids: Mutex<Ids>,
 }
 
@@ -163,7 +165,7 @@ struct Opened {
     checkpoint_every: Duration,
     durable: bool,
     /// The record of an erasure that was begun and is to be ended before anybody is served.
-    unfinished: Option<u64>,
+    unfinished: Unfinished,
     backfill_cores: usize,
 }
 
@@ -234,8 +236,8 @@ impl Engine {
         let opened = Self::opened(options, Shards::start, true)?;
         let unfinished = opened.unfinished;
         let engine = Self::start(opened);
-        engine.end_erasure(unfinished)?;
-        engine.shared.take_up()?;
+        engine.end_erasure(unfinished);
+        engine.take_up()?;
         engine.shared.filling().into_iter().for_each(|filling| engine.drive(filling));
         Ok(engine)
     }
@@ -273,8 +275,8 @@ impl Engine {
             threads: Mutex::default(),
             stepper: Some(stepper.clone()),
         };
-        engine.end_erasure(unfinished)?;
-        engine.shared.take_up()?;
+        engine.end_erasure(unfinished);
+        engine.take_up()?;
         Ok((engine, stepper))
     }
 
@@ -332,6 +334,7 @@ impl Engine {
             filling: Mutex::new(None),
             backfills_held: AtomicBool::new(false),
             on_live: Mutex::new(None),
+            erasure_waits: Mutex::new(None),
             ids: Mutex::new(progress.ids.clone()),
             log: log.clone(),
             keys: Keys::new(store.clone()),

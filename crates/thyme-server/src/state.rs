@@ -36,6 +36,9 @@ fn working(engine: &Engine) -> Json {
         );
         return json!({"status": "degraded", "detail": detail});
     }
+    if let Some(reason) = engine.erasure_waits() {
+        return json!({"status": "degraded", "detail": reason});
+    }
     match engine.memory_stuck() {
         Some(reason) => {
             let detail = format!("what is not used cannot leave memory, which grows: {reason}");
@@ -115,6 +118,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
             "commit": catalog.commit,
             "shards": engine.shards(),
             "poisoned": poisoned,
+            "erasure_waits": engine.erasure_waits(),
             "datasets": datasets,
             "featuresets": featuresets,
             "sources": sources,

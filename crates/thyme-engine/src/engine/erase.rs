@@ -12,7 +12,7 @@ use super::{Engine, Shared, WAIT};
 use crate::catalog::LiveDataset;
 use crate::committer::Job;
 use crate::done::Done;
-use crate::erasure::{ENTITIES_MAX, Erasing, ErasureReceipt, Pending, Scan, Target, hex, random};
+use crate::erasure::{ENTITIES_MAX, Erasing, ErasureReceipt, Pending, Scan, Target, Unfinished, hex, random};
 use crate::events::Severity;
 use crate::left_out::Replayed;
 use crate::record::{EraseRecord, Payload};
@@ -84,7 +84,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let (stamp, counts) = self.finish_erasure(number).map_err(|error| incomplete(number, &error))?;
+        let (stamp, counts) = self.finish_erasure(number).map_err(|error| self.note_waits(number, &error))?;
         let receipt = ErasureReceipt {
             position: Position::end_of(number),
             time: EventTime(stamp),
@@ -110,9 +110,9 @@ impl Engine {
 
     /// Refuses while an erasure is not ended: what is made of the log now could bring back what it took out.
     pub(super) fn nothing_is_being_erased(&self) -> Result<()> {
-        match self.shared.erasing() {
-            None => Ok(()),
-            Some(_) => Err(Error::unavailable(
+        match self.shared.erasing().is_some() || self.erasure_waits().is_some() {
+            false => Ok(()),
+            true => Err(Error::unavailable(
                 "an erasure could not be ended (see the events); restart the server, which ends it first",
             )),
         }
@@ -195,13 +195,42 @@ impl Engine {
         Ok(number)
     }
 
-    /// Ends an erasure that was begun before a restart.
-    pub(super) fn end_erasure(&self, unfinished: Option<u64>) -> Result<()> {
-        let Some(number) = unfinished else { return Ok(()) };
-        self.finish_erasure(number).map_err(|error| incomplete(number, &error))?;
+    /// Ends an erasure that was begun before a restart. Where that cannot be done now, everything else goes on, and
+    /// the next start tries again.
+    pub(super) fn end_erasure(&self, unfinished: Unfinished) {
+        let number = match unfinished {
+            Unfinished::Nothing => return,
+            Unfinished::At(number) => number,
+            Unfinished::Unreached => {
+                self.note_waiting(
+                    "an erasure that was begun waits behind a record of the log that cannot be applied; the first start of the server that can apply it ends the erasure"
+                        .to_owned(),
+                );
+                return;
+            }
+        };
+        if let Err(error) = self.finish_erasure(number) {
+            self.note_waits(number, &error);
+            return;
+        }
         let message = format!("the erasure at e{number}, which a stop interrupted, is complete");
         self.shared.events.record(Severity::Info, "erased", "log", message);
-        Ok(())
+    }
+
+    /// Why an erasure that was accepted is not complete, if that is so.
+    pub fn erasure_waits(&self) -> Option<String> {
+        self.shared.erasure_waits.lock().clone()
+    }
+
+    fn note_waits(&self, number: u64, error: &Error) -> Error {
+        let error = incomplete(number, error);
+        self.note_waiting(error.detail().to_owned());
+        error
+    }
+
+    fn note_waiting(&self, reason: String) {
+        self.shared.events.record(Severity::Error, "erasure_incomplete", "log", reason.clone());
+        *self.shared.erasure_waits.lock() = Some(reason);
     }
 
     /// Makes durable what the applier took out of the timelines, and takes it out of every file.
@@ -259,7 +288,7 @@ fn incomplete(number: u64, error: &Error) -> Error {
     Error::new(
         error.kind(),
         format!(
-            "the erasure at e{number} is accepted, but not complete ({error}); the next start of the server ends it before it serves"
+            "the erasure at e{number} is accepted, but not complete ({error}); the next start of the server ends it"
         ),
     )
 }

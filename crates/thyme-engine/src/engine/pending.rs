@@ -146,6 +146,15 @@ impl Engine {
         threads.push(thread);
     }
 
+    /// Takes up the commit that was pending when the engine stopped. Where nothing more is applied, or an erasure waits
+    /// whose rows it would bring back, a later start does.
+    pub(super) fn take_up(&self) -> Result<()> {
+        match self.failure().is_none() && self.erasure_waits().is_none() {
+            true => self.shared.take_up(),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses while a commit is pending. One that is going live is waited for.
     pub(super) fn nothing_is_pending(&self) -> Result<()> {
         let Some(filling) = self.shared.filling() else { return Ok(()) };

@@ -4,7 +4,7 @@
 //! ([`pending`]); a log record says it by keyed hash and gives the erasure its position; the applier takes the
 //! rows out of the timelines when it meets that record; a checkpoint makes that durable; then the log's
 //! segments and the store's files are written anew; then the file beside the log goes. While it is there, the
-//! next start ends what was begun before it serves anybody.
+//! next start ends what was begun before it serves anybody, or, where it cannot, says so and leaves it to a later one.
 
 mod ledger;
 mod letters;
@@ -32,6 +32,17 @@ pub(crate) struct Erasing {
     pub target: Target,
     /// What has been found in the log so far.
     pub scan: Mutex<Option<Scan>>,
+}
+
+/// What a start finds of an erasure that was begun and not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// Nothing.
+    Nothing,
+    /// Its record, which is applied.
+    At(u64),
+    /// The records up to where it may be cannot all be applied.
+    Unreached,
 }
 
 /// What an erasure did. It does not name whom.

@@ -4,6 +4,7 @@
 
 mod backups;
 mod fuse;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::Path;
