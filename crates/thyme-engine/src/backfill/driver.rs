@@ -145,7 +145,7 @@ impl Driver {
                 filler.advance(shared, (applied + 1, records), &|_, events| Ok(events), &Hands::Own)?;
             filling.note(shared.env.now_us(), filler.reached());
             let is_near = caught_up || filler.reached().0 + RECORDS_LEFT >= shared.gate.last_record();
-            if filler.is_save_due(is_near) {
+            if filler.is_save_due(false) {
                 if let Err(error) = filler.save(shared, filling.id()) {
                     let message = format!("how far a backfill is could not be saved ({error}); it goes on");
                     shared.events.record(Severity::Warning, "backfill_unsaved", "store", message);
@@ -203,7 +203,15 @@ impl Shared {
         let Some(intent) = Intent::load(disk)? else { return Ok(()) };
         let id = &intent.record.id;
         let is_live = self.commits.lock().iter().any(|place| place.id == *id);
-        if is_live || self.catalog().commit != intent.base {
+        let current = self.catalog().commit.clone();
+        if !is_live && current != intent.base {
+            let message = format!(
+                "commit {id} was pending over {}, and {current} is live now: it is dropped; commit it again",
+                intent.base
+            );
+            self.events.record(Severity::Warning, "commit_dropped", "engine", message);
+        }
+        if is_live || current != intent.base {
             return Intent::clear(disk);
         }
         *self.filling.lock() = Some(Filling::new(intent, None));

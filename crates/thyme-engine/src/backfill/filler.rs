@@ -28,7 +28,7 @@ const STEP_BYTES: u64 = 1 << 20;
 const SAVE_BYTES: u64 = 64 << 20;
 /// Above that after this part of all that was read, so that chunks are not written too often.
 const SAVE_PART: u64 = 4;
-/// What is not worth saving at the end: a restart reads it again sooner.
+/// What is not worth saving when the engine closes: a restart reads it again sooner.
 const SAVE_BYTES_LEAST: u64 = 4 << 20;
 
 /// Takes rows of erased entities out of a record that is read again.
@@ -250,9 +250,9 @@ impl Filler {
         poisoned.map_or(Ok(()), |p| Err(Error::internal(format!("{}: {}", p.dataset, p.reason))))
     }
 
-    /// Whether it is time to save; at the end sooner than on the way.
-    pub fn is_save_due(&self, at_end: bool) -> bool {
-        let least = if at_end { SAVE_BYTES_LEAST } else { SAVE_BYTES.max(self.bytes / SAVE_PART) };
+    /// Whether it is time to save; when the engine closes sooner than on the way.
+    pub fn is_save_due(&self, closing: bool) -> bool {
+        let least = if closing { SAVE_BYTES_LEAST } else { SAVE_BYTES.max(self.bytes / SAVE_PART) };
         self.done > self.held && self.unsaved >= least
     }
 
