@@ -58,7 +58,7 @@ fn duplicates_are_left_out_of_the_log_as_of_the_state_also_after_an_erasure() {
                 {"name": "n", "function": "count", "window": "1h"},
                 {"name": "rides", "function": "sum", "of": "ride"}]}]}]}]});
     let dir = tempfile::tempdir().unwrap();
-    let clock = HandClock::at(START_US + 5_000_000_000);
+    let clock = HandClock::at(START_US + 10_000_000_000);
     let path = Some(dir.path().join("data"));
     let options = thyme_engine::Options { path, env: clock.env(), shards: 2, ..Default::default() };
     let engine = Arc::new(Engine::open(options).unwrap());
