@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from thyme import _checks
+from thyme._class_html import dataset_html, shown_in_notebooks
 from thyme._definition import ATTRIBUTE, ClassReader, Definition
 from thyme._field import Field, FieldSpec
 from thyme._lookup import DatasetHandle
@@ -128,6 +129,7 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
     attributes: dict[str, Any] = {member.name: Field(cls, member.name) for member in members}
     attributes["lookup"] = staticmethod(DatasetHandle(reader.name).lookup)
     attributes[ATTRIBUTE] = definition
+    shown_in_notebooks(cls, lambda: dataset_html(body))
     for name, value in attributes.items():
         setattr(cls, name, value)
     return cls

@@ -10,6 +10,7 @@ from typing import Any
 
 from thyme._audit import owner_and_name
 from thyme._errors import NotFoundError
+from thyme._plan import Plan
 from thyme._secrets import refuse_secrets
 from thyme._session import Definition, Session, decode, name_of, warn
 from thyme._values import to_json
@@ -33,7 +34,7 @@ class DefinitionCalls:
         examples: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         time_limit_s: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Plan:
         """See `ThymeClient.plan`."""
         given = {
             "sample": sample,
@@ -46,11 +47,10 @@ class DefinitionCalls:
         document = _document(definitions)
         has_values = values or bool(asked)
         body = to_json({"values": asked, **document} if has_values else document)
-        return decode(
-            await self._session.request(
-                "POST", "/api/v1/plan", body=body, repeatable=True, unhurried=has_values
-            )
+        answer = await self._session.request(
+            "POST", "/api/v1/plan", body=body, repeatable=True, unhurried=has_values
         )
+        return Plan(decode(answer))
 
     async def commit(
         self,

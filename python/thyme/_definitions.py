@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from thyme._plan import Plan
 from thyme._session import Definition
 from thyme._steps import iterate, run
 
@@ -27,7 +28,7 @@ class DefinitionsClient:
         examples: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         time_limit_s: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Plan:
         """What a commit of definitions would change, without doing it.
 
         Args:
@@ -42,9 +43,9 @@ class DefinitionsClient:
             time_limit_s: The values are given up after this; the plan is not.
 
         Returns:
-            `base` (the commit it was planned against, for `commit(base=)`), `changed`, `changes` (`kind`,
-            `subject`, `detail`, `effect`), `counts`; with values also `values` and `cost`, which
-            `docs/http.md` describes.
+            A dict, which a notebook shows as tables: `base` (the commit it was planned against, for
+            `commit(base=)`), `changed`, `changes` (`kind`, `subject`, `detail`, `effect`), `counts`; with
+            values also `values` and `cost`, which `docs/http.md` describes.
 
         Raises:
             InvalidDefinitionError: With one fault for each place that is wrong.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack, overload
 
+from thyme._class_html import featureset_html, shown_in_notebooks
 from thyme._definition import ATTRIBUTE, ClassReader, Definition
 from thyme._extractor import ExtractorDefinition, read_extractors
 from thyme._feature import Feature, FeatureSpec
@@ -97,4 +98,10 @@ def _define(cls: C, described: dict[str, Any]) -> C:
     for member in members:
         setattr(cls, member.name, Feature(cls, member.name))
     setattr(cls, ATTRIBUTE, definition)
+    givers = {
+        output: f"{one.body['name']}(), version {one.body.get('version', 1)}"
+        for one in extractors
+        for output in one.body["outputs"]
+    }
+    shown_in_notebooks(cls, lambda: featureset_html(definition.body, givers))
     return cls

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from thyme._errors import ThymeError
+from thyme._html import block, dim, struck, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,16 +195,11 @@ class ThymeResult:
     def _repr_html_(self) -> str:
         """The first rows as an HTML table, for notebooks."""
         head, total = self._head()
-        names = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row.values()) + "</tr>"
-            for row in head
-        )
-        more = f"<p>... {total - len(head):,} more</p>" if total > len(head) else ""
-        return (
-            f"<div><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{more}"
-            f"<small>{html.escape(self._summary(total))}</small></div>"
-        )
+        rows = [[_shown(value) for value in row.values()] for row in head]
+        more = [dim(f"... {total - len(head):,} more")] if total > len(head) else []
+        meta = (self.metadata.get("meta") or {}).get("deprecated") or {}
+        names = [struck(name) if name in meta else name for name in self.columns]
+        return block(table(names, rows), *more, dim(self._summary(total)))
 
     def _head(self) -> tuple[list[dict[str, Any]], int]:
         if self._rows is not None:

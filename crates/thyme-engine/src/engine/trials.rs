@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use thyme_core::Result;
 use thyme_core::definition::Document;
+use thyme_core::{Position, Result};
 
 use super::commits::commit_id;
 use super::{Engine, Planned};
@@ -21,7 +21,9 @@ impl Engine {
     /// As [`Engine::plan`]; an erasure that is under way.
     pub fn try_out(&self, document: &Document) -> Result<(Planned, Trial)> {
         self.nothing_is_being_erased()?;
-        let live = self.snapshot(ReadAt::default())?.in_passing();
+        // Whoever has pushed before asks about what was pushed.
+        let written = Position::end_of(self.records().0);
+        let live = self.snapshot(ReadAt { min_position: Some(written), ..ReadAt::default() })?.in_passing();
         let plan = Self::plan_over(&live.catalog, document)?;
         let id = commit_id(&live.catalog.commit, &plan.next)?;
         let mut next = plan.next.clone();
