@@ -96,6 +96,8 @@ def commit_all(url: str, path: Path, **choices: Any) -> tuple[str, dict[str, Any
     document = document_of(modules_at(module), module.name)
     with ThymeClient(url) as client:
         client.commit(document, wait_sources=True)
+        status = client.status()
+        client.scan(f"{name}Stats", min_position=status["position"])  # visible to reads
         return text, next(each for each in client.status()["datasets"] if each["name"] == name)
 
 

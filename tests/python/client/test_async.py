@@ -187,7 +187,8 @@ def real(server: Server) -> str:
             {"driver": f"async-{i % 20}", "fare": float(i), "seats": i, "at": at}
             for i, at in enumerate(times)
         ]
-        client.log(ClientRide, rides)
+        position = client.log(ClientRide, rides)
+        client.query(ClientFeatures, "async-0", min_position=position)
     return server.url
 
 
