@@ -145,7 +145,7 @@ def test_every_metric_that_a_server_has_is_on_the_dashboard(scraped: dict[str, s
     shown = {selector.metric for _, text, _ in expressions() for selector in parse(text).selectors}
     # A histogram is shown by its buckets, and counted by its count.
     rest = {name for name in scraped if not name.endswith("_sum")} - shown
-    assert rest <= NOT_SHOWN | {"thyme_events_duplicate_total"}
+    assert rest <= NOT_SHOWN
 
 
 def test_variables_are_those_that_are_used(scraped: dict[str, set[str]]) -> None:
