@@ -137,19 +137,28 @@ fn joins_allow(catalog: &Catalog, index: &Node) -> EventTime {
 
 /// Takes up to which event times the nodes' rows may be gone from the store.
 pub(crate) fn restore<'a>(store: &Store, nodes: impl Iterator<Item = &'a Arc<Node>>) -> Result<()> {
-    let Some(bytes) = store.meta(META_REMOVED)? else { return Ok(()) };
-    let removed: BTreeMap<u32, i64> = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::corrupt(format!("the store's record of what was removed cannot be read: {e}")))?;
+    let removed = noted(store)?;
     for node in nodes {
         removed.get(&node.id.0).into_iter().for_each(|time| node.remove_until(EventTime(*time)));
     }
     Ok(())
 }
 
-/// Says durably that rows of `node` up to `until` may be gone.
+/// Up to which event times rows may be gone, by node.
+fn noted(store: &Store) -> Result<BTreeMap<u32, i64>> {
+    let Some(bytes) = store.meta(META_REMOVED)? else { return Ok(BTreeMap::new()) };
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::corrupt(format!("the store's record of what was removed cannot be read: {e}")))
+}
+
+/// Says durably that rows of `node` up to `until` may be gone. Nodes that are not live are those of an earlier commit:
+/// after a crash the last checkpoint may bring them back, with the rows that they have now.
 fn note(store: &Store, catalog: &Catalog, node: &Node, until: EventTime) -> Result<()> {
-    let known = catalog.nodes().filter_map(|node| Some((node.id.0, node.removed_until()?.0)));
-    let removed: BTreeMap<u32, i64> = known.chain([(node.id.0, until.0)]).collect();
+    let live: BTreeSet<u32> = catalog.nodes().map(|node| node.id.0).collect();
+    let mut removed = noted(store)?;
+    removed.retain(|id, _| !live.contains(id));
+    removed.extend(catalog.nodes().filter_map(|node| Some((node.id.0, node.removed_until()?.0))));
+    removed.insert(node.id.0, until.0);
     let bytes = serde_json::to_vec(&removed).map_err(|e| Error::internal(format!("retention: {e}")))?;
     let mut batch = CheckpointBatch::new();
     batch.put_meta(META_REMOVED, &bytes);
