@@ -143,7 +143,9 @@ impl Shared {
 
     /// Fills memory with what the store has, as far as there is room.
     fn warm(&self) {
-        for error in self.residence.warm(&|| self.closing.load(Ordering::Acquire)) {
+        // What the store has of a node that is being filled may be of another life.
+        let live = self.catalog().nodes().map(|node| node.id.0).collect();
+        for error in self.residence.warm(&live, &|| self.closing.load(Ordering::Acquire)) {
             let message = format!("memory could not be filled: {error}");
             self.events.record(Severity::Error, "store_unreadable", "store", message);
         }

@@ -6,6 +6,7 @@
 //! is dropped if it did not change meanwhile. Such a write need not be on durable storage, and may be newer than the
 //! last checkpoint: rows carry their positions, and the log has every one of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -420,11 +421,13 @@ impl Residence {
         Ok(count)
     }
 
-    /// Fills memory with what the store has, while there is room and until `stop` says so. Gives the
+    /// Fills memory with what the store has of `nodes`, while there is room and until `stop` says so. Gives the
     /// errors of nodes that cannot be read.
-    pub fn warm(&self, stop: &dyn Fn() -> bool) -> Vec<Error> {
+    pub fn warm(&self, nodes: &BTreeSet<u32>, stop: &dyn Fn() -> bool) -> Vec<Error> {
         self.warming.store(true, Ordering::Release);
-        let errors = self.states().iter().filter_map(|state| state.warm(stop).err()).collect();
+        let states = self.states();
+        let wanted = states.iter().filter(|state| nodes.contains(&state.id()));
+        let errors = wanted.filter_map(|state| state.warm(stop).err()).collect();
         self.warming.store(false, Ordering::Release);
         errors
     }

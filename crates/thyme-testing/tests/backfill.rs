@@ -398,6 +398,35 @@ fn an_erasure_makes_a_fill_begin_anew_and_nothing_of_who_is_erased_comes_back() 
     }
 }
 
+#[test]
+fn an_erasure_before_a_saved_fill_is_taken_up_again_leaves_nothing_of_it_to_go_on_with() {
+    let (mut history, id) = pending(17, 30);
+    assert!(history.plant.stepper().fill(25) && history.plant.stepper().save_fill().unwrap());
+    history.plant.open();
+    let catalog = history.plant.engine().catalog();
+    let entity = vec![Value::Str("a".into())];
+    let receipt = history.plant.engine().erase(catalog.dataset(RAW).unwrap(), &[entity]).unwrap();
+    assert_eq!(receipt.events, history.ledger.erase("a") as u64);
+    assert!(history.plant.engine().wait_commit(&id, std::time::Duration::ZERO).unwrap().is_some());
+    assert_eq!(history.stage(), 1);
+    history.check(6);
+}
+
+#[test]
+fn a_disk_that_is_full_holds_a_pending_commit_up_and_loses_nothing() {
+    let (mut history, id) = pending(19, 30);
+    assert!(history.plant.stepper().fill(20));
+    history.plant.disk.limit(Some(history.plant.disk.used()));
+    let wait = |history: &History| history.plant.engine().wait_commit(&id, std::time::Duration::ZERO);
+    assert_eq!(wait(&history).unwrap_err().kind(), ErrorKind::Unavailable);
+    let pending = history.plant.engine().pending_commit().unwrap();
+    assert_eq!((pending.id.as_str(), history.stage()), (id.as_str(), 0));
+    history.plant.disk.limit(None);
+    assert!(wait(&history).unwrap().is_some());
+    assert_eq!(history.stage(), 1);
+    history.check(6);
+}
+
 fn joined(with_join: bool, with_index: bool) -> Document {
     let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role, "optional": role == "value"});
     let left = json!({"name": "Ride", "fields": [field("k", "str", "key"), field("d", "str", "value"), field("fare", "int", "value"), field("at", "datetime", "timestamp")]});

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 
 use super::{Filler, Filling, Hands, Intent, Stage};
 use crate::committer::Job;
@@ -22,6 +22,8 @@ const RECORDS_A_STEP: usize = 4096;
 const RECORDS_LEFT: u64 = 4;
 /// When records wait for the applier they come first, so long.
 const YIELD: Duration = Duration::from_millis(1);
+/// After a step that failed over what may pass, the next is tried so much later.
+const RETRY: Duration = Duration::from_secs(1);
 /// How often is looked whether it may go on.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -34,6 +36,8 @@ pub(crate) enum Moved {
     More,
     /// It has to wait for somebody.
     Waits,
+    /// It has to wait for the disk.
+    Troubled,
 }
 
 /// Moves the pending commit of an engine.
@@ -63,11 +67,14 @@ impl Driver {
         loop {
             let pause = match filling.stage() {
                 Stage::Ended(_) => return,
+                // What is on its way to the log is the applier's.
+                Stage::Submitted if self.shared.is_closing() => return,
                 _ if self.shared.is_closing() => return self.leave(filling),
                 Stage::Submitted => POLL,
                 Stage::Filling => match self.attempt(filling, RECORDS_A_STEP) {
                     Moved::Idle => return,
                     Moved::Waits => POLL,
+                    Moved::Troubled => RETRY,
                     Moved::More if self.is_behind() => YIELD,
                     Moved::More => continue,
                 },
@@ -85,7 +92,9 @@ impl Driver {
     /// Saves what is filled before the engine goes.
     fn leave(&self, filling: &Filling) {
         let mut filler = filling.filler.lock();
-        if let Some(filler) = filler.as_mut().filter(|filler| filler.is_save_due(true)) {
+        if let Some(filler) = filler.as_mut()
+            && filler.is_save_due(true)
+        {
             // Without it the next start begins where it was saved before.
             let _ = filler.save(&self.shared, filling.id());
         }
@@ -111,16 +120,24 @@ impl Driver {
     fn attempt(&self, filling: &Arc<Filling>, records: usize) -> Moved {
         let stepped = catch_unwind(AssertUnwindSafe(|| self.advance(filling, records)))
             .unwrap_or_else(|panic| Err(Error::internal(format!("it panicked: {}", said(&*panic)))));
-        stepped.unwrap_or_else(|error| {
-            let detail = format!(
-                "the new pipelines of commit {} could not be filled: {error}; nothing of it is live",
-                filling.id()
-            );
-            self.shared.events.record(Severity::Error, "backfill_failed", "engine", detail.clone());
-            // What failed is told to whoever waits, and by the event.
-            let _ = filling.fail(&self.shared, &Error::new(error.kind(), detail));
-            Moved::Idle
-        })
+        let (shared, id) = (&self.shared, filling.id());
+        let error = match stepped {
+            Ok(moved) => return moved,
+            Err(error) => error,
+        };
+        let detail = format!("the new pipelines of commit {id} could not be filled: {error}");
+        if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Unavailable) {
+            if filling.trouble() && !shared.is_closing() {
+                let detail = format!("{detail}; it is pending, and tried again every second");
+                shared.events.record(Severity::Warning, "backfill_waits", "engine", detail);
+            }
+            return Moved::Troubled;
+        }
+        let detail = format!("{detail}; nothing of it is live");
+        shared.events.record(Severity::Error, "backfill_failed", "engine", detail.clone());
+        // What failed is told to whoever waits, and by the event.
+        let _ = filling.fail(shared, &Error::new(error.kind(), detail));
+        Moved::Idle
     }
 
     fn advance(&self, filling: &Arc<Filling>, records: usize) -> Result<Moved> {
@@ -136,6 +153,9 @@ impl Driver {
                 Stage::Filling if shared.backfills_held.load(Ordering::Acquire) => return Ok(Moved::Waits),
                 Stage::Filling => {}
             }
+            if filling.was_refused() {
+                return Ok(Moved::Troubled);
+            }
             let filler = match &mut *slot {
                 Some(filler) => filler,
                 none => none.insert(self.begin(filling)?),
@@ -144,6 +164,10 @@ impl Driver {
             let caught_up =
                 filler.advance(shared, (applied + 1, records), &|_, events| Ok(events), &Hands::Own)?;
             filling.note(shared.env.now_us(), filler.reached());
+            if filling.untroubled() {
+                let detail = format!("commit {} goes on being filled", filling.id());
+                shared.events.record(Severity::Info, "backfill_goes_on", "engine", detail);
+            }
             let is_near = caught_up || filler.reached().0 + RECORDS_LEFT >= shared.gate.last_record();
             if filler.is_save_due(false) {
                 if let Err(error) = filler.save(shared, filling.id()) {
@@ -182,9 +206,14 @@ impl Driver {
         }
         let (shared, asked) = (Arc::downgrade(&self.shared), filling.clone());
         let done = Done::new(move |written| {
-            if let (Err(error), Some(shared)) = (written, shared.upgrade()) {
+            let (Err(error), Some(shared)) = (written, shared.upgrade()) else { return };
+            match error.kind() {
+                // Nothing was written, and there may be space again.
+                ErrorKind::StorageFull => asked.refuse(),
+                // It may be in the log all the same.
+                ErrorKind::Unavailable => asked.leave_to_restart(&shared, &error),
                 // Whoever waits is told.
-                let _ = asked.fail(&shared, &error);
+                _ => drop(asked.fail(&shared, &error)),
             }
         });
         let record = Box::new(filling.intent.record.clone());

@@ -114,16 +114,26 @@ impl Filler {
         until: u64,
     ) -> Result<Filler> {
         let mut filler = Filler::derived(shared, base, ids, &record.id, &record.document)?;
-        let saved = load_saved(&shared.store)?.filter(|saved| {
+        // Another commit's is left alone: a restart that meets this one again still comes to that.
+        let of_this = load_saved(&shared.store)?.filter(|saved| saved.commit == record.id);
+        let is_other = of_this.is_none();
+        let saved = of_this.filter(|saved| {
             let nodes = filler.fresh.iter().map(|node| node.id.0);
-            saved.commit == record.id && saved.record < until && nodes.eq(saved.nodes.iter().copied())
+            saved.record < until && nodes.eq(saved.nodes.iter().copied())
         });
         match saved {
             Some(saved) => {
                 (filler.held, filler.rows) = (saved.record, saved.rows);
                 filler.fresh.iter().try_for_each(|node| node.state.restore())?;
+                // Retention may have taken rows since, if it was live before a crash.
+                retention::restore(&shared.store, filler.fresh.iter())?;
             }
-            None => filler.fresh.iter().try_for_each(|node| node.state.begin_empty())?,
+            None => {
+                if !is_other {
+                    forget_saved(&shared.store)?;
+                }
+                filler.fresh.iter().try_for_each(|node| node.state.begin_empty())?;
+            }
         }
         Ok(filler)
     }
@@ -315,8 +325,8 @@ fn load_saved(store: &Store) -> Result<Option<Saved>> {
     Ok(store.meta(META_SAVED)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// From here on, durably, a fill begins at the beginning.
-fn forget_saved(store: &Store) -> Result<()> {
+/// From here on, durably, a fill begins at the beginning. Whoever drops what was saved does this first.
+pub(crate) fn forget_saved(store: &Store) -> Result<()> {
     if store.meta(META_SAVED)?.is_none() {
         return Ok(());
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use thyme_core::definition::Document;
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::{Error, Result};
 
+use super::filler::forget_saved;
 use super::{Filler, Intent};
 use crate::catalog::Catalog;
 use crate::engine::Shared;
@@ -78,6 +79,10 @@ pub(crate) struct Filling {
     changed: Condvar,
     /// Whether it must not go on.
     held: AtomicBool,
+    /// Whether the last step failed over what may pass, and was told.
+    troubled: AtomicBool,
+    /// Whether the log had no space for the commit record.
+    refused: AtomicBool,
     record: AtomicU64,
     rows: AtomicU64,
     /// The clock and what was done when it was taken up, for the pace.
@@ -93,6 +98,8 @@ impl Filling {
             stage: Mutex::new(Stage::Filling),
             changed: Condvar::new(),
             held: AtomicBool::new(false),
+            troubled: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             record: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             began: Mutex::new(None),
@@ -135,7 +142,30 @@ impl Filling {
         self.held.store(true, Ordering::Release);
         let filler = self.filler.lock().take();
         self.began.lock().take();
-        filler.map_or(Ok(()), |filler| filler.abandon(shared))
+        drop_filled(filler, shared)
+    }
+
+    /// A step failed over what may pass, such as a full disk: it begins again where it was saved. True when the
+    /// step before had not.
+    pub fn trouble(&self) -> bool {
+        *self.filler.lock() = None;
+        !self.troubled.swap(true, Ordering::AcqRel)
+    }
+
+    /// The log had no space for the commit record: it is written again later.
+    pub fn refuse(&self) {
+        self.refused.store(true, Ordering::Release);
+        self.set(Stage::Filling);
+    }
+
+    /// Whether [`Filling::refuse`] was called since the last look.
+    pub fn was_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::AcqRel)
+    }
+
+    /// A step was done; true when the one before had failed.
+    pub fn untroubled(&self) -> bool {
+        self.troubled.swap(false, Ordering::AcqRel)
     }
 
     pub fn release(&self) {
@@ -176,28 +206,42 @@ impl Filling {
             rows_per_second: pace.0,
             seconds_left: pace.1,
             live_at: pace.1.map(|left| now.saturating_add((left * 1e6) as i64)),
-            waits_for: erasing.then_some("an erasure"),
+            waits_for: match (erasing, self.troubled.load(Ordering::Acquire)) {
+                (true, _) => Some("an erasure"),
+                (false, true) => Some("the disk; see the events"),
+                (false, false) => None,
+            },
         }
     }
 
-    /// It will never be live: drops all of it. Its file stays if nothing is written any more: then the next start
-    /// goes on with it.
+    /// It will never be live: drops all of it.
     ///
     /// # Errors
     /// It is not gone, and may come back with the next start.
     pub fn fail(self: &Arc<Self>, shared: &Shared, error: &Error) -> Result<()> {
-        let is_over = shared.is_closing() || shared.gate.failure().is_some();
-        let goes_on = is_over || error.kind() == ErrorKind::Unavailable;
         let filler = self.filler.lock().take();
-        let mut cleared = Ok(());
-        if !goes_on {
-            let dropped = filler.map_or(Ok(()), |filler| filler.abandon(shared));
-            // A file that stays would bring it back.
-            cleared = shared.disk.as_deref().map_or(Ok(()), Intent::clear).and(dropped);
-        }
+        // A file that stays would bring it back.
+        let cleared = shared.disk.as_deref().map_or(Ok(()), Intent::clear);
+        let cleared = cleared.and(drop_filled(filler, shared));
         shared.end_filling(self);
         self.set(Stage::Ended(Err(cleared.clone().err().unwrap_or_else(|| error.clone()))));
         cleared
+    }
+
+    /// Nothing of it is live for now, and nothing is written any more: the next start goes on with it, or finds
+    /// that it is live.
+    pub fn leave_to_restart(self: &Arc<Self>, shared: &Shared, error: &Error) {
+        *self.filler.lock() = None;
+        shared.end_filling(self);
+        self.set(Stage::Ended(Err(error.clone())));
+    }
+}
+
+/// Drops what was filled, also what was saved of it and nobody has begun with yet.
+fn drop_filled(filler: Option<Filler>, shared: &Shared) -> Result<()> {
+    match filler {
+        Some(filler) => filler.abandon(shared),
+        None => forget_saved(&shared.store),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is to be committed once its nodes are filled.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thyme_core::{Error, Result};
 use thyme_log::Disk;
 
@@ -10,6 +11,9 @@ use crate::record::CommitRecord;
 /// The file beside the log.
 pub(crate) const FILE: &str = "commit.pending";
 const NEW_FILE: &str = "commit.pending.new";
+const MAGIC: &[u8; 8] = b"THYMPEND";
+const FORMAT_VERSION: u32 = 1;
+const SUM_BYTES: usize = 32;
 
 /// A commit that was accepted and is not live yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,17 +33,27 @@ impl Intent {
     pub fn load(disk: &dyn Disk) -> Result<Option<Intent>> {
         remove_durably(disk, NEW_FILE)?;
         let Some(bytes) = read(disk, FILE)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|_| {
+        Intent::decode(&bytes).map(Some).ok_or_else(|| {
             Error::corrupt(format!(
-                "{} cannot be read, so a commit that was being filled cannot go on; remove the file, start again and commit again",
+                "{} is damaged or of a later Thyme, so a commit that was being filled cannot go on; remove the file, start again and commit again",
                 disk.path(FILE)
             ))
         })
     }
 
+    fn decode(bytes: &[u8]) -> Option<Intent> {
+        let (body, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
+        let json = body.strip_prefix(MAGIC)?.strip_prefix(&FORMAT_VERSION.to_le_bytes())?;
+        (Sha256::digest(body).as_slice() == sum).then(|| serde_json::from_slice(json).ok())?
+    }
+
     /// Makes it durable.
     pub fn store(&self, disk: &dyn Disk) -> Result<()> {
-        let bytes = serde_json::to_vec(self).map_err(|e| Error::internal(format!("commit: {e}")))?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        serde_json::to_writer(&mut bytes, self).map_err(|e| Error::internal(format!("commit: {e}")))?;
+        let sum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&sum);
         write_durably(disk, NEW_FILE, FILE, &bytes)
     }
 

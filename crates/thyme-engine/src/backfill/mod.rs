@@ -14,7 +14,7 @@ mod filling;
 mod intent;
 
 pub(crate) use driver::{Driver, Moved};
-pub(crate) use filler::{Edit, Filler, Hands};
+pub(crate) use filler::{Edit, Filler, Hands, forget_saved};
 pub use filling::PendingCommit;
 pub(crate) use filling::{Filling, Stage};
 pub(crate) use intent::{FILE as INTENT_FILE, Intent};

@@ -76,8 +76,10 @@ impl Engine {
     ) -> Result<(Planned, String, Begun)> {
         let _one_at_a_time = self.commit_lock.lock();
         self.nothing_is_being_erased()?;
+        // Looked at first: what goes live meanwhile is not what this is planned over.
+        let is_pending = self.shared.filling().is_some();
         let mut planned = self.plan(document);
-        if self.shared.filling().is_some() {
+        if is_pending {
             if let Ok(plan) = &planned
                 && let Some(filling) = self.same_pending(plan)
             {

@@ -9,6 +9,7 @@ use thyme_core::definition::OperatorDef;
 use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
 
 use super::{Engine, Shared, WAIT};
+use crate::backfill::forget_saved;
 use crate::catalog::LiveDataset;
 use crate::committer::Job;
 use crate::done::Done;
@@ -48,7 +49,6 @@ impl Engine {
         let _one_at_a_time = self.commit_lock.lock();
         self.nothing_is_being_erased()?;
         self.refuse_poisoned("nothing was erased")?;
-        let _begins_anew = self.hold_backfill()?;
         if self.backup_under_way().is_some() {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -62,6 +62,8 @@ impl Engine {
         let hashes: Vec<String> = keys.iter().map(|key| hex(&secret.hash(&definition.name, key))).collect();
         let id = hex(random()?.get(..16).unwrap_or_default());
         let target = Target::new(id.clone(), definition, keys, &ids)?;
+        // What a pending commit has of them goes with all that it has.
+        let _begins_anew = self.hold_backfill()?;
         if let Some(disk) = &disk {
             Pending::of(&target, definition.version).store(disk.as_ref())?;
         }
@@ -276,6 +278,7 @@ impl Engine {
 impl Engine {
     /// Removes what the store has of nodes that are not live any more.
     fn drop_replaced_nodes(&self) -> Result<()> {
+        forget_saved(&self.shared.store)?;
         let live: Vec<u32> = self.catalog().nodes().map(|node| node.id.0).collect();
         let stored = self.shared.store.nodes()?.into_iter();
         stored
