@@ -6,7 +6,7 @@ mod field;
 use std::ops::ControlFlow;
 
 use thyme_core::{DataType, EventTime, Position, Result, Value};
-use thyme_engine::{History, ReadAt, Snapshot};
+use thyme_engine::{ReadAt, Snapshot};
 use thyme_query::{ColumnBuffer, Reader};
 
 use crate::input::{Streams, columns};
@@ -149,8 +149,9 @@ fn read(reader: &Reader, snapshot: &Snapshot, explanation: &mut Explanation) -> 
     let mut fields = explanation.fields();
     let inputs: Vec<u32> = fields.iter().map(|f| f.made.input).collect();
     if !fields.is_empty() {
-        let (mut history, mut streams) = (History::default(), Streams::default());
-        let mut rights = Rights::of(&snapshot.catalog, fields.iter().map(|f| &f.made))?;
+        let mut history = reader.engine().history_start();
+        let mut streams = Streams::at(&history);
+        let mut rights = Rights::of(&snapshot.catalog, fields.iter().map(|f| &f.made), &history)?;
         while !rights.is_read(snapshot.position.record()) {
             rights.read(reader.engine(), u64::MAX, snapshot.position.record())?;
         }

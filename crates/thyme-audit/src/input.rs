@@ -4,19 +4,26 @@ use std::collections::HashMap;
 
 use thyme_core::definition::{Dataset, JoinDef, OperatorDef};
 use thyme_core::{EventTime, Result, Span};
-use thyme_engine::{Catalog, HistoryRecord, LiveDataset};
+use thyme_engine::{Catalog, History, HistoryRecord, LiveDataset};
 use thyme_oracle::admission::Limits;
 use thyme_oracle::expression::Typed;
 use thyme_oracle::{Columns, EventIds, Pipeline, Stream, Verdict};
 
 /// What every stream has seen, and which events are there, so that the verdicts are those of the first time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Streams {
     streams: HashMap<(u32, String), Stream>,
     ids: HashMap<u32, EventIds>,
 }
 
 impl Streams {
+    /// As they were where a reading of the log begins: at its very beginning they have seen nothing.
+    pub fn at(history: &History) -> Streams {
+        let seen = history.watermarks().iter();
+        let seen = seen.map(|(id, name, mark)| ((*id, name.clone()), Stream { watermark: *mark }));
+        Streams { streams: seen.collect(), ids: HashMap::new() }
+    }
+
     /// The verdicts on the rows of the next record.
     pub fn verdicts(&mut self, record: &HistoryRecord) -> Result<Vec<Verdict>> {
         let limits = Limits::of(&record.definition, &record.stream);
@@ -72,6 +79,8 @@ pub(crate) struct Made {
     pub pipeline: Pipeline,
     /// Whether the key is that of the row as it came, so that no operator has to run to know it.
     pub key_as_it_came: bool,
+    /// Where it begins, if the log begins later than it reaches back.
+    pub begins: Option<EventTime>,
 }
 
 impl Made {
@@ -85,7 +94,13 @@ impl Made {
         });
         let came = |key: &String| is_field(&input.definition, key);
         let key_as_it_came = !assigned && pipeline.keys.iter().all(came);
-        Ok(Made { input: input.id, pipeline, key_as_it_came })
+        let begins = live.node.as_ref().and_then(|node| node.begins());
+        Ok(Made { input: input.id, pipeline, key_as_it_came, begins })
+    }
+
+    /// Whether events of `time` are before its beginning.
+    pub fn is_before(&self, time: EventTime) -> bool {
+        self.begins.is_some_and(|begins| time <= begins)
     }
 }
 

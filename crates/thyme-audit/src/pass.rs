@@ -62,7 +62,7 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// A reading up to `until` for `datasets`, each with at most so many entities.
+    /// A reading from `history` up to `until` for `datasets`, each with at most so many entities.
     ///
     /// # Errors
     /// A dataset that is not committed.
@@ -71,7 +71,7 @@ impl Pass {
         datasets: &[&str],
         seed: u64,
         entities_max: usize,
-        until: Position,
+        (history, until): (History, Position),
     ) -> Result<Pass> {
         let mut targets = Vec::new();
         for name in datasets {
@@ -81,8 +81,8 @@ impl Pass {
                 sample: Sample::new(seed, entities_max),
             });
         }
-        let rights = Rights::of(catalog, targets.iter().map(|t| &t.made))?;
-        let (history, streams) = (History::default(), Streams::default());
+        let rights = Rights::of(catalog, targets.iter().map(|t| &t.made), &history)?;
+        let streams = Streams::at(&history);
         Ok(Pass { history, streams, targets, rights, rows: 0, until })
     }
 
@@ -105,7 +105,9 @@ impl Pass {
                     continue;
                 }
                 let mut made = None;
-                for target in targets.iter_mut().filter(|t| t.made.input == record.dataset) {
+                let time = record.time(row);
+                let of = |made: &Made| made.input == record.dataset && !made.is_before(time);
+                for target in targets.iter_mut().filter(|t| of(&t.made)) {
                     target.take(&record, row, &mut made, (rights, *until))?;
                 }
             }

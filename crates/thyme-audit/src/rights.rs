@@ -13,7 +13,7 @@ use crate::input::{Made, Streams, columns};
 
 /// The admitted rows of the joined datasets up to `S`, by their keys. They are read before the events, since
 /// a row that comes later may be the one that was true at an event's time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rights {
     history: History,
     streams: Streams,
@@ -25,6 +25,7 @@ pub(crate) struct Rights {
 struct Joined {
     id: u32,
     definition: Dataset,
+    begins: Option<EventTime>,
     rows: HashMap<EntityKey, Vec<Right>>,
 }
 
@@ -32,14 +33,19 @@ struct Joined {
 const ROWS_MAX: usize = 2_000_000;
 
 impl Rights {
-    /// Those that `made` are joined with.
-    pub fn of<'m>(catalog: &Catalog, made: impl Iterator<Item = &'m Made>) -> Result<Rights> {
-        let mut rights = Rights::default();
+    /// Those that `made` are joined with, to be read from where `history` begins.
+    pub fn of<'m>(
+        catalog: &Catalog,
+        made: impl Iterator<Item = &'m Made>,
+        history: &History,
+    ) -> Result<Rights> {
+        let (history, streams) = (history.clone(), Streams::at(history));
+        let mut rights = Rights { history, streams, datasets: Vec::new(), rows: 0 };
         for join in made.flat_map(Made::joins) {
             let live = catalog.dataset(&join.dataset)?;
             if rights.datasets.iter().all(|joined| joined.id != live.id) {
-                let definition = live.definition.clone();
-                rights.datasets.push(Joined { id: live.id, definition, rows: HashMap::new() });
+                let (definition, begins) = (live.definition.clone(), live.rows_begin());
+                rights.datasets.push(Joined { id: live.id, definition, begins, rows: HashMap::new() });
             }
         }
         Ok(rights)
@@ -65,7 +71,8 @@ impl Rights {
                 return Ok(ControlFlow::Continue(()));
             };
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
-                if verdict != Verdict::Admitted {
+                let is_before = joined.begins.is_some_and(|begins| record.time(row) <= begins);
+                if verdict != Verdict::Admitted || is_before {
                     continue;
                 }
                 let columns = columns(&record, row);

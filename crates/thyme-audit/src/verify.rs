@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use thyme_core::schema::Role;
-use thyme_core::{EntityKey, Error, EventTime, Position, Result, Value};
-use thyme_engine::{Catalog, LiveDataset, ReadAt, Snapshot};
+use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
+use thyme_engine::{Catalog, Engine, LiveDataset, ReadAt, Snapshot};
 use thyme_oracle::Row;
 use thyme_query::Reader;
 
@@ -147,7 +147,7 @@ impl Round {
     ///
     /// # Errors
     /// NotFound for the reference; a raw dataset without index, whose rows nothing reads.
-    pub fn new(snapshot: &Snapshot, options: Options) -> Result<Round> {
+    pub fn new(engine: &Engine, snapshot: &Snapshot, options: Options) -> Result<Round> {
         let catalog = snapshot.catalog.clone();
         let (datasets, featuresets) = scope(&catalog, options.reference.as_deref())?;
         let mut read: Vec<&str> = datasets.iter().map(String::as_str).collect();
@@ -160,7 +160,8 @@ impl Round {
             }
         }
         let entities_max = options.samples.div_ceil(QUESTIONS_PER_ENTITY);
-        let pass = Pass::new(&catalog, &read, options.seed, entities_max, snapshot.position)?;
+        let reading = (engine.history_start(), snapshot.position);
+        let pass = Pass::new(&catalog, &read, options.seed, entities_max, reading)?;
         Ok(Round { options, datasets, featuresets, pass, catalog })
     }
 
@@ -308,10 +309,17 @@ fn scope(catalog: &Catalog, reference: Option<&str>) -> Result<(Vec<String>, Vec
 /// # Errors
 /// As [`Round::new`] and [`Round::compare`].
 pub fn verify(reader: &Reader, options: Options) -> Result<Report> {
-    let snapshot = reader.engine().snapshot(ReadAt::default())?;
-    let mut round = Round::new(&snapshot, options)?;
-    while !round.pass.advance(reader.engine(), u64::MAX)? {}
-    round.compare(reader, &snapshot)
+    let once = || {
+        let snapshot = reader.engine().snapshot(ReadAt::default())?;
+        let mut round = Round::new(reader.engine(), &snapshot, options.clone())?;
+        while !round.pass.advance(reader.engine(), u64::MAX)? {}
+        round.compare(reader, &snapshot)
+    };
+    match once() {
+        // What it was about to look at was removed meanwhile, which happens once in a while.
+        Err(error) if error.kind() == ErrorKind::Gone => once(),
+        report => report,
+    }
 }
 
 /// By position: frames are read at one.

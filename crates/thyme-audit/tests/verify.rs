@@ -165,7 +165,7 @@ fn a_round_may_rest_after_every_record() {
     let reader = history(8);
     let snapshot = reader.engine().snapshot(ReadAt::default()).unwrap();
     let options = Options { reference: None, samples: 60, seed: 3 };
-    let mut round = Round::new(&snapshot, options).unwrap();
+    let mut round = Round::new(reader.engine(), &snapshot, options).unwrap();
     let mut rests = 0;
     while !round.pass.advance(reader.engine(), 1).unwrap() {
         rests += 1;

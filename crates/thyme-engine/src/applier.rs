@@ -110,6 +110,31 @@ impl Progress {
             commits: Vec::new(),
         }
     }
+
+    /// Counts a record's rows and dead letters; gives the counters of its dataset.
+    pub fn count(&mut self, record: &EventsRecord, admitted: &Admitted) -> DatasetCounters {
+        let counters = self.counters.entry(record.dataset).or_default();
+        counters.events += record.batch.num_rows() as u64;
+        counters.erased += record.remains.dropped;
+        counters.late += admitted.late.len() as u64;
+        counters.duplicates += admitted.duplicates.len() as u64;
+        counters.dead_letters += record.dead_letters.len() as u64;
+        counters.newest = counters.newest.max(admitted.newest);
+        *counters
+    }
+
+    /// Letters that an erasure took are not counted as replayed any more. Gives the cursors that say so.
+    pub fn forget_replayed(&mut self, record: &EraseRecord) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut changed = Vec::new();
+        for (stream, gone) in &record.replayed {
+            let Some(cursor) = self.cursors.get_mut(stream) else { continue };
+            let mut replayed = Replayed::decode(cursor)?;
+            replayed.letters = replayed.letters.saturating_sub(*gone);
+            *cursor = replayed.encode()?;
+            changed.push((stream.clone(), cursor.clone()));
+        }
+        Ok(changed)
+    }
 }
 
 /// Records that are filled between two looks at how far it is.
@@ -126,8 +151,8 @@ pub(crate) struct Applier {
 
 impl Applier {
     pub fn new(shared: Arc<Shared>, shards: Shards, progress: Progress) -> Self {
-        let marks = progress.watermarks.iter().map(|(d, s, w)| ((*d, s.clone()), *w)).collect();
-        Applier { shared, shards, admission: Admission { marks }, progress, has_failed: false }
+        let admission = Admission::of(&progress.watermarks);
+        Applier { shared, shards, admission, progress, has_failed: false }
     }
 
     /// Applies what the log holds after the checkpoint, up to the first record that cannot be applied: then the
@@ -249,7 +274,7 @@ impl Applier {
     }
 
     fn progress(&self) -> Progress {
-        let watermarks = self.admission.marks.iter().map(|((d, s), w)| (*d, s.clone(), *w)).collect();
+        let watermarks = self.admission.watermarks();
         // These are only kept where they are listed from.
         let dead_letters = self.shared.dead_letters.lock().clone();
         let late = self.shared.late.lock().clone();
@@ -345,14 +370,7 @@ impl Applier {
     }
 
     fn count(&mut self, number: u64, record: &EventsRecord, admitted: &Admitted) {
-        let counters = self.progress.counters.entry(record.dataset).or_default();
-        counters.events += record.batch.num_rows() as u64;
-        counters.erased += record.remains.dropped;
-        counters.late += admitted.late.len() as u64;
-        counters.duplicates += admitted.duplicates.len() as u64;
-        counters.dead_letters += record.dead_letters.len() as u64;
-        counters.newest = counters.newest.max(admitted.newest);
-        let counters = *counters;
+        let counters = self.progress.count(record, admitted);
         self.shared.counters.lock().insert(record.dataset, counters);
         if let Some(cursor) = &record.cursor {
             self.progress.cursors.insert(record.stream.clone(), cursor.clone());
@@ -454,15 +472,22 @@ impl Applier {
         let erased = Erased::new(number, stamp, record);
         self.shared.ledger.add(&erased)?;
         self.progress.erased.push(erased);
-        self.forget_replayed(record)?;
+        self.shared.cursors.lock().extend(self.progress.forget_replayed(record)?);
         let Some(erasing) = self.shared.erasing().filter(|erasing| erasing.target.id == record.id) else {
             return Ok(());
         };
+        let base = self.shared.base.read();
         let mut scan = erasing.scan.lock();
-        let scan = scan.get_or_insert_with(|| Scan::new(self.progress.ids.clone(), &self.shared.catalog()));
+        let scan =
+            scan.get_or_insert_with(|| Scan::of(&base, self.progress.ids.clone(), &self.shared.catalog()));
         scan.advance(self.shared.log.as_ref(), number - 1, &erasing.target)?;
         self.barrier()?;
         let catalog = self.shared.catalog();
+        if base.first > 1 {
+            // Theirs may be among them, and the log does not say which any more.
+            removal::forget_unread(&catalog, Position::end_of(number - 1))?;
+        }
+        drop(base);
         for (from, found) in &scan.found {
             removal::remove(&catalog, *from, found, Position::end_of(number - 1))?;
             let counters = self.progress.counters.entry(found.dataset).or_default();
@@ -476,18 +501,6 @@ impl Applier {
             }
         }
         self.join_again(&catalog, number, scan, &erasing.target)
-    }
-
-    /// Letters that are gone are not counted as replayed any more.
-    fn forget_replayed(&mut self, record: &EraseRecord) -> Result<()> {
-        for (stream, gone) in &record.replayed {
-            let Some(cursor) = self.progress.cursors.get_mut(stream) else { continue };
-            let mut replayed = Replayed::decode(cursor)?;
-            replayed.letters = replayed.letters.saturating_sub(*gone);
-            *cursor = replayed.encode()?;
-            self.shared.cursors.lock().insert(stream.clone(), cursor.clone());
-        }
-        Ok(())
     }
 
     /// Fills nodes with joins anew, if an erasure took rows from what they are made of: what a row had joined is

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::naming::unversioned;
 use thyme_core::definition::{Dataset, Document, Featureset, Pipeline, Source};
-use thyme_core::{Error, Result, Schema};
+use thyme_core::{Error, EventTime, Result, Schema};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
 use crate::event_ids;
@@ -39,6 +39,12 @@ impl LiveDataset {
     /// Whether pipelines make it.
     pub fn is_derived(&self) -> bool {
         !self.definition.pipelines.is_empty()
+    }
+
+    /// Where its rows begin for those who look them up or join them, if they reach back without end and the log
+    /// does not.
+    pub fn rows_begin(&self) -> Option<EventTime> {
+        self.joined.as_ref().or(self.node.as_ref()).and_then(|node| node.begins())
     }
 
     /// All its nodes.
@@ -162,12 +168,23 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    fn dataset(&mut self, definition: &Dataset) -> u32 {
+    /// Gives ids to the dataset versions of a commit that are new.
+    pub fn learn(&mut self, document: &Document) {
+        for definition in &document.datasets {
+            self.dataset(definition);
+        }
+    }
+
+    /// The id of a dataset version.
+    pub fn of(&self, definition: &Dataset) -> Option<u32> {
         let same = |d: &Dataset| d.name == definition.name && d.version == definition.version;
-        match self.datasets.iter().position(same) {
-            Some(index) => {
-                let id = index as u32;
-                let known = self.grown.get(&id).or(self.datasets.get(index).map(|d| &d.fields));
+        self.datasets.iter().position(same).map(|id| id as u32)
+    }
+
+    fn dataset(&mut self, definition: &Dataset) -> u32 {
+        match self.of(definition) {
+            Some(id) => {
+                let known = self.grown.get(&id).or(self.datasets.get(id as usize).map(|d| &d.fields));
                 if known != Some(&definition.fields) {
                     self.grown.insert(id, definition.fields.clone());
                 }
@@ -216,8 +233,7 @@ impl Ids {
     /// The dataset with the fields that it began with. What reads it is named after these, so that a field more
     /// does not make it another node.
     fn at_first(&self, definition: &Dataset) -> Dataset {
-        let same = |d: &&Dataset| d.name == definition.name && d.version == definition.version;
-        match self.datasets.iter().find(same) {
+        match self.of(definition).and_then(|id| self.datasets.get(id as usize)) {
             Some(first) => Dataset { fields: first.fields.clone(), ..definition.clone() },
             None => definition.clone(),
         }
@@ -236,9 +252,7 @@ pub(crate) fn derive(
     document: Document,
     residence: &Arc<Residence>,
 ) -> Result<(Catalog, Vec<Arc<Node>>)> {
-    for definition in &document.datasets {
-        ids.dataset(definition);
-    }
+    ids.learn(&document);
     let known = current.nodes().map(|n| (n.id, n.clone())).collect();
     let mut deriving =
         Deriving { known, document: &document, ids, residence, indexes: BTreeMap::new(), fresh: Vec::new() };

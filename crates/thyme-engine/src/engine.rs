@@ -29,8 +29,9 @@ use thyme_core::{Env, Error, Result};
 use thyme_log::{DirDisk, Disk, Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
 
-use crate::applier::{Applier, Progress};
+use crate::applier::Applier;
 use crate::backfill::{Driver, Filling};
+use crate::base::Base;
 use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Ids};
 use crate::checkpoint::{self, Checkpointer};
@@ -51,7 +52,7 @@ use crate::queue::Outbox;
 use crate::residence::Residence;
 use crate::retention::{self as keeping, Keeper};
 use crate::shard::Shards;
-use crate::starting::Starting;
+use crate::starting::{self, Starting};
 use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
 use crate::tally::Tally;
@@ -110,6 +111,8 @@ pub(crate) struct Shared {
     /// Why an erasure that was accepted is not complete, if that is so.
     erasure_waits: Mutex<Option<String>>,
     ids: Mutex<Ids>,
+    /// What the log begins with. Nothing is cut off it while somebody reads this.
+    pub base: RwLock<Arc<Base>>,
 }
 
 impl Shared {
@@ -121,6 +124,11 @@ impl Shared {
     /// The ids given up to the commit that is live.
     pub fn ids(&self) -> Ids {
         self.ids.lock().clone()
+    }
+
+    /// The record of the last checkpoint.
+    pub fn checkpointed(&self) -> u64 {
+        self.checkpointed.lock().0
     }
 
     /// Learns the ids that a commit gave.
@@ -292,18 +300,20 @@ impl Engine {
         let count = if options.shards == 0 { cores } else { options.shards }.clamp(1, crate::state::STRIPES);
         let ward = Ward::new(events.clone(), count);
         let residence = Residence::new(store.clone(), memory.map(|m| m.timelines), waits, ward);
-        let mut progress = checkpoint::load_progress(&store)?.unwrap_or_else(Progress::start);
-        let last = log.last().map_or(0, |(record, _)| record);
-        if progress.record > last {
-            return Err(Error::corrupt(format!(
-                "the store is at record {}, the log ends at {last}: files of the log are missing from the data directory; restore them from a copy",
-                progress.record
-            )));
-        }
+        let base = match &disk {
+            Some(disk) => Base::load(disk.as_ref(), log.as_ref())?,
+            None => Base::start(),
+        };
+        // Without a store what the log holds is filled in over what it begins with.
+        let stored = checkpoint::load_progress(&store)?;
+        let is_stored = stored.is_some();
+        let mut progress = stored.unwrap_or_else(|| base.progress.clone());
+        starting::check_joint(&progress, &base, log.as_ref())?;
         for (dataset, counters) in progress.counters.iter().filter(|(_, c)| c.late > 0) {
             let anywhere = || LateRanges::anywhere(progress.record, counters.late);
             progress.late.entry(*dataset).or_insert_with(anywhere);
         }
+        base.trim(&mut progress.late, &mut progress.dead_letters);
         let gate = Arc::new(Gate::new(options.env.clone()));
         gate.restore(progress.record, progress.stamp, progress.event_now);
         let durable = options.path.is_some() || options.parts.is_some();
@@ -319,14 +329,15 @@ impl Engine {
         )?;
         for (done, node) in (0..).zip(&nodes) {
             options.starting.note("restoring timelines", done, nodes.len() as u64);
-            node.state.restore()?;
+            if is_stored { node.state.restore()? } else { node.state.begin_empty()? }
         }
         keeping::restore(&store, nodes.iter())?;
+        base.tell(nodes.iter());
         event_ids::refuse_unknown(&catalog);
         let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
         let ledger = Arc::new(Ledger::open(disk.as_deref(), &progress.ids, &progress.erased)?);
         let commits = match progress.commits.is_empty() && !progress.commit.is_empty() {
-            true => commit_history::find(log.as_ref(), progress.record)?,
+            true => commit_history::find(&base, log.as_ref(), progress.record)?,
             false => std::mem::take(&mut progress.commits),
         };
         let shared = Arc::new(Shared {
@@ -338,6 +349,7 @@ impl Engine {
             on_live: Mutex::new(None),
             erasure_waits: Mutex::new(None),
             ids: Mutex::new(progress.ids.clone()),
+            base: RwLock::new(Arc::new(base)),
             log: log.clone(),
             keys: Keys::new(store.clone()),
             tally: Tally::default(),

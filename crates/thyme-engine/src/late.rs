@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use thyme_core::definition::Dataset;
-use thyme_core::{Position, Result, Span};
+use thyme_core::{ErrorKind, Position, Result, Span};
 use thyme_log::Log;
 
 use crate::admission::{LeftOut, Limits, Watermark};
@@ -90,7 +90,11 @@ pub(crate) fn list(
     query: &LeftOutQuery,
 ) -> Result<Vec<LeftOutEvent>> {
     let mut found = Vec::new();
-    let oldest = log.last_at(query.since.saturating_sub(1))?.map_or(0, |before| before + 1);
+    let oldest = match log.last_at(query.since.saturating_sub(1)) {
+        // All that the log still has is of later.
+        Err(error) if error.kind() == ErrorKind::Gone => 0,
+        before => before?.map_or(0, |before| before + 1),
+    };
     let wanted = ranges.iter().rev().filter(|r| r.first <= query.before.record() && r.last >= oldest);
     for range in wanted {
         let room = query.limit.saturating_sub(found.len());

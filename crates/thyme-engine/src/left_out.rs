@@ -68,6 +68,12 @@ impl RecordSet {
         }
     }
 
+    /// Takes out the records before `first`.
+    pub fn forget_before(&mut self, first: u64) {
+        self.ranges.retain(|[_, last]| *last >= first);
+        self.ranges.iter_mut().for_each(|[from, _]| *from = first.max(*from));
+    }
+
     /// The ranges, ascending. Each has a record that was added; it may have others.
     pub fn ranges(&self) -> &[[u64; 2]] {
         &self.ranges
@@ -157,6 +163,26 @@ impl LateRanges {
                     a.late += b.late;
                 },
             );
+        }
+    }
+
+    /// Takes out the records before `first`; `state` gives what a range that begins there needs.
+    pub fn forget_before(
+        &mut self,
+        first: u64,
+        state: impl FnOnce() -> (Vec<(String, Option<i64>)>, Option<StreamLimits>),
+    ) {
+        self.ranges.retain(|range| range.last >= first);
+        // They do not overlap.
+        if let Some(range) = self.ranges.first_mut().filter(|range| range.first < first) {
+            let (watermarks, limits) = state();
+            *range = LateRange {
+                first,
+                last: range.last,
+                late: range.late,
+                watermarks,
+                limits: limits.unwrap_or_else(|| range.limits.clone()),
+            };
         }
     }
 

@@ -327,6 +327,11 @@ impl Node {
         self.joins().map(|join| &join.left)
     }
 
+    /// Where it begins, if it reaches back without end and the log does not: nothing up to that time is in it.
+    pub fn begins(&self) -> Option<EventTime> {
+        self.removed_until().filter(|_| self.retention.is_none())
+    }
+
     /// The event time up to which rows may have been removed, if any were.
     pub fn removed_until(&self) -> Option<EventTime> {
         let time = self.removed_until.load(Ordering::Acquire);
@@ -352,6 +357,10 @@ impl Node {
                 Flow::of_record(incoming.batch.clone(), incoming.number, numbers, &self.input_timestamp);
             if let Some(kept) = &incoming.admitted.kept {
                 rows.keep(&BooleanArray::new(kept.clone(), None))?;
+            }
+            if let Some(begins) = self.begins() {
+                let times = rows.places()?.times;
+                rows.keep(&times.iter().map(|time| Some(*time > begins.0)).collect())?;
             }
             flow = Some(rows);
         }

@@ -8,6 +8,7 @@ use thyme_core::{Error, Result};
 use thyme_log::Record;
 
 use crate::admission::{self, LeftOut, Limits, Watermark};
+use crate::base::Base;
 use crate::catalog::{self, Ids};
 use crate::decode::columns::event_times;
 use crate::event_ids::{Claims, Rows};
@@ -21,6 +22,18 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// That goes on from these watermarks, by dataset id and stream.
+    pub fn of(watermarks: &[(u32, String, Watermark)]) -> Admission {
+        Admission { marks: watermarks.iter().map(|(d, s, w)| ((*d, s.clone()), *w)).collect() }
+    }
+
+    /// The watermarks, by dataset id and stream.
+    pub fn watermarks(&self) -> Vec<(u32, String, Watermark)> {
+        let mut marks: Vec<_> = self.marks.iter().map(|((d, s), w)| (*d, s.clone(), *w)).collect();
+        marks.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        marks
+    }
+
     /// The rows' verdicts.
     pub fn admit(
         &mut self,
@@ -29,8 +42,7 @@ impl Admission {
         stamp: i64,
         claims: Option<&Claims>,
     ) -> Result<Admitted> {
-        let time_field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
-        let times = event_times(&record.batch, time_field)?;
+        let times = event_times(&record.batch, definition.time_field())?;
         let mark = self.marks.entry((record.dataset, record.stream.clone())).or_default();
         let mut admitted = Admitted { numbers: record.row_numbers(), ..Admitted::default() };
         let mut kept: Option<BooleanBufferBuilder> = None;
@@ -102,7 +114,7 @@ pub(crate) fn verdicts(
 }
 
 /// Gives the verdicts again from the log alone, under the limits that were committed at each position, so
-/// they are the ones of the first time. It is to be given every record from the log's first on.
+/// they are the ones of the first time. It is to be given every record from that of the base on.
 #[derive(Debug)]
 pub(crate) struct Replay {
     ids: Ids,
@@ -113,9 +125,10 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// From the log's first record, when `ids` and who has claimed which event id are known.
-    pub fn new(ids: Ids, claims: HashMap<u32, Claims>) -> Replay {
-        Replay { ids, limits: HashMap::new(), admission: Admission::default(), claims }
+    /// From the record that `base` stands before, when `ids` and who has claimed which event id are known.
+    pub fn of(base: &Base, ids: Ids, claims: HashMap<u32, Claims>) -> Replay {
+        let limits = base.definitions.iter().map(|(id, definition)| (*id, definition.clone())).collect();
+        Replay { ids, limits, admission: Admission::of(&base.progress.watermarks), claims }
     }
 
     /// As if it had been given commits of these datasets, of which it was given no rows.
@@ -159,9 +172,8 @@ impl Replay {
 
     fn learn(&mut self, datasets: Vec<Dataset>) {
         for d in datasets {
-            let same = |k: &Dataset| k.name == d.name && k.version == d.version;
-            if let Some(id) = self.ids.datasets.iter().position(same) {
-                self.limits.insert(id as u32, d);
+            if let Some(id) = self.ids.of(&d) {
+                self.limits.insert(id, d);
             }
         }
     }

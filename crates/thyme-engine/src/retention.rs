@@ -16,6 +16,7 @@ use thyme_timeline::Timeline;
 
 use crate::applier::Message;
 use crate::catalog::{Catalog, LiveDataset};
+use crate::cutting::Cutter;
 use crate::engine::Shared;
 use crate::event_ids;
 use crate::events::Severity;
@@ -37,27 +38,37 @@ const META_REMOVED: &str = "removed";
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slack {
     Usual,
-    /// For tests.
+    /// For tests: neither are records kept for what was known of late.
     None,
 }
 
 /// Up to where rows go: those that are older than the retention by more than the slack, which leaves labels and
 /// replays of the last while all that they reach. The time is that of the newest event, so that data of long ago
 /// is not old the moment it is loaded, and never later than the clock, so that a broken clock of some producer
-/// removes nothing. `None` while it is not yet worth the work.
+/// removes nothing.
+pub(crate) fn bound(now: i64, newest: i64, retention: Span, slack: Slack) -> EventTime {
+    EventTime(now.min(newest).saturating_sub(retention.0).saturating_sub(slack.of(retention)))
+}
+
+/// Up to where rows go now; `None` while it is not yet worth the work.
 fn due(
     now: i64,
     newest: i64,
     (retention, slack): (Span, Slack),
     removed: Option<EventTime>,
 ) -> Option<EventTime> {
-    let slack = match slack {
-        Slack::Usual => (retention.0 / SLACK_PART).max(SLACK_MIN_US),
-        Slack::None => 0,
-    };
-    let until = now.min(newest).saturating_sub(retention.0).saturating_sub(slack);
-    let step = slack / STEP_PART;
-    removed.is_none_or(|removed| until >= removed.0.saturating_add(step)).then_some(EventTime(until))
+    let until = bound(now, newest, retention, slack);
+    let step = slack.of(retention) / STEP_PART;
+    removed.is_none_or(|removed| until.0 >= removed.0.saturating_add(step)).then_some(until)
+}
+
+impl Slack {
+    fn of(self, retention: Span) -> i64 {
+        match self {
+            Slack::Usual => (retention.0 / SLACK_PART).max(SLACK_MIN_US),
+            Slack::None => 0,
+        }
+    }
 }
 
 /// Takes rows out of some timelines of a node; done where nobody else writes them.
@@ -175,6 +186,7 @@ pub(crate) struct Keeper {
     commits: Arc<Mutex<()>>,
     /// How far each node was swept since the start.
     swept: Mutex<BTreeMap<NodeId, EventTime>>,
+    cutter: Cutter,
 }
 
 impl Keeper {
@@ -184,7 +196,8 @@ impl Keeper {
         stepper: Option<Stepper>,
         commits: Arc<Mutex<()>>,
     ) -> Keeper {
-        Keeper { shared, applier, stepper, commits, swept: Mutex::default() }
+        let cutter = Cutter::new(shared.clone(), commits.clone());
+        Keeper { shared, applier, stepper, commits, swept: Mutex::default(), cutter }
     }
 
     /// Looks every minute until `stop` is closed.
@@ -231,6 +244,7 @@ impl Keeper {
                 self.enforce_on(claims, kept_for, (now, slack), &mut swept)?;
             }
         }
+        self.cutter.cut(now, slack)?;
         Ok(rows)
     }
 

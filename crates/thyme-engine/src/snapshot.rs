@@ -53,13 +53,17 @@ pub struct Snapshot {
     pub(crate) keep: Keep,
 }
 
-/// The exclusive start of a window of `span` at `time`, inside what `retention` keeps.
-fn window_start(time: EventTime, span: Option<Span>, retention: Option<Span>) -> EventTime {
-    let reach = match (span, retention) {
+/// How far back a window of `span` goes, inside what `retention` keeps.
+fn reach(span: Option<Span>, retention: Option<Span>) -> Option<Span> {
+    match (span, retention) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
-    };
-    EventTime(reach.map_or(i64::MIN, |s| time.0.saturating_sub(s.0)))
+    }
+}
+
+/// The exclusive start of a window of `span` at `time`, inside what `retention` keeps.
+fn window_start(time: EventTime, span: Option<Span>, retention: Option<Span>) -> EventTime {
+    EventTime(reach(span, retention).map_or(i64::MIN, |s| time.0.saturating_sub(s.0)))
 }
 
 impl Snapshot {
@@ -85,7 +89,8 @@ impl Snapshot {
     }
 
     /// Refuses a read as of `time` that needs rows which may have been removed: of `wanted` outputs, or of an
-    /// index's rows. Reads ask it themselves, after they have looked, since rows may go meanwhile.
+    /// index's rows. Reads ask it themselves, after they have looked, since rows may go meanwhile. What reaches
+    /// back without end begins where the node does ([`Node::removed_until`]) and is never refused.
     ///
     /// # Errors
     /// Gone, with the time from which on it can be answered.
@@ -95,22 +100,22 @@ impl Snapshot {
         }
         let windows = wanted.iter().filter_map(|index| node.outputs.get(*index)).map(|output| output.window);
         let widest = match node.is_index() {
-            true => Some(None),
-            // No window is wider than any other.
-            false => windows.max_by_key(|window| window.map_or(i64::MAX, |span| span.0)),
+            true => node.retention,
+            false => windows.filter_map(|window| reach(window, node.retention)).max(),
         };
-        widest.map_or(Ok(()), |window| self.check_window(node, time, window))
+        widest.map_or(Ok(()), |widest| self.check_window(node, time, Some(widest)))
     }
 
     /// Whether all that any read of a node as of `time` may need is still there.
     pub fn keeps(&self, node: &Node, time: EventTime) -> bool {
-        self.check_window(node, time, None).is_ok()
+        let all: Vec<usize> = (0..node.outputs.len()).collect();
+        self.check_window(node, time, None).and_then(|()| self.check_kept(node, time, &all)).is_ok()
     }
 
     fn check_window(&self, node: &Node, time: EventTime, window: Option<Span>) -> Result<()> {
         let Some(removed) = node.removed_until() else { return Ok(()) };
         let after = window_start(time, window, node.retention);
-        if after >= removed {
+        if after >= removed || reach(window, node.retention).is_none() {
             return Ok(());
         }
         let from = EventTime(removed.0.saturating_add(time.0.saturating_sub(after.0)));
@@ -264,11 +269,7 @@ impl Snapshot {
             .iter()
             .map(|&index| {
                 let output = &node.outputs[index];
-                let window = match (output.window, node.retention) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                };
-                SweepOutput { slot: output.slot, window }
+                SweepOutput { slot: output.slot, window: reach(output.window, node.retention) }
             })
             .collect();
         let swept = self.read(node, key, |timeline| {

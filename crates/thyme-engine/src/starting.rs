@@ -4,6 +4,28 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use thyme_core::{Error, Result};
+use thyme_log::Log;
+
+use crate::applier::Progress;
+use crate::base::Base;
+
+/// Refuses a store that is of another log than this, which begins with `base`.
+pub(crate) fn check_joint(progress: &Progress, base: &Base, log: &dyn Log) -> Result<()> {
+    let (at, last) = (progress.record, log.last().map_or(0, |(record, _)| record));
+    if at > last {
+        return Err(Error::corrupt(format!(
+            "the store is at record {at}, the log ends at {last}: files of the log are missing from the data directory; restore them from a copy"
+        )));
+    }
+    if at + 1 < base.first {
+        return Err(Error::corrupt(format!(
+            "the store is at record {at}, the log begins with {}: it is an older store; set it aside with `thyme doctor --fix-store`, and the next start makes it anew",
+            base.first
+        )));
+    }
+    Ok(())
+}
 
 /// What is being done and how much of it; shared by who opens an engine and who asks.
 #[derive(Clone, Debug, Default)]

@@ -23,6 +23,7 @@ pub struct Stepper {
 }
 
 struct Parts {
+    shared: Arc<Shared>,
     jobs: Hand<Job>,
     committer: Mutex<Committer>,
     messages: Hand<Message>,
@@ -67,6 +68,7 @@ impl Stepper {
         let driver = Arc::new(driver(Outbox::Hand(jobs.clone())));
         let parts = Parts {
             driver: driver.clone(),
+            shared: shared.clone(),
             jobs: jobs.clone(),
             committer: Mutex::new(committer),
             messages,
@@ -110,8 +112,12 @@ impl Stepper {
         true
     }
 
-    /// Lets the applier take one message. False when none waits, or inside such a step.
+    /// Lets the applier take one message. False when none waits, or inside such a step, or while the log is cut:
+    /// it may have to read it.
     pub fn apply(&self) -> bool {
+        if self.parts.shared.base.is_locked_exclusive() {
+            return false;
+        }
         let Some(mut applier) = self.parts.applier.try_lock() else { return false };
         let Some(running) = applier.as_mut() else { return false };
         let Some(message) = self.parts.messages.pop() else { return false };

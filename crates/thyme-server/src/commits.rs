@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
 use thyme_core::definition::evolution::{Change, ChangeKind};
 use thyme_core::time::format_rfc3339;
-use thyme_core::{Error, Position, Result};
+use thyme_core::{Error, EventTime, Position, Result};
 use thyme_engine::{Begun, CommitNote, Committed, Planned};
 
 use crate::app::Ready;
@@ -71,14 +71,18 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     let (document, note) = (document(request)?, note(request)?);
     let base = request.param("base").map(|base| if base == NOTHING { "" } else { base });
-    let check = |plan: &Planned| ready.reader.check_extractors(&plan.next);
+    let mut begins = BTreeMap::new();
+    let check = |plan: &Planned| {
+        begins = ready.engine().filled_from(plan)?;
+        ready.reader.check_extractors(&plan.next)
+    };
     let before = ready.engine().catalog().commit.clone();
     let (plan, id, position) = match waits(request) {
         true => ready.engine().commit_over(base, &document, note, check)?,
         false => match ready.engine().begin_commit(base, &document, note, check)? {
             (plan, id, Begun::Live(position)) => (plan, id, position),
             (plan, id, Begun::Pending) => {
-                let mut body = answer(&document, &plan, None);
+                let mut body = answer(&document, &plan, None, &begins);
                 body["changed"] = true.into();
                 body["commit"] = id.into();
                 body["pending"] = pending::shown(ready);
@@ -94,7 +98,7 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
             ));
         }
     }
-    let mut body = answer(&document, &plan, Some(position));
+    let mut body = answer(&document, &plan, Some(position), &begins);
     body["changed"] = (id != before).into();
     body["commit"] = id.into();
     Ok(Reply::json(200, &body))
@@ -123,7 +127,11 @@ pub(crate) fn rollback(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     let body: RollbackBody = crate::reads::parse(request)?;
     let (engine, before) = (ready.engine(), ready.engine().catalog().commit.clone());
-    let check = |plan: &Planned| ready.reader.check_extractors(&plan.next);
+    let mut begins = BTreeMap::new();
+    let check = |plan: &Planned| {
+        begins = engine.filled_from(plan)?;
+        ready.reader.check_extractors(&plan.next)
+    };
     let (plan, id, begun) = engine.rollback(&body.commit, note(request)?, check)?;
     let waits = body.wait.unwrap_or(true);
     let position = match begun {
@@ -133,7 +141,7 @@ pub(crate) fn rollback(ready: &Ready, request: &Request) -> Result<Reply> {
     if position.is_some() {
         ready.sources.iter().for_each(|sources| sources.refresh());
     }
-    let mut out = answer(&plan.next, &plan, position);
+    let mut out = answer(&plan.next, &plan, position, &begins);
     out["changed"] = (id != before).into();
     out["commit"] = id.into();
     if position.is_none() {
@@ -153,7 +161,7 @@ pub(crate) fn plan(ready: &Ready, request: &Request) -> Result<Reply> {
     ready.reader.check_extractors(&plan.next)?;
     let catalog =
         trial.as_ref().map_or_else(|| ready.engine().catalog(), |trial| trial.live().catalog.clone());
-    let mut body = answer(&document, &plan, None);
+    let mut body = answer(&document, &plan, None, &ready.engine().filled_from(&plan)?);
     if let (Some(values), Some(trial)) = (values, trial.as_mut()) {
         values.put(ready, request, trial, &mut body)?;
     }
@@ -174,11 +182,20 @@ pub(crate) fn changes(changes: &[Change]) -> Json {
     changes.iter().map(one).collect()
 }
 
-fn answer(document: &Document, plan: &Planned, position: Option<Position>) -> Json {
+/// `begins` has the datasets that the log does not fill from their beginning.
+fn answer(
+    document: &Document,
+    plan: &Planned,
+    position: Option<Position>,
+    begins: &BTreeMap<String, EventTime>,
+) -> Json {
+    let begins: BTreeMap<&str, String> =
+        begins.iter().map(|(name, time)| (name.as_str(), time.to_rfc3339())).collect();
     json!({
         "changes": changes(&plan.changes),
         "counts": counts(document),
         "position": position.map(|p| p.to_string()),
+        "history_from": begins,
     })
 }
 

@@ -1,8 +1,8 @@
 //! The endpoints that show state.
 
 use serde_json::{Value as Json, json};
-use thyme_core::Result;
 use thyme_core::time::format_rfc3339;
+use thyme_core::{EventTime, Result};
 use thyme_engine::{Clock, Engine, Poisoned, ReadAt, Severity};
 use thyme_query::plan::entity_of;
 
@@ -78,7 +78,8 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "dead_letters": counters.dead_letters,
                 "erased": counters.erased,
                 "entities": live.node.as_ref().map(|n| n.entities()),
-                "removed_until": engine.removed_until(live).map(|time| time.to_rfc3339()),
+                "removed_until": engine.removed_until(live).map(EventTime::to_rfc3339),
+                "history_from": engine.history_from(live).map(EventTime::to_rfc3339),
                 "newest": counters.newest.map(format_rfc3339),
             })
         })
@@ -101,6 +102,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
         })
         .collect();
     let (log_bytes, store_bytes, checkpoint) = engine.storage();
+    let (log_first, log_from) = engine.log_start();
     let memory = engine.memory();
     let pushes = engine.push_budget().facts();
     let poisoned: Vec<Json> = engine.poisoned().iter().take(POISONED_SHOWN_MAX).map(poisoned).collect();
@@ -142,7 +144,13 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "waiting": pushes.waiting,
                 "overloaded": ready.metrics.overloaded(),
             },
-            "state": {"bytes_log": log_bytes, "bytes_store": store_bytes, "checkpoint_position": format!("e{checkpoint}")},
+            "state": {
+                "bytes_log": log_bytes,
+                "log_first": format!("e{log_first}"),
+                "log_from": log_from.map(EventTime::to_rfc3339),
+                "bytes_store": store_bytes,
+                "checkpoint_position": format!("e{checkpoint}"),
+            },
         }),
     ))
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use thyme_audit::{Options, Report, Round};
-use thyme_core::Result;
+use thyme_core::{ErrorKind, Result};
 use thyme_engine::{ReadAt, Severity, Snapshot};
 
 use crate::app::Ready;
@@ -121,6 +121,10 @@ fn run(ready: &Weak<Ready>, every: Duration, stopped: &Receiver<()>) {
         let Some(ready) = ready.upgrade() else { return };
         if let Err(error) = step(&ready, &mut state, &mut seed, stopped) {
             state = None;
+            if error.kind() == ErrorKind::Gone {
+                // What it was about to look at was removed meanwhile; the next round begins after it.
+                continue;
+            }
             let message = format!("values could not be verified: {error}");
             ready.engine().events().record(Severity::Warning, "verify_failed", "verify", message);
         }
@@ -135,7 +139,7 @@ fn step(ready: &Ready, state: &mut Option<Round>, seed: &mut u64, stopped: &Rece
     }
     let begin = |snapshot: &Snapshot, seed: u64| {
         let options = Options { reference: None, samples: SAMPLES, seed };
-        Round::new(snapshot, options)
+        Round::new(ready.engine(), snapshot, options)
     };
     let mut round = match state.take().filter(|round| round.is_under(&snapshot.catalog)) {
         Some(round) => round,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
-use thyme_core::{DataType, Position, Value};
+use thyme_core::{DataType, EventTime, Position, Value};
 use thyme_oracle::join::{Right, add, latest};
 use thyme_oracle::{Fate, Pipeline, Row};
 
@@ -142,7 +142,7 @@ impl Derived {
 }
 
 /// The entities of a derived dataset as known at a position, with their rows. `ledgers` and the first datasets of
-/// `document` are those of [`INPUTS`].
+/// `document` are those of [`INPUTS`]; what is joined begins after `begins`, where there is one.
 ///
 /// # Panics
 /// When the oracle cannot compute them.
@@ -151,9 +151,13 @@ pub fn entities(
     ledgers: &[Ledger],
     document: &Document,
     pipeline: &Pipeline,
+    begins: &[Option<EventTime>],
     at: Position,
 ) -> Vec<(Vec<Value>, Vec<Row>)> {
-    let admitted: Vec<Vec<Right>> = ledgers.iter().map(|ledger| ledger.admitted().collect()).collect();
+    let mut admitted: Vec<Vec<Right>> = ledgers.iter().map(|ledger| ledger.admitted().collect()).collect();
+    for (rights, begins) in admitted.iter_mut().zip(begins).skip(1) {
+        rights.retain(|right| begins.is_none_or(|begins| right.time > begins));
+    }
     let mut entities: Vec<(Vec<Value>, Vec<Row>)> = Vec::new();
     for event in admitted[0].iter().filter(|event| event.position <= at) {
         let fate = pipeline.derive_joined(&event.columns, &mut |join, columns| {

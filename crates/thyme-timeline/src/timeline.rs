@@ -234,10 +234,18 @@ impl Timeline {
         self.keep(layout, &kept)
     }
 
+    /// Whether any row is not after `time`.
+    pub fn begins_until(&self, time: EventTime) -> bool {
+        self.first_chunk().rows_until(time.0) > 0
+    }
+
     /// Whether [`Timeline::forget_until`] has something to remove.
     pub fn has_forgettable(&self, time: EventTime) -> bool {
-        let first = self.blocks().first().and_then(|block| block.chunks().first());
-        forgettable(first.unwrap_or(&self.tail), time) > 0
+        forgettable(self.first_chunk(), time) > 0
+    }
+
+    fn first_chunk(&self) -> &Chunk {
+        self.blocks().first().and_then(|block| block.chunks().first()).unwrap_or(&self.tail)
     }
 
     /// Removes rows that are not after `time`, from the front; gives how many. Rows of the last chunk that has any

@@ -151,6 +151,7 @@ def plan(
         print_json(answer)
     else:
         print_changes(answer["changes"], "nothing changes")
+        _print_beginnings(answer)
         if answer["changed"]:
             print_values(answer.get("values"))
             print_cost(answer.get("cost"))
@@ -280,6 +281,7 @@ def _print(answer: Mapping[str, Any], dry_run: bool) -> None:
         for name, count in (answer.get("counts") or {}).items()
     )
     print_changes(answer.get("changes") or (), "nothing changes" if dry_run else "nothing changed")
+    _print_beginnings(answer)
     if dry_run:
         click.echo(f"valid: {counts} (dry run, nothing was committed)")
     else:
@@ -292,6 +294,12 @@ def _print(answer: Mapping[str, Any], dry_run: bool) -> None:
             )
         elif answer.get("changed"):
             click.echo(f"live at {answer.get('position')}")
+
+
+def _print_beginnings(answer: Mapping[str, Any]) -> None:
+    """Prints which datasets the log does not fill from their beginning."""
+    for name, time in (answer.get("history_from") or {}).items():
+        click.echo(f"  {name} has history from {time}: older events have left the log")
 
 
 def print_changes(changes: Sequence[Mapping[str, Any]], otherwise: str) -> None:

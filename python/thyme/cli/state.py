@@ -26,11 +26,15 @@ _TABLES = {
         "dead_letters",
         "entities",
         "newest",
+        "removed_until",
+        "history_from",
     ),
     "featuresets": ("name", "features", "extractors"),
     "old_names": ("featureset", "name", "now", "id", "asked", "included"),
     "sources": ("dataset", "kind", "path", "rows", "dead_letters", "caught_up", "error"),
 }
+# Columns that are left out where they are empty.
+_SELDOM = ("removed_until", "history_from")
 
 
 @click.command()
@@ -64,7 +68,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     for title, columns in _TABLES.items():
         rows = state.get(title) or []
         if rows:
-            print_rows(rows, columns, title=title)
+            shown = [name for name in columns if name not in _SELDOM or any(row.get(name) for row in rows)]
+            print_rows(rows, shown, title=title)
     for source in state.get("sources") or []:
         for file in source.get("unfinished") or []:
             click.echo(

@@ -355,6 +355,16 @@ def test_commit_can_be_a_dry_run(thyme: Thyme, fake: FakeServer, tmp_path: Path)
     assert json.loads(thyme("commit", "dry.py", "--json").stdout)["commit"] == "c2"
 
 
+@pytest.mark.usefixtures("unjudged")
+def test_commit_says_which_datasets_the_log_does_not_fill_whole(
+    thyme: Thyme, fake: FakeServer, tmp_path: Path
+) -> None:
+    fake.replies["/api/v1/commit"] = {**COMMITTED, "history_from": {"ByUser": "2023-06-01T00:00:00Z"}}
+    (tmp_path / "late.py").write_text(DEFINITIONS)
+    said = thyme("commit", "late.py").stdout
+    assert "ByUser has history from 2023-06-01T00:00:00Z: older events have left the log\n" in said
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -404,6 +414,9 @@ def test_status_shows_the_server_and_what_is_in_it(thyme: Thyme, fake: FakeServe
     assert text.startswith("http://localhost:8080 is ok\n")
     assert "Ride" in text
     assert "4096" in text
+    assert "removed_until" not in text
+    fake.replies["/api/v1/status"]["datasets"][0]["removed_until"] = "2023-06-01T00:00:00Z"
+    assert "removed_until" in thyme("status").stdout
     assert json.loads(thyme("status", "--json").stdout)["health"] == {"status": "ok"}
 
 

@@ -204,8 +204,13 @@ pub(super) fn explanation(
         rows: Vec::new(),
         latest: None,
     };
+    let begins = reader.engine().history_from(live).map(|time| {
+        let time = time.to_rfc3339();
+        format!("events of {} up to {time} may have left the log: those are not listed here", explained.input)
+    });
     let origin = Origin::Field(Box::new(explained));
-    Ok(Explanation { name, entity, value: Some(served), origin, notes: Vec::new() })
+    let notes = begins.into_iter().collect();
+    Ok(Explanation { name, entity, value: Some(served), origin, notes })
 }
 
 impl FieldExplanation {
@@ -318,6 +323,12 @@ impl FieldExplanation {
         };
         if time > self.time {
             return out(Reason::AfterTime, format!("it is of {}, after T", time.to_rfc3339()));
+        }
+        if self.made.is_before(time) {
+            let begins = self.made.begins.map(EventTime::to_rfc3339).unwrap_or_default();
+            let why =
+                format!("not after {begins}, where {} begins since older events left the log", self.dataset);
+            return out(Reason::BeyondRetention, why);
         }
         if let Some(retention) = self.retention.filter(|r| !contains(time, self.time, Some(*r))) {
             return out(Reason::BeyondRetention, format!("older than retention=\"{retention}\" reaches"));

@@ -464,6 +464,11 @@ impl Dataset {
     pub fn is_readable(&self) -> bool {
         self.index || self.is_derived()
     }
+
+    /// The name of the field that holds the event time.
+    pub fn time_field(&self) -> &str {
+        self.fields.timestamp().map_or("", |field| field.name.as_str())
+    }
 }
 
 impl Featureset {

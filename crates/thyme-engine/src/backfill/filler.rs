@@ -12,7 +12,7 @@ use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::engine::Shared;
-use crate::event_ids::Claims;
+use crate::event_ids::{self, Claims};
 use crate::feed::{Incoming, feed};
 use crate::node::{Node, NodeRows};
 use crate::record::{CommitRecord, EventsRecord};
@@ -155,9 +155,13 @@ impl Filler {
         if ids.forget_nodes(&retention::refilled_with(&catalog, joining)) {
             (catalog, fresh) = derive(&mut ids)?;
         }
-        let replay = Replay::new(ids.clone(), Claims::of(&catalog, &fresh));
+        let log = shared.base.read();
+        log.tell(fresh.iter());
+        event_ids::refuse_unknown(&catalog);
+        let (replay, done) = (Replay::of(&log, ids.clone(), Claims::of(&catalog, &fresh)), log.first - 1);
+        drop(log);
         let workers = Workers { shards: None, budget: shared.budget.another() };
-        let (done, held, rows, bytes, unsaved) = (0, 0, 0, 0, 0);
+        let (held, rows, bytes, unsaved) = (0, 0, 0, 0);
         Ok(Filler { base, catalog, ids, fresh, replay, done, held, rows, bytes, unsaved, workers })
     }
 
@@ -179,7 +183,8 @@ impl Filler {
             return true;
         }
         let claims = Claims::of(&self.catalog, &self.fresh);
-        self.replay = Replay::new(self.ids.clone(), claims).under(self.base.document.datasets.clone());
+        let replay = Replay::of(&shared.base.read(), self.ids.clone(), claims);
+        self.replay = replay.under(self.base.document.datasets.clone());
         self.done = applied;
         false
     }
@@ -205,7 +210,8 @@ impl Filler {
         edit: &Edit<'_>,
         hands: &Hands<'_>,
     ) -> Result<bool> {
-        let from = (self.done + 1).max(shared.log.first());
+        // Nothing is cut off the log while a commit is pending.
+        let from = self.done + 1;
         if from >= until {
             return Ok(true);
         }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::{Error, Result};
 use thyme_log::Disk;
 
-use crate::erasure::{read, remove_durably, write_durably};
+use crate::beside::{read, remove_durably, write_durably};
 use crate::record::CommitRecord;
 
 /// The file beside the log.

@@ -33,10 +33,12 @@ impl Engine {
         };
         // A fresh store makes the restored server start sooner; if none can be written, the last one will do.
         let _ = self.checkpoint();
+        let base = shared.base.read().clone();
         let made = maintenance::backup(
             &Source {
                 data: &data.path,
                 log: shared.log.as_ref(),
+                base: &base,
                 store: Some(&shared.store),
                 commit: shared.catalog().commit.clone(),
                 now_us: shared.events.now_us(),

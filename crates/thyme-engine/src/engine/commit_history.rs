@@ -8,6 +8,7 @@ use thyme_core::{Error, ErrorKind, Position, Result};
 use thyme_log::Log;
 
 use super::Engine;
+use crate::base::Base;
 use crate::record::{CommitNote, CommitRecord, Payload, is_commit};
 
 /// Where a commit is.
@@ -40,9 +41,9 @@ const LATEST: &str = "latest";
 const PREFIX_MIN: usize = 4;
 
 /// The commits that the log has up to record `last`: what a directory from before they were noted has to find.
-pub(crate) fn find(log: &dyn Log, last: u64) -> Result<Vec<CommitPlace>> {
-    let mut found = Vec::new();
-    for record in log.read(log.first())? {
+pub(crate) fn find(base: &Base, log: &dyn Log, last: u64) -> Result<Vec<CommitPlace>> {
+    let mut found = base.progress.commits.clone();
+    for record in log.read(base.first)? {
         let record = record?;
         if record.number > last {
             break;
@@ -164,27 +165,36 @@ impl Engine {
         }
     }
 
-    fn read_commit(&self, place: &CommitPlace, index: usize) -> Result<Committed> {
+    /// The stamp and what the log had of a commit; the base has it, if its record is gone.
+    fn commit_record(&self, place: &CommitPlace) -> Result<(i64, CommitRecord)> {
         let gone = || {
-            let detail =
-                format!("the record {} of the commit {} is no longer in the log", place.record, place.id);
+            let detail = format!("the record {} of the commit {} is not in the log", place.record, place.id);
             Error::new(ErrorKind::Gone, detail)
         };
-        if place.record < self.shared.log.first() {
+        let base = self.shared.base.read();
+        if let Some(old) = base.commit(place.record) {
+            return Ok((old.stamp, old.commit.clone()));
+        }
+        if place.record < base.first {
             return Err(gone());
         }
         let record = self.shared.log.read(place.record)?.next().ok_or_else(gone)??;
-        let Payload::Commit(commit) = Payload::decode(&record.payload, &|_| None)? else {
-            return Err(gone());
-        };
-        let CommitRecord { id, note, mut document } = *commit;
+        match Payload::decode(&record.payload, &|_| None)? {
+            Payload::Commit(commit) => Ok((record.stamp, *commit)),
+            _ => Err(gone()),
+        }
+    }
+
+    fn read_commit(&self, place: &CommitPlace, index: usize) -> Result<Committed> {
+        let (stamp, commit) = self.commit_record(place)?;
+        let CommitRecord { id, note, mut document } = commit;
         document.retired_by(&id);
         let before = index.checked_sub(1).and_then(|i| self.shared.commits.lock().get(i).cloned());
         Ok(Committed {
             id,
             parent: before.map(|place| place.id).unwrap_or_default(),
-            position: Position::end_of(record.number),
-            stamp: record.stamp,
+            position: Position::end_of(place.record),
+            stamp,
             note,
             document,
         })

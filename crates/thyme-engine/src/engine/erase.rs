@@ -68,7 +68,8 @@ impl Engine {
             Pending::of(&target, definition.version).store(disk.as_ref())?;
         }
         // Most of the search is done before the applier has to wait for the rest of it.
-        let mut scan = Scan::new(ids, &self.catalog());
+        let base = self.shared.base.read().clone();
+        let mut scan = Scan::of(&base, ids, &self.catalog());
         let searched = scan.advance(self.shared.log.as_ref(), self.shared.gate.applied(), &target);
         let replayed = searched.and_then(|()| self.replayed_of(&scan));
         self.shared.begin_erasing(target, Some(scan));
@@ -245,7 +246,9 @@ impl Engine {
             self.checkpoint()?;
         }
         let mut scan = erasing.scan.lock();
-        let scan = scan.get_or_insert_with(|| Scan::new(shared.ids.lock().clone(), &shared.catalog()));
+        let scan = scan.get_or_insert_with(|| {
+            Scan::of(&shared.base.read(), shared.ids.lock().clone(), &shared.catalog())
+        });
         scan.advance(shared.log.as_ref(), number - 1, &erasing.target)?;
         let mut counts = Counts { records: scan.records(), ..Counts::default() };
         for found in scan.found.values() {

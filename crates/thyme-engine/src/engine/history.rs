@@ -8,25 +8,54 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use thyme_core::definition::Dataset;
 use thyme_core::schema::missing;
-use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Position, Result, Value};
 
 use super::Engine;
+use crate::admission::Watermark;
+use crate::applier::Progress;
+use crate::base::Base;
 use crate::decode::columns::event_times;
 use crate::record::{DeadLetter, Payload, peek_dataset};
 use crate::remains::{Left, Remains};
 
 /// How far a reading of the log has come, and the definitions committed up to there. It keeps no file open
 /// and no row, so a reading may rest between two calls of [`Engine::read_history`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct History {
     /// The last record read.
     record: u64,
+    /// What each stream had seen where it began, by dataset id and name.
+    watermarks: Vec<(u32, String, Option<EventTime>)>,
     /// By dataset id: the definition that its records follow, and the one that holds now.
     datasets: Vec<(Arc<Dataset>, Arc<Dataset>)>,
     bytes: u64,
 }
 
 impl History {
+    /// From the log's first record.
+    fn begin(base: &Base) -> History {
+        let Progress { record, ids, watermarks, .. } = &base.progress;
+        let now = |(id, first): (usize, &Dataset)| {
+            let now = base.definitions.get(&(id as u32)).unwrap_or(first);
+            (Arc::new(first.clone()), Arc::new(now.clone()))
+        };
+        let seen = |(dataset, stream, mark): &(u32, String, Watermark)| {
+            (*dataset, stream.clone(), mark.largest.map(EventTime))
+        };
+        History {
+            record: *record,
+            watermarks: watermarks.iter().map(seen).collect(),
+            datasets: ids.datasets.iter().enumerate().map(now).collect(),
+            bytes: 0,
+        }
+    }
+
+    /// The largest event time that each stream had seen where the reading began, by dataset id and name: none at
+    /// the log's very beginning, some where its oldest records are gone.
+    pub fn watermarks(&self) -> &[(u32, String, Option<EventTime>)] {
+        &self.watermarks
+    }
+
     /// The last record read.
     pub fn record(&self) -> u64 {
         self.record
@@ -143,13 +172,18 @@ fn cell(array: &ArrayRef, row: usize) -> Value {
 }
 
 impl Engine {
+    /// A reading of the log from its first record.
+    pub fn history_start(&self) -> History {
+        History::begin(&self.shared.base.read())
+    }
+
     /// Goes on reading the log up to record `until`, and gives the records of the datasets that are `wanted`
     /// to `sink`, one after the other, until it breaks. True when `until` is reached.
     ///
     /// One record is in memory at a time. Writes and reads go on meanwhile.
     ///
     /// # Errors
-    /// A log that cannot be read, or what `sink` says.
+    /// A log that cannot be read, or what `sink` says. Gone: records that it was still to read left the log.
     pub fn read_history(
         &self,
         history: &mut History,
@@ -157,7 +191,11 @@ impl Engine {
         wanted: &dyn Fn(u32) -> bool,
         sink: &mut dyn FnMut(HistoryRecord) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
-        let catalog = self.catalog();
+        let (catalog, base) = (self.catalog(), self.shared.base.read());
+        if history.record + 1 < base.first {
+            let detail = format!("the log was cut at record {} while it was read; ask again", base.first);
+            return Err(Error::new(ErrorKind::Gone, detail));
+        }
         for record in self.shared.log.read(history.record + 1)? {
             let record = record?;
             if record.number > until {
@@ -179,8 +217,7 @@ impl Engine {
                     let (_, definition) = history.datasets.get(events.dataset as usize).ok_or_else(|| {
                         Error::corrupt(format!("record {} comes before its dataset's commit", record.number))
                     })?;
-                    let time_field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
-                    let times = event_times(&events.batch, time_field)?.values().to_vec();
+                    let times = event_times(&events.batch, definition.time_field())?.values().to_vec();
                     let read = HistoryRecord {
                         number: record.number,
                         stamp: record.stamp,

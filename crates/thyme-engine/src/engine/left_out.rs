@@ -67,6 +67,7 @@ impl Engine {
     /// # Errors
     /// A log that cannot be read.
     pub fn left_out(&self, dataset: &LiveDataset, query: &LeftOutQuery) -> Result<Vec<LeftOutEvent>> {
+        let _base = self.shared.base.read();
         let ranges = self.shared.late.lock().get(&dataset.id).cloned().unwrap_or_default();
         late::list(self.shared.log.as_ref(), dataset, ranges.ranges(), query)
     }
@@ -84,6 +85,7 @@ impl Engine {
         all: bool,
     ) -> Result<Vec<Letter>> {
         let replayed = self.replayed(dataset)?;
+        let _base = self.shared.base.read();
         let records = self.shared.dead_letters.lock().get(&dataset.id).cloned().unwrap_or_default();
         let mut found = Vec::new();
         for [first, last] in records.ranges().iter().rev() {
@@ -123,6 +125,8 @@ impl Engine {
     ) -> Result<Replay> {
         let _one_at_a_time = self.replay_lock.lock();
         self.nothing_is_being_erased()?;
+        // No letter leaves the log meanwhile.
+        let _base = self.shared.base.read();
         // The state is a cursor, which is known once its record is applied.
         self.wait_for(self.shared.gate.last_record())?;
         let mut state = self.replayed(dataset)?;

@@ -1,9 +1,14 @@
 //! What retention has removed, and removing it now.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use thyme_core::{EventTime, Result};
 
-use super::{Engine, Shared};
-use crate::catalog::LiveDataset;
+use super::{Engine, Planned, Shared};
+use crate::catalog::{self, LiveDataset};
+use crate::node::Node;
+use crate::residence::Residence;
 use crate::retention::Slack;
 
 impl Shared {
@@ -23,7 +28,7 @@ impl Engine {
         self.enforce_with(Slack::Usual)
     }
 
-    /// The same without any slack. For tests.
+    /// The same without any slack, nor anything kept of the last day for its stamps alone. For tests.
     ///
     /// # Errors
     /// As [`Engine::enforce_retention`].
@@ -35,6 +40,44 @@ impl Engine {
     fn enforce_with(&self, slack: Slack) -> Result<u64> {
         let keeper = self.keeper.lock().clone();
         keeper.map_or(Ok(0), |keeper| keeper.enforce(slack))
+    }
+
+    /// The event time up to which rows of a dataset may have left the log: what is filled from it now begins there.
+    pub fn history_from(&self, dataset: &LiveDataset) -> Option<EventTime> {
+        let base = self.shared.base.read();
+        match dataset.node.as_ref() {
+            Some(node) => base.begins(node),
+            None => base.gone.get(&dataset.id).copied().map(EventTime),
+        }
+    }
+
+    /// The log's first record, and the stamp of the one before if there was one: what was known before that is not
+    /// known any more.
+    pub fn log_start(&self) -> (u64, Option<EventTime>) {
+        let base = self.shared.base.read();
+        (base.first, (base.first > 1).then_some(EventTime(base.progress.stamp)))
+    }
+
+    /// Where the datasets begin that a commit of `planned` would fill from a log which does not go back to its
+    /// beginning, by name. Those that are filled whole are not in it.
+    ///
+    /// # Errors
+    /// A definition that validation should have refused.
+    pub fn filled_from(&self, planned: &Planned) -> Result<BTreeMap<String, EventTime>> {
+        let base = self.shared.base.read().clone();
+        if base.gone.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (current, mut ids) = (self.catalog(), self.shared.ids());
+        let nowhere = Residence::nowhere();
+        let next = planned.next.clone();
+        let (next, fresh) = catalog::derive(&current, &mut ids, String::new(), next, &nowhere)?;
+        let is_fresh = |node: &Arc<Node>| fresh.iter().any(|fresh| fresh.id == node.id);
+        let begins = next.datasets.iter().filter_map(|(name, live)| {
+            let nodes = live.node.iter().chain(&live.joined).filter(|node| is_fresh(node));
+            Some((name.clone(), nodes.filter_map(|node| base.begins(node)).max()?))
+        });
+        Ok(begins.collect())
     }
 
     /// The event time up to which rows of a dataset may have been removed, if any were: reads whose windows begin

@@ -34,7 +34,17 @@ impl Engine {
     }
 
     fn served_at(&self, time: EventTime) -> Result<Position> {
-        Ok(self.shared.log.last_at(time.0)?.map_or(Position::ZERO, Position::end_of))
+        match self.log_start() {
+            (_, Some(start)) if time < start => Err(Error::new(
+                ErrorKind::Gone,
+                format!(
+                    "what an online read at {} saw is not known any more: the log of before {} was removed; ask for labels from then on, or leave as_served out",
+                    time.to_rfc3339(),
+                    start.to_rfc3339()
+                ),
+            )),
+            _ => Ok(self.shared.log.last_at(time.0)?.map_or(Position::ZERO, Position::end_of)),
+        }
     }
 
     fn check_served(&self) -> Result<()> {

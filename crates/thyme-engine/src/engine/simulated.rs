@@ -41,13 +41,13 @@ impl Engine {
         Ok(id)
     }
 
-    /// The records from number `from` on.
+    /// The records from number `from` on that are kept.
     #[doc(hidden)]
     pub fn logged(&self, from: u64) -> Result<Vec<Logged>> {
         let catalog = self.catalog();
         let schema = |id| catalog.by_id(id).map(|live| live.schema.clone());
         let mut found = Vec::new();
-        for record in self.shared.log.read(from)? {
+        for record in self.shared.log.read(from.max(self.shared.log.first()))? {
             let record = record?;
             let rows = match Payload::decode(&record.payload, &schema)? {
                 Payload::Events(events) => Some((events.stream, events.cursor, events.batch)),

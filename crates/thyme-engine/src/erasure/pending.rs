@@ -5,7 +5,8 @@ use thyme_core::{Error, Result};
 use thyme_log::Disk;
 
 use super::Target;
-use super::secret::{hex, read, remove_durably, rename_durably, unhex, write_durably};
+use super::secret::{hex, unhex};
+use crate::beside::{read, remove_durably, rename_durably, write_durably};
 use crate::catalog::Ids;
 
 /// The file beside the log.

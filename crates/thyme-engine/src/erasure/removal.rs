@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use arrow::array::UInt32Array;
 use foldhash::fast::FixedState;
 use thyme_core::{EventTime, Position, Result};
+use thyme_timeline::Timeline;
 
 use super::scan::Found;
 use crate::catalog::Catalog;
@@ -47,6 +48,32 @@ fn remove_from(node: &Node, made: &NodeRows, at: Position) -> Result<()> {
         node.state.edit(key, at, &mut |timeline| {
             timeline.remove(&node.layout, &gone);
         })?;
+    }
+    Ok(())
+}
+
+/// Takes out of all timelines what is in them and nobody can read any more: a row stays a while after its retention
+/// has passed, until removing it is worth making its chunk anew. `at` is before the erasure's record.
+///
+/// # Errors
+/// A timeline that cannot be read.
+pub(crate) fn forget_unread(catalog: &Catalog, at: Position) -> Result<()> {
+    let readable = catalog.datasets.values().filter_map(|live| live.node.as_ref());
+    let indexes = catalog.datasets.values().filter_map(|live| live.joined.as_ref());
+    for node in readable.chain(indexes) {
+        let Some(until) = node.removed_until() else { continue };
+        for part in node.parts().chain([node]) {
+            let gone = |time: EventTime, _| time <= until;
+            part.state.each_where(&|timeline| timeline.begins_until(until), &mut |keys| {
+                for key in keys {
+                    part.state.edit(&key, at, &mut |timeline: &mut Timeline| {
+                        timeline.remove(&part.layout, &gone);
+                    })?;
+                    part.state.relieve();
+                }
+                Ok(true)
+            })?;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use thyme_core::Result;
 use thyme_log::Log;
 
 use super::Target;
+use crate::base::Base;
 use crate::catalog::{Catalog, Ids};
 use crate::decode::columns::event_times;
 use crate::event_ids::{self, Claims, Loss};
@@ -98,10 +99,10 @@ pub(crate) enum Fate {
 }
 
 impl Scan {
-    /// From the log's first record.
-    pub fn new(ids: Ids, catalog: &Catalog) -> Scan {
-        let replay = Replay::new(ids, Claims::of(catalog, &[]));
-        Scan { replay, next: 1, freed: HashSet::new(), found: BTreeMap::new() }
+    /// From the record that `base` stands before.
+    pub fn of(base: &Base, ids: Ids, catalog: &Catalog) -> Scan {
+        let replay = Replay::of(base, ids, Claims::of(catalog, &[]));
+        Scan { replay, next: base.first, freed: HashSet::new(), found: BTreeMap::new() }
     }
 
     /// Goes on up to record `until`.
@@ -109,7 +110,7 @@ impl Scan {
     /// # Errors
     /// A log that cannot be read.
     pub fn advance(&mut self, log: &dyn Log, until: u64, target: &Target) -> Result<()> {
-        for record in log.read(self.next.max(log.first()))? {
+        for record in log.read(self.next)? {
             let record = record?;
             if record.number > until {
                 break;

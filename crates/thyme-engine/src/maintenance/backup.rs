@@ -18,6 +18,7 @@ use super::Watch;
 use super::copying::{Meter, Sum, Summing, below, create_like, failed, files_below, pour};
 use super::manifest::{self, Manifest, STORE_DUMP, StoredFile};
 use crate::backfill::INTENT_FILE;
+use crate::base::Base;
 use crate::checkpoint;
 use crate::directory::{
     self, BACKUP_LOCK_FILE, DataDirectory, LOCK_FILE, LOG_FOLDER, RESTORING_FILE, STORE_FOLDER, sync_names,
@@ -46,6 +47,7 @@ pub(crate) struct Source<'a> {
     /// The data directory.
     pub data: &'a Path,
     pub log: &'a dyn Log,
+    pub base: &'a Base,
     /// `None` leaves the store out: the log alone gives everything back.
     pub store: Option<&'a Store>,
     pub commit: String,
@@ -67,15 +69,16 @@ pub fn backup_directory(data: &Path, directory: &Path, env: &dyn Env, watch: Wat
     let _held = DataDirectory::look(data)?;
     directory::refuse_unfinished(data)?;
     directory::format_of(data)?;
-    let (log, _) =
-        SegmentLog::open_on(Arc::new(UntouchedDir::new(&data.join(LOG_FOLDER))), Default::default())?;
+    let disk = Arc::new(UntouchedDir::new(&data.join(LOG_FOLDER)));
+    let (log, _) = SegmentLog::open_on(disk.clone(), Default::default())?;
+    let base = Base::load(disk.as_ref(), &log)?;
     let store = Store::open_untouched(&data.join(STORE_FOLDER)).ok();
     let progress = match &store {
         Some(store) => checkpoint::load_progress(store)?,
         None => None,
     };
     let commit = progress.map(|progress| progress.commit).unwrap_or_default();
-    let source = Source { data, log: &log, store: store.as_ref(), commit, now_us: env.now_us() };
+    let source = Source { data, log: &log, base: &base, store: store.as_ref(), commit, now_us: env.now_us() };
     backup(&source, directory, watch)
 }
 
@@ -157,7 +160,7 @@ impl<'a> Target<'a> {
             }
         };
         if let Some(earlier) = &earlier {
-            refuse_another_log(source.log, earlier, directory)?;
+            refuse_another_log(source, earlier, directory)?;
         }
         fs::create_dir_all(directory.join(LOG_FOLDER)).map_err(writing)?;
         let lock = File::create(directory.join(BACKUP_LOCK_FILE)).map_err(writing)?;
@@ -315,10 +318,18 @@ impl<'a> Target<'a> {
 }
 
 /// A folder with a backup takes only later ones of the same log.
-fn refuse_another_log(log: &dyn Log, earlier: &Manifest, directory: &Path) -> Result<()> {
+fn refuse_another_log(source: &Source<'_>, earlier: &Manifest, directory: &Path) -> Result<()> {
     let Some(stamp) = earlier.stamp else { return Ok(()) };
+    let (log, gone) = (source.log, &source.base.progress);
     let last = log.last().map_or(0, |(last, _)| last);
-    let same = earlier.record <= last && log.last_at(stamp)? == Some(earlier.record);
+    let same = match earlier.record < log.first().saturating_sub(1) {
+        // Its end left the log since; what is known of then is what was committed.
+        true => {
+            let before = gone.commits.iter().rev().find(|commit| commit.record <= earlier.record);
+            stamp < gone.stamp && before.is_none_or(|commit| commit.id == earlier.commit)
+        }
+        false => earlier.record <= last && log.last_at(stamp)? == Some(earlier.record),
+    };
     if same {
         return Ok(());
     }

@@ -21,6 +21,7 @@ use super::manifest;
 use super::restore::{check_sum, check_there, manifest_of};
 use crate::answers;
 use crate::applier::Progress;
+use crate::base::Base;
 use crate::catalog::{self, Catalog};
 use crate::checkpoint;
 use crate::directory::{self, BACKUP_LOCK_FILE, DataDirectory, LOG_FOLDER, STORE_FOLDER};
@@ -149,22 +150,6 @@ pub fn set_store_aside(data: &Path) -> Result<PathBuf> {
             format!("the log in {} is damaged; the store is left as it is: restore a backup", data.display()),
         ));
     }
-    let mut whole = true;
-    if let Some(log) = &log {
-        log.with_files(&mut |all| {
-            whole = all.files.first().is_none_or(|file| file.first == 1);
-            Ok(())
-        })?;
-    }
-    if !whole {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "the log in {} does not begin with record 1, so it does not give the whole store back; restore a backup",
-                data.display()
-            ),
-        ));
-    }
     let store = data.join(STORE_FOLDER);
     if !store.exists() {
         return Err(Error::new(ErrorKind::NotFound, format!("{} is not there", store.display())));
@@ -194,7 +179,8 @@ fn examine_log(
         );
         return Ok(None);
     }
-    let opened = SegmentLog::open_on(Arc::new(UntouchedDir::new(&folder)), Default::default());
+    let disk = Arc::new(UntouchedDir::new(&folder));
+    let opened = SegmentLog::open_on(disk.clone(), Default::default());
     let (log, report) = match opened {
         Ok(opened) => opened,
         Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
@@ -214,15 +200,23 @@ fn examine_log(
         );
     }
     let before = found.findings.len();
-    let count = read_log(&log, deep, watch, found)?;
+    let base = Base::load(disk.as_ref(), &log);
+    if let Err(error) = &base {
+        found.error("log", error);
+    }
+    let count = read_log(&log, base.as_ref().ok(), deep, watch, found)?;
     if found.findings.len() == before {
         let last = log.last();
         found.intact(
             "log",
             format!(
-                "{count} records in {} bytes match their checksums{}; the last is {}",
+                "{count} records in {} bytes match their checksums{}{}; the last is {}",
                 log.bytes(),
                 if deep { " and decode" } else { "" },
+                match log.first() {
+                    1 => String::new(),
+                    first => format!(", and so does what those before e{first} came to"),
+                },
                 last.map_or("none".to_owned(), |(record, stamp)| format!(
                     "e{record} of {}",
                     format_rfc3339(stamp)
@@ -247,16 +241,20 @@ fn examine_log(
 }
 
 /// Reads every record of every file; a damaged file does not hide the next. Gives how many there are.
-fn read_log(log: &SegmentLog, deep: bool, watch: Watch<'_>, found: &mut Examination) -> Result<u64> {
+fn read_log(
+    log: &SegmentLog,
+    base: Option<&Base>,
+    deep: bool,
+    watch: Watch<'_>,
+    found: &mut Examination,
+) -> Result<u64> {
     let (mut files, mut count) = (Vec::new(), 0);
     log.with_files(&mut |all| {
         files.clone_from(&all.files);
         Ok(())
     })?;
     let mut meter = Meter::new(watch, log.bytes());
-    // Commits that were cut off would have said what rows look like.
-    let from_the_start = files.first().is_none_or(|file| file.first == 1);
-    let mut decoder = (deep && from_the_start).then(Decoder::new);
+    let mut decoder = base.filter(|_| deep).map(Decoder::new).transpose()?;
     for (index, file) in files.iter().enumerate() {
         let until = files.get(index + 1).map_or(u64::MAX, |next| next.first);
         for record in log.read(file.first)? {
@@ -296,8 +294,13 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn new() -> Self {
-        Decoder { catalog: Catalog::empty(), progress: Progress::start() }
+    /// From the record that `base` stands before.
+    fn new(base: &Base) -> Result<Self> {
+        let mut progress = base.progress.clone();
+        let (commit, document) = (progress.commit.clone(), progress.document.clone());
+        let nowhere = Residence::nowhere();
+        let (catalog, _) = catalog::derive(&Catalog::empty(), &mut progress.ids, commit, document, &nowhere)?;
+        Ok(Decoder { catalog, progress })
     }
 
     fn decode(&mut self, payload: &[u8]) -> Result<()> {
@@ -318,15 +321,16 @@ impl Decoder {
 fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut Examination) {
     let folder = data.join(STORE_FOLDER);
     let last = log.and_then(Log::last).map_or(0, |(record, _)| record);
+    let count = log.map_or(0, |log| last + 1 - log.first());
     if !folder.is_dir() {
         found.intact(
             "store",
-            format!("there is none; the next start makes it from {last} records of the log"),
+            format!("there is none; the next start makes it from {count} records of the log"),
         );
         return;
     }
     let rebuild = format!(
-        "run `thyme doctor --data {} --fix-store`: it moves the store aside, and the next start rebuilds it from {last} records of the log",
+        "run `thyme doctor --data {} --fix-store`: it moves the store aside, and the next start rebuilds it from {count} records of the log",
         data.display()
     );
     let damaged_before = found.findings.len();
@@ -341,8 +345,8 @@ fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut 
     if found.findings.len() > damaged_before {
         return;
     }
-    let read =
-        Store::open_untouched(&folder).and_then(|store| read_store(&store, deep, last, &rebuild, found));
+    let read = Store::open_untouched(&folder)
+        .and_then(|store| read_store(&store, deep, (last, count), &rebuild, found));
     if let Err(error) = read {
         let what = error.detail().split_once("; ").map_or(error.detail(), |(what, _)| what);
         match error.kind() {
@@ -352,17 +356,23 @@ fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut 
     }
 }
 
-fn read_store(store: &Store, deep: bool, last: u64, rebuild: &str, found: &mut Examination) -> Result<()> {
+fn read_store(
+    store: &Store,
+    deep: bool,
+    (last, count): (u64, u64),
+    rebuild: &str,
+    found: &mut Examination,
+) -> Result<()> {
     let (progress, nodes) = (checkpoint::load_progress(store)?, store.nodes()?);
     let Some(progress) = progress else {
         match nodes.as_slice() {
             [] => {
-                found.intact("store", format!("it is empty; the next start reads {last} records of the log"))
+                found.intact("store", format!("it is empty; the next start reads {count} records of the log"))
             }
             _ => found.attention(
                 "store",
                 "it has timelines and no position: it ended before its first checkpoint",
-                format!("nothing: the next start reads all {last} records of the log"),
+                format!("nothing: the next start reads all {count} records of the log"),
             ),
         }
         return Ok(());
@@ -376,6 +386,15 @@ fn read_store(store: &Store, deep: bool, last: u64, rebuild: &str, found: &mut E
             ),
             "restore the missing files, or the whole directory, from a backup",
         );
+        return Ok(());
+    }
+    if progress.record + count < last {
+        let what = format!(
+            "it is at record {}, and the log begins with {}: it is an older store",
+            progress.record,
+            last + 1 - count
+        );
+        found.damaged("store", what, rebuild);
         return Ok(());
     }
     let mut ids = progress.ids.clone();

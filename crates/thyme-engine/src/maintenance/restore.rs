@@ -13,6 +13,7 @@ use thyme_store::Store;
 use super::Watch;
 use super::copying::{Meter, Sum, below, create_like, failed, pour};
 use super::manifest::{self, Manifest, STORE_DUMP, StoredFile};
+use crate::base::Base;
 use crate::directory::{
     self, FORMAT_FILE, LOG_FOLDER, RESTORING_FILE, STORE_FOLDER, sync_names, write_whole,
 };
@@ -147,7 +148,9 @@ fn restore_store(directory: &Path, file: &StoredFile, data: &Path, meter: &mut M
 /// The restored log ends where the manifest says.
 fn check_log(data: &Path, manifest: &Manifest) -> Result<()> {
     let folder = data.join(LOG_FOLDER);
-    let (log, _) = SegmentLog::open_on(Arc::new(UntouchedDir::new(&folder)), Default::default())?;
+    let disk = Arc::new(UntouchedDir::new(&folder));
+    let (log, _) = SegmentLog::open_on(disk.clone(), Default::default())?;
+    Base::load(disk.as_ref(), &log)?;
     let (record, stamp) = log.last().unzip();
     if (record.unwrap_or_default(), stamp) == (manifest.record, manifest.stamp) {
         return Ok(());

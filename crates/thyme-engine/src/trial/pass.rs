@@ -56,7 +56,10 @@ impl Trial {
         let begun = Instant::now();
         let written_before = self.writing_us();
         let claims = Claims::of(&self.live().catalog, &[]);
-        let (mut replay, until) = (Replay::new(self.ids.clone(), claims), self.position().record());
+        let (shared, until) = (self.shared.clone(), self.position().record());
+        let base = shared.base.read();
+        base.tell(self.fresh.iter().map(|fresh| &fresh.node));
+        let mut replay = Replay::of(&base, self.ids.clone(), claims);
         let due = self.fresh.iter().filter(|fresh| fresh.is_due());
         let nodes: Vec<Arc<Node>> = due.map(|fresh| fresh.node.clone()).collect();
         let is_seen = |id: u32| {
@@ -68,8 +71,7 @@ impl Trial {
         };
         let wanted = |id: u32| is_seen(id) || nodes.iter().any(|node| node.takes(id));
         let mut passed = Passed::default();
-        let log = self.shared.log.clone();
-        for record in log.read(log.first())? {
+        for record in shared.log.read(base.first)? {
             let record = record?;
             if record.number > until {
                 break;

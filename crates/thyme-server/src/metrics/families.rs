@@ -89,6 +89,8 @@ pub(super) fn log(ready: &Ready, out: &mut Exposition) {
     let help = "Records of the log that reads see; behind thyme_log_records_total by what is on its way.";
     out.single("thyme_log_applied_records_total", Counter, help, applied);
     out.single("thyme_log_bytes", Gauge, "Bytes of the log.", engine.storage().0);
+    let help = "The log's first record; those before it were removed, since no dataset needs them.";
+    out.single("thyme_log_first_record", Gauge, help, engine.log_start().0);
 }
 
 /// The last checkpoint.

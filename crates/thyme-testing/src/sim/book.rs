@@ -166,6 +166,7 @@ impl Book {
         &self,
         definitions: &Definitions,
         derived: &Derived,
+        begins: &[Option<EventTime>],
         at: Position,
     ) -> Vec<(Vec<Value>, Vec<Row>)> {
         let pipeline = derived.pipeline(&definitions.raws[0]);
@@ -175,9 +176,9 @@ impl Book {
             return ledger.keys(derived).into_iter().map(rows_of).map(|(rows, key)| (key, rows)).collect();
         }
         let document = definitions.document();
-        let mut known = entities(&self.ledgers, &document, &pipeline, at);
+        let mut known = entities(&self.ledgers, &document, &pipeline, begins, at);
         // Versions of rows that go or come later are of others.
-        for (key, _) in entities(&self.ledgers, &document, &pipeline, Position::MAX) {
+        for (key, _) in entities(&self.ledgers, &document, &pipeline, begins, Position::MAX) {
             if known.iter().all(|(other, _)| *other != key) {
                 known.push((key, Vec::new()));
             }

@@ -64,6 +64,8 @@ pub struct History {
     /// Draws what every other history has besides: panics, a store that cannot be read, little memory.
     more: Option<Random>,
     has_joins: bool,
+    /// Draws between which lives the store is lost, in histories in which it is.
+    losses: Option<Random>,
 }
 
 impl History {
@@ -98,6 +100,7 @@ impl History {
             store_failed: false,
             more: seed.is_multiple_of(2).then(|| Random::new(!seed)),
             has_joins,
+            losses: (seed % 6 == 1).then(|| Random::new(!seed)),
             random,
         }
     }
@@ -374,11 +377,16 @@ impl History {
 
     /// Opens an engine over what is left; the power may go off again meanwhile.
     fn open(&mut self) {
+        let mut is_lost = false;
         loop {
             self.expected.clear();
             let power = Power::default();
             let random = &mut self.random;
             self.disk = self.disk.after_power_cut(&mut |n| random.below(n as usize) as u64);
+            if self.losses.as_mut().is_some_and(|random| random.chance(15)) {
+                self.trace.note("the store is lost");
+                (self.store, is_lost) = (SimStore::default(), true);
+            }
             self.store = self.store.after_power_cut(&mut self.random, &power);
             self.disk.plug_into(&power);
             self.power = power;
@@ -405,6 +413,9 @@ impl History {
                     stepper.stop();
                 }
                 Ok((engine, stepper)) => {
+                    if is_lost {
+                        self.forget_with_store(&engine);
+                    }
                     let (book, trace) = (self.book.clone(), self.trace.clone());
                     let random = Mutex::new(Random::new(self.random.bits()));
                     let answers = Answers::default();
@@ -417,6 +428,15 @@ impl History {
                 Err(error) => panic!("what a crash left does not open: {error}"),
             }
         }
+    }
+
+    /// What was made of the log is made again, over what it begins with. Answers to keys are known as far as it has
+    /// them, and up to when somebody was served is not.
+    fn forget_with_store(&self, engine: &Engine) {
+        let (first, _) = engine.log_start();
+        let mut book = self.book.lock();
+        book.keyed.retain(|(_, receipt)| receipt.position.record() >= first);
+        book.served.clear();
     }
 
     fn begin(&mut self, scene: Arc<Scene>) {

@@ -161,11 +161,15 @@ impl Scene {
                 self.check_latest(snapshot, live.readable().unwrap(), (ledger, raw), times);
             }
         }
+        let begins = INPUTS.iter().map(|input| snapshot.catalog.dataset(input.name).ok()?.rows_begin());
+        let begins: Vec<_> = begins.collect();
         for derived in &definitions.derived {
             let node = snapshot.catalog.dataset(&derived.name).unwrap().readable().unwrap();
             let pipeline = derived.pipeline(&definitions.raws[0]);
             let all: Vec<usize> = (0..node.outputs.len()).collect();
-            for (key, rows) in book.entities(definitions, derived, position).into_iter().take(keys_max) {
+            let entities = book.entities(definitions, derived, &begins, position);
+            for (key, mut rows) in entities.into_iter().take(keys_max) {
+                rows.retain(|row| is_after_begin(node, row.time));
                 let encoded = EntityKey::encode(&key).unwrap().0;
                 for time in times {
                     let kept = |output: &usize| !needs_removed(node, node.outputs[*output].window, *time);
@@ -202,6 +206,7 @@ impl Scene {
             let Some(got) = self.answered(got) else { continue };
             let got = got.map(|(t, columns)| (t.0, columns[1].clone()));
             let want = ledger.latest(raw, key, time, position);
+            let want = want.filter(|event| is_after_begin(node, EventTime(event.at)));
             let want = want.map(|e| (e.at, column(&e.columns, "i")));
             assert_eq!(got, want, "the latest row of {key:?} at {time:?} {position}");
         }
@@ -211,6 +216,12 @@ impl Scene {
 /// Whether a window reaches what retention may have removed.
 fn needs_removed(node: &Node, window: Option<Span>, time: EventTime) -> bool {
     let reach = window.into_iter().chain(node.retention).map(|span| span.0).min();
-    let after = reach.map_or(i64::MIN, |reach| time.0.saturating_sub(reach));
+    // What reaches back without end begins where the log does.
+    let Some(after) = reach.map(|reach| time.0.saturating_sub(reach)) else { return false };
     node.removed_until().is_some_and(|removed| after < removed.0)
+}
+
+/// Whether an event of `time` is in what a node begins with.
+fn is_after_begin(node: &Node, time: EventTime) -> bool {
+    node.begins().is_none_or(|begins| time > begins)
 }

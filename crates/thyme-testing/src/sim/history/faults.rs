@@ -58,7 +58,7 @@ impl History {
                 let derived = &definitions.derived;
                 let (dataset, key) = match random.below(derived.len() + book.ledgers.len().min(2)) {
                     n if n < derived.len() => {
-                        let known = book.entities(definitions, &derived[n], Position::MAX);
+                        let known = book.entities(definitions, &derived[n], &[], Position::MAX);
                         (derived[n].name.as_str(), random.pick(&known).0)
                     }
                     n => {

@@ -1,36 +1,29 @@
-//! What is older than its retention leaves the timelines, and every read is answered as by an engine that keeps
-//! everything, or refused because it reaches what is gone.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "erasure/fuse.rs"]
-mod fuse;
+//! An engine that removes what is old, and a twin that keeps everything.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
 use thyme_core::error::ErrorKind;
 use thyme_core::{EntityKey, Env, EventTime, Position, Result, Value};
 use thyme_engine::{Engine, Memory, Node, Options, Parts, ReadAt, Snapshot};
 use thyme_log::DirDisk;
-use thyme_query::{Known, Labels, NoExtractors, Reader};
-use thyme_store::{MemoryStore, Room};
+use thyme_store::MemoryStore;
 use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::parse;
 use thyme_testing::ledger::START_US;
 use thyme_testing::random::Random;
 
-const HOUR: i64 = 3_600_000_000;
-const DAY: i64 = 24 * HOUR;
-const USERS: usize = 12;
+pub const HOUR: i64 = 3_600_000_000;
+pub const DAY: i64 = 24 * HOUR;
+pub const USERS: usize = 12;
 
-fn field(name: &str, kind: &str, role: &str) -> Json {
+pub fn field(name: &str, kind: &str, role: &str) -> Json {
     json!({"name": name, "type": kind, "role": role})
 }
 
-fn raw(name: &str, retention: Option<&str>) -> Json {
+pub fn raw(name: &str, retention: Option<&str>) -> Json {
     let mut dataset = json!({"name": name, "index": true, "fields": [
         field("user", "str", "key"), field("amount", "float", "value"), field("at", "datetime", "timestamp"),
     ]});
@@ -40,7 +33,7 @@ fn raw(name: &str, retention: Option<&str>) -> Json {
     dataset
 }
 
-fn derived(name: &str, input: &str, of: &str, before: &[Json]) -> Json {
+pub fn derived(name: &str, input: &str, of: &str, before: &[Json]) -> Json {
     let mut operators = before.to_vec();
     operators.push(json!({"op": "groupby", "keys": ["user"]}));
     operators.push(json!({"op": "aggregate", "aggregates": [
@@ -54,12 +47,23 @@ fn derived(name: &str, input: &str, of: &str, before: &[Json]) -> Json {
     ], "pipelines": [{"name": "compute", "version": 1, "inputs": [input], "operators": operators}]})
 }
 
-/// Visits are kept for ten days and plans for five; orders forever.
-fn document(more: &[Json]) -> Document {
+/// How long orders are kept, and how far behind a visit may be.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    pub orders: Option<&'static str>,
+    pub lateness: Option<&'static str>,
+}
+
+/// Visits are kept for ten days and plans for five; orders forever, or as `terms` say.
+pub fn document(terms: Terms, more: &[Json]) -> Document {
+    let mut visits = raw("Visit", Some("10d"));
+    if let Some(lateness) = terms.lateness {
+        visits["max_lateness"] = lateness.into();
+    }
     let mut datasets = vec![
-        raw("Visit", Some("10d")),
+        visits,
         raw("Plan", Some("5d")),
-        raw("Order", None),
+        raw("Order", terms.orders),
         derived("ByUser", "Visit", "amount", &[]),
         derived("Joined", "Visit", "paid", &[joined()]),
     ];
@@ -74,23 +78,24 @@ fn document(more: &[Json]) -> Document {
     parse(json!({"format": 1, "datasets": datasets, "featuresets": [featureset]}))
 }
 
-fn joined() -> Json {
+pub fn joined() -> Json {
     json!({"op": "join", "dataset": "Plan", "left_on": ["user"], "right_on": ["user"],
         "fields": [{"name": "paid", "field": "amount"}]})
 }
 
 /// An engine that keeps everything, and one over durable parts that does not, which are told the same.
-struct World {
-    clock: HandClock,
-    parts: Parts,
-    memory: Option<Memory>,
-    twin: Engine,
-    engine: Arc<Engine>,
-    random: Random,
-    removed: u64,
+pub struct World {
+    pub clock: HandClock,
+    pub parts: Parts,
+    pub memory: Option<Memory>,
+    pub twin: Engine,
+    pub engine: Arc<Engine>,
+    pub random: Random,
+    pub removed: u64,
+    pub terms: Terms,
 }
 
-fn parts(dir: &Path) -> Parts {
+pub fn parts(dir: &Path) -> Parts {
     Parts {
         log: Arc::new(DirDisk::open(dir).unwrap()),
         log_options: thyme_log::Options { segment_bytes: 20_000 },
@@ -98,12 +103,12 @@ fn parts(dir: &Path) -> Parts {
     }
 }
 
-fn open(parts: Option<&Parts>, clock: &HandClock, memory: Option<Memory>) -> Engine {
+pub fn open(parts: Option<&Parts>, clock: &HandClock, memory: Option<Memory>) -> Engine {
     let env = clock.env();
     Engine::open(Options { parts: parts.cloned(), shards: 2, memory, env, ..Options::default() }).unwrap()
 }
 
-fn push(engine: &Engine, dataset: &str, rows: &[Json]) {
+pub fn push(engine: &Engine, dataset: &str, rows: &[Json]) {
     let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
     let catalog = engine.catalog();
     let live = catalog.dataset(dataset).unwrap();
@@ -112,7 +117,11 @@ fn push(engine: &Engine, dataset: &str, rows: &[Json]) {
 }
 
 impl World {
-    fn new(dir: &Path, memory: Option<Memory>, seed: u64) -> World {
+    pub fn new(dir: &Path, memory: Option<Memory>, seed: u64) -> World {
+        World::under(Terms::default(), dir, memory, seed)
+    }
+
+    pub fn under(terms: Terms, dir: &Path, memory: Option<Memory>, seed: u64) -> World {
         let (clock, parts) = (HandClock::at(START_US), parts(dir));
         let (twin, engine) = (open(None, &clock, None), open(Some(&parts), &clock, memory));
         let mut world = World {
@@ -123,23 +132,24 @@ impl World {
             engine: Arc::new(engine),
             random: Random::new(seed),
             removed: 0,
+            terms,
         };
         world.commit(&[]);
         world
     }
 
-    fn commit(&mut self, more: &[Json]) {
+    pub fn commit(&mut self, more: &[Json]) {
         for engine in [&self.twin, &*self.engine] {
-            engine.commit(&document(more), |_| Ok(())).unwrap();
+            engine.commit(&document(self.terms, more), |_| Ok(())).unwrap();
         }
     }
 
-    fn now(&self) -> i64 {
+    pub fn now(&self) -> i64 {
         self.clock.now_us()
     }
 
     /// A day of events every six hours; some come late, by up to forty days.
-    fn live(&mut self, days: i64) {
+    pub fn live(&mut self, days: i64) {
         for _ in 0..days * 4 {
             self.clock.advance(DAY / 4);
             for dataset in ["Visit", "Plan", "Order"] {
@@ -151,7 +161,7 @@ impl World {
         }
     }
 
-    fn row(&mut self) -> Json {
+    pub fn row(&mut self) -> Json {
         let behind = match self.random.below(20) {
             0 => 40 * DAY,
             1 | 2 => 12 * DAY,
@@ -164,13 +174,13 @@ impl World {
         json!({"user": format!("u{user}"), "amount": amount, "at": thyme_core::time::format_rfc3339(at)})
     }
 
-    fn reopen(&mut self) {
+    pub fn reopen(&mut self) {
         self.engine.close();
         self.engine = Arc::new(open(Some(&self.parts), &self.clock, self.memory));
     }
 
     /// Compares everything at many `(T, S)`; gives how many reads were answered, and how many refused.
-    fn compare(&self) -> (usize, usize) {
+    pub fn compare(&self) -> (usize, usize) {
         let mut counts = (0, 0);
         let last = self.engine.records().1;
         for position in [last, last * 3 / 4, last / 2].map(Position::end_of) {
@@ -193,7 +203,13 @@ impl World {
 }
 
 /// Each read of one entity: those of outputs alone, of all that its window can be, or of the latest row.
-fn compare_reads(ours: &Snapshot, theirs: &Snapshot, name: &str, user: &str, time: i64) -> (usize, usize) {
+pub fn compare_reads(
+    ours: &Snapshot,
+    theirs: &Snapshot,
+    name: &str,
+    user: &str,
+    time: i64,
+) -> (usize, usize) {
     let key = EntityKey::encode(&[Value::Str(user.into())]).unwrap().0;
     let node = |of: &Snapshot| of.catalog.dataset(name).unwrap().readable().unwrap().clone();
     let (mine, other, time) = (node(ours), node(theirs), EventTime(time));
@@ -236,138 +252,4 @@ fn compare_reads(ours: &Snapshot, theirs: &Snapshot, name: &str, user: &str, tim
         check(None, seen(ours, &mine), seen(theirs, &other).unwrap());
     }
     counts
-}
-
-fn run(memory: Option<Memory>, seed: u64) {
-    let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path(), memory, seed);
-    let (mut answered, mut refused) = (0, 0);
-    for round in 0..7 {
-        world.live(10);
-        world.removed += world.engine.enforce_retention().unwrap();
-        if round % 2 == 0 {
-            world.engine.checkpoint().unwrap();
-        }
-        if round % 3 == 2 {
-            world.reopen();
-        }
-        if round < 3 || round == 6 {
-            let counts = world.compare();
-            (answered, refused) = (answered + counts.0, refused + counts.1);
-        }
-    }
-    assert!(answered > 5_000 && refused > 2_000, "{answered} {refused}");
-    // Three timelines of visits and two of plans.
-    let pushed = 7 * 10 * 4 * 8 * 4;
-    assert!(world.removed > pushed / 2, "{} of {pushed}", world.removed);
-    let catalog = world.engine.catalog();
-    let removed = |name: &str| world.engine.removed_until(catalog.dataset(name).unwrap());
-    assert!(removed("Plan").is_some() && removed("Joined").is_some() && removed("Order").is_none());
-    // Online reads are never refused.
-    let now = world.engine.snapshot(ReadAt::default()).unwrap();
-    let theirs = world.twin.snapshot(ReadAt::default()).unwrap();
-    assert_eq!(compare_reads(&now, &theirs, "Joined", "u0", now.time.0), (7, 0));
-
-    // Orders of any time are joined with plans that are gone: those are filled again.
-    world.commit(&[derived("Ordered", "Order", "paid", &[joined()])]);
-    let catalog = world.engine.catalog();
-    for name in ["Plan", "Ordered", "Joined"] {
-        assert_eq!(world.engine.removed_until(catalog.dataset(name).unwrap()), None, "{name}");
-    }
-    world.compare();
-    world.live(2);
-    world.engine.enforce_retention().unwrap();
-    world.engine.checkpoint().unwrap();
-    world.reopen();
-    world.compare();
-    let catalog = world.engine.catalog();
-    // Somebody joins them without end now.
-    assert_eq!(world.engine.removed_until(catalog.dataset("Plan").unwrap()), None);
-    assert!(world.engine.removed_until(catalog.dataset("Joined").unwrap()).is_some());
-}
-
-#[test]
-fn what_is_answered_is_what_an_engine_that_keeps_everything_answers() {
-    run(None, 1);
-}
-
-#[test]
-fn entities_that_rest_in_the_store_lose_their_old_rows_too() {
-    let memory = Memory { total: 0, timelines: 6_000, records: 1 << 20, store: Room::default() };
-    run(Some(memory), 2);
-}
-
-#[test]
-fn a_crash_at_any_point_of_a_removal_leaves_answers_as_they_were_or_refused() {
-    let mut told = 0;
-    for budget in 0.. {
-        let dir = tempfile::tempdir().unwrap();
-        let mut world = World::new(dir.path(), None, 3);
-        let (fused, fuse) = fuse::fused(&world.parts);
-        world.engine.close();
-        world.engine = Arc::new(open(Some(&fused), &world.clock, None));
-        world.live(20);
-        world.engine.checkpoint().unwrap();
-        fuse.set(budget);
-        let done = world.engine.enforce_retention().is_ok();
-        // A record, so that there is something to make a checkpoint of.
-        fuse.set(i64::MAX);
-        world.live(1);
-        fuse.set(budget);
-        let done = done && world.engine.checkpoint().is_ok();
-        fuse.set(0);
-        world.engine.close();
-        world.engine = Arc::new(open(Some(&world.parts), &world.clock, None));
-        let catalog = world.engine.catalog();
-        told += usize::from(world.engine.removed_until(catalog.dataset("ByUser").unwrap()).is_some());
-        world.compare();
-        world.live(3);
-        world.engine.enforce_retention().unwrap();
-        let removed = world.engine.removed_until(catalog.dataset("ByUser").unwrap());
-        assert!(removed.is_some(), "budget {budget}");
-        world.compare();
-        if done {
-            assert!(told > 2, "{told} of {budget}");
-            return;
-        }
-    }
-}
-
-#[test]
-fn a_training_set_names_the_label_that_is_too_old_and_what_to_do() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(dir.path(), None, 4);
-    world.live(40);
-    assert!(world.engine.enforce_retention().unwrap() > 0);
-    let reader = Reader::new(world.engine.clone(), Arc::new(NoExtractors));
-    let ask = |days: &[i64]| {
-        let times: Vec<i64> = days.iter().map(|days| world.now() - days * DAY).collect();
-        let labels = RecordBatch::try_from_iter([
-            ("user", Arc::new(StringArray::from(vec!["u1"; days.len()])) as arrow::array::ArrayRef),
-            ("at", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as _),
-        ])
-        .unwrap();
-        let snapshot = world.engine.snapshot(ReadAt::default())?;
-        let plan = reader.plan(&snapshot.catalog, "Features")?;
-        let shape = Labels { entity_columns: &[], timestamp_column: "at" };
-        reader.offline(snapshot, &plan, &labels, shape, Known::Now).map(|set| set.batch.num_rows())
-    };
-    assert_eq!(ask(&[0, 1, 0]).unwrap(), 3);
-    let error = ask(&[0, 20, 1, 30]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Gone);
-    let at = |time: i64| EventTime(time).to_rfc3339();
-    let catalog = world.engine.catalog();
-    let removed = world.engine.removed_until(catalog.dataset("ByUser").unwrap()).unwrap().0;
-    let label = world.now() - 20 * DAY;
-    assert_eq!(
-        error.detail(),
-        format!(
-            "row 1 of 4 (1 others too; leave them out): ByUser as of {} needs events after {}, and those up to {} have been removed \
-             (retention=\"10d\"); ask for {} or later",
-            at(label),
-            at(label - 10 * DAY),
-            at(removed),
-            at(removed + 10 * DAY)
-        )
-    );
 }
