@@ -152,6 +152,7 @@ pub(crate) struct Applier {
 impl Applier {
     pub fn new(shared: Arc<Shared>, shards: Shards, progress: Progress) -> Self {
         let admission = Admission::of(&progress.watermarks);
+        admission.marks.iter().for_each(|((dataset, _), mark)| shared.settle(*dataset, mark.largest));
         Applier { shared, shards, admission, progress, has_failed: false }
     }
 
@@ -318,7 +319,7 @@ impl Applier {
         let live = catalog.by_id(record.dataset);
         let definition = match live {
             Some(live) => &live.definition,
-            None => self.progress.ids.datasets.get(record.dataset as usize).ok_or_else(|| {
+            None => self.progress.ids.latest(record.dataset).ok_or_else(|| {
                 Error::corrupt(format!(
                     "record {number} names dataset {}, which no commit made",
                     record.dataset
@@ -372,6 +373,7 @@ impl Applier {
     fn count(&mut self, number: u64, record: &EventsRecord, admitted: &Admitted) {
         let counters = self.progress.count(record, admitted);
         self.shared.counters.lock().insert(record.dataset, counters);
+        self.shared.settle(record.dataset, self.admission.watermark(record));
         if let Some(cursor) = &record.cursor {
             self.progress.cursors.insert(record.stream.clone(), cursor.clone());
             self.shared.cursors.lock().insert(record.stream.clone(), cursor.clone());

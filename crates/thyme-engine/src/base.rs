@@ -6,6 +6,7 @@
 //! It is durable before anything goes, and what goes is above it as if it had never been there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -42,8 +43,9 @@ pub(crate) struct Base {
     pub definitions: BTreeMap<u32, Dataset>,
     /// As of the record before `first`. Where late rows and dead letters are is not in it: they are gone.
     pub progress: Progress,
-    /// The commits, oldest first.
-    pub commits: Vec<OldCommit>,
+    /// The commits, oldest first. One of many megabytes is not copied with each base.
+    #[serde(with = "shared_commits")]
+    pub commits: Vec<Arc<OldCommit>>,
 }
 
 /// A commit whose record is gone.
@@ -54,8 +56,32 @@ pub(crate) struct OldCommit {
     pub commit: CommitRecord,
 }
 
-/// What there is of each dataset in some records: its largest event time, or the least time without any row.
-pub(crate) type Newest = BTreeMap<u32, i64>;
+/// What there is of each dataset in some records, by id.
+pub(crate) type Newest = BTreeMap<u32, Latest>;
+
+/// The newest event of a dataset in some records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Latest {
+    /// The least time where there is no row.
+    pub time: i64,
+    pub record: u64,
+}
+
+mod shared_commits {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::OldCommit;
+
+    pub fn serialize<S: Serializer>(commits: &[Arc<OldCommit>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(commits.iter().map(AsRef::as_ref))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<OldCommit>>, D::Error> {
+        Ok(Vec::<OldCommit>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
+}
 
 impl Base {
     /// Of a log that was never cut.
@@ -117,31 +143,48 @@ impl Base {
         }
     }
 
-    /// Makes it durable, in the place of the one before.
+    /// The bytes of its file.
     ///
     /// # Errors
-    /// A disk that cannot be written.
-    pub fn store(&self, disk: &dyn Disk) -> Result<()> {
+    /// What cannot be written as JSON.
+    pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         serde_json::to_writer(&mut bytes, self).map_err(|e| Error::internal(format!("base: {e}")))?;
         let sum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&sum);
-        write_durably(disk, NEW_FILE, FILE, &bytes)
+        Ok(bytes)
     }
 
-    /// Goes on to record `until`, which is then the first that is kept, and gives what was in between. Events of
-    /// the datasets that `counts` move the event clock.
+    /// Makes an encoded one durable, in the place of the one before.
+    ///
+    /// # Errors
+    /// A disk that cannot be written.
+    pub fn store(disk: &dyn Disk, encoded: &[u8]) -> Result<()> {
+        write_durably(disk, NEW_FILE, FILE, encoded)
+    }
+
+    /// Goes on to record `until`, which is then the first that is kept, and gives what was in between; `None` once
+    /// `stops` says so. Events of the datasets that `counts` move the event clock.
     ///
     /// # Errors
     /// A log that cannot be read, or that ends before.
-    pub fn advance(&mut self, log: &dyn Log, until: u64, counts: &dyn Fn(&str) -> bool) -> Result<Newest> {
+    pub fn advance(
+        &mut self,
+        log: &dyn Log,
+        until: u64,
+        counts: &dyn Fn(&str) -> bool,
+        stops: &dyn Fn() -> bool,
+    ) -> Result<Option<Newest>> {
         let mut admission = Admission::of(&self.progress.watermarks);
         let mut newest = Newest::new();
         for record in log.read(self.first)? {
             let record = record?;
             if record.number >= until {
                 break;
+            }
+            if stops() {
+                return Ok(None);
             }
             self.take(&record, &mut admission, &mut newest, counts)?;
             self.progress.record = record.number;
@@ -152,11 +195,11 @@ impl Base {
             return Err(Error::internal(format!("the log ends before record {until}")));
         }
         self.progress.watermarks = admission.watermarks();
-        for (dataset, time) in newest.iter().filter(|(_, time)| **time > i64::MIN) {
-            let gone = self.gone.entry(*dataset).or_insert(*time);
-            *gone = (*gone).max(*time);
+        for (dataset, latest) in newest.iter().filter(|(_, latest)| latest.time > i64::MIN) {
+            let gone = self.gone.entry(*dataset).or_insert(latest.time);
+            *gone = (*gone).max(latest.time);
         }
-        Ok(newest)
+        Ok(Some(newest))
     }
 
     fn take(
@@ -174,8 +217,9 @@ impl Base {
                     Error::corrupt(format!("record {number} comes before its dataset's commit"))
                 })?;
                 let times = event_times(&events.batch, definition.time_field())?;
-                let most = newest.entry(events.dataset).or_insert(i64::MIN);
-                *most = times.values().iter().copied().fold(*most, i64::max);
+                let time = times.values().iter().copied().fold(i64::MIN, i64::max);
+                let most = newest.entry(events.dataset).or_insert(Latest { time, record: number });
+                *most = (*most).max(Latest { time, record: number });
                 let admitted = admission.admit((number, &events), definition, stamp, None)?;
                 if counts(&definition.name) {
                     progress.event_now = progress.event_now.max(admitted.newest);
@@ -192,7 +236,7 @@ impl Base {
                 progress.commit.clone_from(&commit.id);
                 progress.document.clone_from(&commit.document);
                 progress.document.retired_by(&commit.id);
-                self.commits.push(OldCommit { record: number, stamp, commit: *commit });
+                self.commits.push(Arc::new(OldCommit { record: number, stamp, commit: *commit }));
             }
             Payload::Erase(erase) => {
                 progress.erased.push(Erased::new(number, stamp, &erase));
@@ -219,8 +263,16 @@ impl Base {
         joined.chain(own).max().map(EventTime)
     }
 
+    /// The event time up to which events may be gone that `node` is made of, however old a row may be that it joins:
+    /// rows above it that joined one of those have nulls instead.
+    pub fn history(&self, node: &Node) -> Option<EventTime> {
+        let joined = node.joins().filter(|join| join.within().is_none());
+        let joined = joined.filter_map(|join| self.gone.get(&join.right.input).copied().map(EventTime));
+        joined.chain(self.begins(node)).max()
+    }
+
     /// Tells nodes what they can be filled with.
-    pub fn tell<'a>(&self, nodes: impl Iterator<Item = &'a std::sync::Arc<Node>>) {
+    pub fn tell<'a>(&self, nodes: impl Iterator<Item = &'a Arc<Node>>) {
         for node in nodes {
             self.begins(node).into_iter().for_each(|time| node.remove_until(time));
         }
@@ -240,6 +292,6 @@ impl Base {
 
     /// A commit whose record is gone.
     pub fn commit(&self, record: u64) -> Option<&OldCommit> {
-        self.commits.iter().find(|old| old.record == record)
+        self.commits.iter().find(|old| old.record == record).map(AsRef::as_ref)
     }
 }

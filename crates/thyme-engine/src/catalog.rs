@@ -162,6 +162,9 @@ pub(crate) struct Ids {
     /// The fields of now of datasets that got new ones; rows are read with these.
     #[serde(default)]
     pub grown: BTreeMap<u32, Schema>,
+    /// The definitions of now of those that were committed otherwise since.
+    #[serde(default)]
+    pub changed: BTreeMap<u32, Dataset>,
     /// Each node ever made, by signature; the index is its id. One that is gone has an empty signature, so
     /// that its id, and the chunks stored under it, never come back for another.
     pub nodes: Vec<String>,
@@ -181,12 +184,20 @@ impl Ids {
         self.datasets.iter().position(same).map(|id| id as u32)
     }
 
+    /// A dataset version as it was committed last.
+    pub fn latest(&self, id: u32) -> Option<&Dataset> {
+        self.changed.get(&id).or(self.datasets.get(id as usize))
+    }
+
     fn dataset(&mut self, definition: &Dataset) -> u32 {
         match self.of(definition) {
             Some(id) => {
                 let known = self.grown.get(&id).or(self.datasets.get(id as usize).map(|d| &d.fields));
                 if known != Some(&definition.fields) {
                     self.grown.insert(id, definition.fields.clone());
+                }
+                if self.latest(id) != Some(definition) {
+                    self.changed.insert(id, definition.clone());
                 }
                 id
             }

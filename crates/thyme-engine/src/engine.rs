@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
-use thyme_core::{Env, Error, Result};
+use thyme_core::{Env, Error, EventTime, Result};
 use thyme_log::{DirDisk, Disk, Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
 
@@ -113,6 +113,10 @@ pub(crate) struct Shared {
     ids: Mutex<Ids>,
     /// What the log begins with. Nothing is cut off it while somebody reads this.
     pub base: RwLock<Arc<Base>>,
+    /// By dataset id: the newest event that is not far ahead of its record, which is the largest watermark.
+    pub settled: Mutex<HashMap<u32, i64>>,
+    /// The event that keeps the log's oldest file: its dataset, time and record.
+    pub kept_by: Mutex<Option<(String, EventTime, u64)>>,
 }
 
 impl Shared {
@@ -309,6 +313,7 @@ impl Engine {
         let is_stored = stored.is_some();
         let mut progress = stored.unwrap_or_else(|| base.progress.clone());
         starting::check_joint(&progress, &base, log.as_ref())?;
+        starting::end_cut(&base, log.as_ref(), &events);
         for (dataset, counters) in progress.counters.iter().filter(|(_, c)| c.late > 0) {
             let anywhere = || LateRanges::anywhere(progress.record, counters.late);
             progress.late.entry(*dataset).or_insert_with(anywhere);
@@ -350,6 +355,8 @@ impl Engine {
             erasure_waits: Mutex::new(None),
             ids: Mutex::new(progress.ids.clone()),
             base: RwLock::new(Arc::new(base)),
+            settled: Mutex::default(),
+            kept_by: Mutex::default(),
             log: log.clone(),
             keys: Keys::new(store.clone()),
             tally: Tally::default(),

@@ -203,7 +203,7 @@ impl Keeper {
     /// Looks every minute until `stop` is closed.
     pub fn run(&self, stop: &Receiver<()>) {
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(PERIOD) {
-            match self.enforce(Slack::Usual) {
+            match self.forget(Slack::Usual) {
                 Ok(0) => {}
                 Ok(rows) => {
                     let message = format!("{rows} rows that their retention had passed were removed");
@@ -216,11 +216,24 @@ impl Keeper {
                     self.shared.events.record(Severity::Warning, "retention_failed", "store", message);
                 }
             }
+            // It says itself what failed.
+            let _ = self.cut(Slack::Usual);
         }
     }
 
-    /// Removes what is old now; gives how many rows. One at a time.
+    /// Removes what is old now from the timelines and the log; gives how many rows left the timelines.
     pub fn enforce(&self, slack: Slack) -> Result<u64> {
+        let rows = self.forget(slack)?;
+        self.cut(slack)?;
+        Ok(rows)
+    }
+
+    fn cut(&self, slack: Slack) -> Result<u64> {
+        self.now().map_or(Ok(0), |now| self.cutter.cut(now, slack))
+    }
+
+    /// Removes what is old now from the timelines. One at a time.
+    fn forget(&self, slack: Slack) -> Result<u64> {
         let mut swept = self.swept.lock();
         let catalog = self.shared.catalog();
         swept.retain(|id, _| catalog.nodes().any(|node| node.id == *id));
@@ -244,7 +257,6 @@ impl Keeper {
                 self.enforce_on(claims, kept_for, (now, slack), &mut swept)?;
             }
         }
-        self.cutter.cut(now, slack)?;
         Ok(rows)
     }
 

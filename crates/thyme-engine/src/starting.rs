@@ -9,6 +9,8 @@ use thyme_log::Log;
 
 use crate::applier::Progress;
 use crate::base::Base;
+use crate::cutting::{CUT_FAILED, cut_failed};
+use crate::events::{EventLog, Severity};
 
 /// Refuses a store that is of another log than this, which begins with `base`.
 pub(crate) fn check_joint(progress: &Progress, base: &Base, log: &dyn Log) -> Result<()> {
@@ -25,6 +27,13 @@ pub(crate) fn check_joint(progress: &Progress, base: &Base, log: &dyn Log) -> Re
         )));
     }
     Ok(())
+}
+
+/// Removes what a cut that was interrupted left of the records before `base`. While that fails nothing is erased.
+pub(crate) fn end_cut(base: &Base, log: &dyn Log, events: &EventLog) {
+    if let Err(error) = log.cut(base.first) {
+        events.record(Severity::Warning, CUT_FAILED, "log", cut_failed(&error));
+    }
 }
 
 /// What is being done and how much of it; shared by who opens an engine and who asks.

@@ -75,12 +75,22 @@ pub fn mark(disk: &dyn Disk, cut: Cut) -> Result<()> {
     write().map_err(|io| io_failed("writing", &disk.path(FILE), &io))
 }
 
-/// Removes segments before the cut.
-pub fn remove<'a>(disk: &dyn Disk, names: impl Iterator<Item = &'a str>) -> Result<()> {
-    for name in names {
-        disk.remove(name).map_err(|io| io_failed("removing", &disk.path(name), &io))?;
+/// Removes segments before the cut; the names of those that are not durably gone stay.
+pub fn remove(disk: &dyn Disk, names: &mut Vec<String>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
     }
-    disk.sync_names().map_err(|io| io_failed("syncing", &disk.path("."), &io))
+    for name in names.iter() {
+        match disk.remove(name) {
+            Err(io) if io.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io_failed("removing", &disk.path(name), &io));
+            }
+            _ => {}
+        }
+    }
+    disk.sync_names().map_err(|io| io_failed("syncing", &disk.path("."), &io))?;
+    names.clear();
+    Ok(())
 }
 
 #[cfg(test)]

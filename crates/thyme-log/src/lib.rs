@@ -137,7 +137,7 @@ pub trait Log: Send + Sync + Debug {
     fn rewrite(&self, until: u64, edit: &mut Edit<'_>) -> Result<u64>;
 
     /// Removes what can be removed in whole files of the records before `before`, and gives the bytes that
-    /// are free now. The log never loses its last record.
+    /// are free now. The log never loses its last record. Files that an earlier cut could not remove are tried again.
     ///
     /// # Errors
     /// `Unavailable` when a file cannot be removed.

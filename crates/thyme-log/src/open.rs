@@ -107,10 +107,8 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered> {
     let cut = cut::find(disk, &names)?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| parse_file_name(name)).collect();
     firsts.sort_unstable();
-    let gone: Vec<String> = firsts.extract_if(.., |first| *first < cut.first).map(file_name).collect();
-    if !gone.is_empty() {
-        cut::remove(disk, gone.iter().map(String::as_str))?;
-    }
+    let mut gone = firsts.extract_if(.., |first| *first < cut.first).map(file_name).collect();
+    cut::remove(disk, &mut gone)?;
     let mut found = Vec::with_capacity(firsts.len());
     for first in firsts {
         found.push(Found::open(disk, first)?);

@@ -56,6 +56,8 @@ pub struct SegmentLog {
     failure: OnceLock<String>,
     /// Held while files are replaced or removed.
     changing: Mutex<()>,
+    /// Files before the log's beginning that could not be removed yet.
+    leftover: Mutex<Vec<String>>,
 }
 
 impl SegmentLog {
@@ -79,6 +81,7 @@ impl SegmentLog {
             stamps: Mutex::default(),
             failure: OnceLock::new(),
             changing: Mutex::new(()),
+            leftover: Mutex::default(),
         };
         Ok((log, report))
     }
@@ -174,7 +177,11 @@ impl Log for SegmentLog {
         let _one_at_a_time = self.changing.lock();
         let segments = Arc::clone(&self.durable.read().segments);
         let count = segments.iter().skip(1).take_while(|next| next.header.first <= before).count();
-        let Some(first) = segments.get(count).filter(|_| count > 0) else { return Ok(0) };
+        let mut leftover = self.leftover.lock();
+        let Some(first) = segments.get(count).filter(|_| count > 0) else {
+            cut::remove(self.disk.as_ref(), &mut leftover)?;
+            return Ok(0);
+        };
         cut::mark(self.disk.as_ref(), cut::Cut { first: first.header.first, base: first.header.base })?;
         let gone = segments.get(..count).unwrap_or_default();
         let bytes = gone.iter().map(|segment| segment.end()).sum();
@@ -186,7 +193,8 @@ impl Log for SegmentLog {
             durable.bytes -= bytes;
             *self.stamps.lock() = Stamps::default();
         }
-        cut::remove(self.disk.as_ref(), gone.iter().map(|segment| segment.name.as_str()))?;
+        leftover.extend(gone.iter().map(|segment| segment.name.clone()));
+        cut::remove(self.disk.as_ref(), &mut leftover)?;
         Ok(bytes)
     }
 

@@ -148,6 +148,9 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "bytes_log": log_bytes,
                 "log_first": format!("e{log_first}"),
                 "log_from": log_from.map(EventTime::to_rfc3339),
+                "log_kept_by": engine.log_kept_by().map(|(dataset, time, record)| {
+                    json!({"dataset": dataset, "time": time.to_rfc3339(), "record": format!("e{record}")})
+                }),
                 "bytes_store": store_bytes,
                 "checkpoint_position": format!("e{checkpoint}"),
             },

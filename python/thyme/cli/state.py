@@ -57,6 +57,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
     click.echo(f"{client.config.api_url} is {word}{f': {detail}' if detail else ''}")
     headlines = {name: state[name] for name in _HEADLINES if state.get(name) is not None}
     headlines.update(state.get("state") or {})
+    kept_by = headlines.pop("log_kept_by", None)
+    if kept_by:
+        headlines["log_kept_by"] = "{dataset}: an event of {time} in {record}".format(**kept_by)
     memory = state.get("memory") or {}
     headlines.update({f"memory_{name}": value for name, value in memory.items() if value is not None})
     headlines.update({f"pushes_{name}": value for name, value in (state.get("pushes") or {}).items()})

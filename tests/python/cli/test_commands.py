@@ -406,7 +406,7 @@ def test_status_shows_the_server_and_what_is_in_it(thyme: Thyme, fake: FakeServe
             }
         ],
         "pushes": {"bytes_in_flight": 77, "waiting": 0},
-        "state": {"bytes_log": 4096},
+        "state": {"bytes_log": 4096, "log_kept_by": None},
     }
     text = thyme("status").stdout
     assert "Ride: rides.jsonl has an unfinished last line: 1,234 bytes wait" in " ".join(text.split())
@@ -417,6 +417,10 @@ def test_status_shows_the_server_and_what_is_in_it(thyme: Thyme, fake: FakeServe
     assert "removed_until" not in text
     fake.replies["/api/v1/status"]["datasets"][0]["removed_until"] = "2023-06-01T00:00:00Z"
     assert "removed_until" in thyme("status").stdout
+    assert "log_kept_by" not in text
+    kept = {"dataset": "Ride", "time": "2100-01-01T00:00:00Z", "record": "e7"}
+    fake.replies["/api/v1/status"]["state"]["log_kept_by"] = kept
+    assert "Ride: an event of 2100-01-01T00:00:00Z in e7" in thyme("status").stdout
     assert json.loads(thyme("status", "--json").stdout)["health"] == {"status": "ok"}
 
 

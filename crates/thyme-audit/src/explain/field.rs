@@ -206,7 +206,10 @@ pub(super) fn explanation(
     };
     let begins = reader.engine().history_from(live).map(|time| {
         let time = time.to_rfc3339();
-        format!("events of {} up to {time} may have left the log: those are not listed here", explained.input)
+        format!(
+            "events of {} (or of what is joined) up to {time} may have left the log: those are not listed here",
+            explained.input
+        )
     });
     let origin = Origin::Field(Box::new(explained));
     let notes = begins.into_iter().collect();

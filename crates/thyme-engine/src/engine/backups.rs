@@ -26,6 +26,7 @@ impl Engine {
             // Not in the middle of an erasure: the store would be of before it and the log of after it.
             let _no_erasure = self.commit_lock.lock();
             self.nothing_is_being_erased()?;
+            shared.end_cut("nothing was backed up")?;
             if data.backup.lock().replace((0, 0)).is_some() {
                 return Err(Error::new(ErrorKind::Conflict, "a backup is being made already; wait for it"));
             }

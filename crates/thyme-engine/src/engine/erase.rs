@@ -55,6 +55,7 @@ impl Engine {
                 "a backup is being made, which would be half of before the erasure; erase once it is done",
             ));
         }
+        self.shared.end_cut("nothing was erased")?;
         let disk = self.shared.disk.clone();
         let secret = self.shared.ledger.secret(disk.as_deref())?;
         let ids = self.shared.ids.lock().clone();
@@ -212,7 +213,8 @@ impl Engine {
                 return;
             }
         };
-        if let Err(error) = self.finish_erasure(number) {
+        let cut = self.shared.end_cut("the erasure is not complete");
+        if let Err(error) = cut.and_then(|()| self.finish_erasure(number)) {
             self.note_waits(number, &error);
             return;
         }

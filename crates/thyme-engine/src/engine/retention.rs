@@ -42,13 +42,19 @@ impl Engine {
         keeper.map_or(Ok(0), |keeper| keeper.enforce(slack))
     }
 
-    /// The event time up to which rows of a dataset may have left the log: what is filled from it now begins there.
+    /// The event time up to which rows of a dataset, or those that it joins, may have left the log: what is filled
+    /// from it now begins there, or has joined nothing from before.
     pub fn history_from(&self, dataset: &LiveDataset) -> Option<EventTime> {
         let base = self.shared.base.read();
         match dataset.node.as_ref() {
-            Some(node) => base.begins(node),
+            Some(node) => base.history(node),
             None => base.gone.get(&dataset.id).copied().map(EventTime),
         }
+    }
+
+    /// The event that kept the log's oldest file at the last look: of which dataset, its time, and the record it is in.
+    pub fn log_kept_by(&self) -> Option<(String, EventTime, u64)> {
+        self.shared.kept_by.lock().clone()
     }
 
     /// The log's first record, and the stamp of the one before if there was one: what was known before that is not
@@ -75,7 +81,7 @@ impl Engine {
         let is_fresh = |node: &Arc<Node>| fresh.iter().any(|fresh| fresh.id == node.id);
         let begins = next.datasets.iter().filter_map(|(name, live)| {
             let nodes = live.node.iter().chain(&live.joined).filter(|node| is_fresh(node));
-            Some((name.clone(), nodes.filter_map(|node| base.begins(node)).max()?))
+            Some((name.clone(), nodes.filter_map(|node| base.history(node)).max()?))
         });
         Ok(begins.collect())
     }

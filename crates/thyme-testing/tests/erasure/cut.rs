@@ -9,19 +9,12 @@ use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::parse;
 use thyme_testing::ledger::START_US;
 
-use super::{ERASED, ERASED_NOTE, KEPT, document, erase, event, in_store, no_trace, parts, push};
+use super::{ERASED, ERASED_NOTE, KEPT, document, erase, event, fuse, in_store, no_trace, parts, push};
 
 const DAY_S: i64 = 86_400;
 
-#[test]
-fn an_entity_whose_events_have_left_the_log_is_erased_from_what_still_rests_of_them() {
-    let dir = tempfile::tempdir().unwrap();
-    let (parts, clock) = (parts(dir.path()), HandClock::at(START_US));
-    let open = || {
-        let parts = Some(parts.clone());
-        Arc::new(Engine::open(Options { parts, shards: 2, env: clock.env(), ..Options::default() }).unwrap())
-    };
-    let engine = open();
+/// Payments and others are kept for ten days. Those of who is erased are a month older than the last.
+fn grow(engine: &Engine, clock: &HandClock) {
     let mut definitions = serde_json::to_value(document()).unwrap();
     for dataset in definitions["datasets"].as_array_mut().unwrap() {
         if dataset["name"] == "Payment" || dataset["name"] == "Other" {
@@ -32,16 +25,28 @@ fn an_entity_whose_events_have_left_the_log_is_erased_from_what_still_rests_of_t
     engine.commit(&parse(definitions), |_| Ok(())).unwrap();
     let add = |user: &str, note: &str, day: i64, rows: i64| {
         let rows: Vec<_> = (0..rows).map(|row| event(user, "north", note, day * DAY_S + row)).collect();
-        push(&engine, "Payment", None, &rows).unwrap();
+        push(engine, "Payment", None, &rows).unwrap();
     };
-    push(&engine, "Other", None, &[event(KEPT, "north", "other", 3)]).unwrap();
+    push(engine, "Other", None, &[event(KEPT, "north", "other", 3)]).unwrap();
     add(ERASED, ERASED_NOTE, 0, 5);
     add(KEPT, KEPT, 0, 60);
     for day in 30..34 {
         clock.advance(if day == 30 { 30 * DAY_S * 1_000_000 } else { DAY_S * 1_000_000 });
         add(KEPT, KEPT, day, 100);
-        push(&engine, "Other", None, &[event(KEPT, "north", "other", day * DAY_S)]).unwrap();
+        push(engine, "Other", None, &[event(KEPT, "north", "other", day * DAY_S)]).unwrap();
     }
+}
+
+#[test]
+fn an_entity_whose_events_have_left_the_log_is_erased_from_what_still_rests_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, clock) = (parts(dir.path()), HandClock::at(START_US));
+    let open = || {
+        let parts = Some(parts.clone());
+        Arc::new(Engine::open(Options { parts, shards: 2, env: clock.env(), ..Options::default() }).unwrap())
+    };
+    let engine = open();
+    grow(&engine, &clock);
     engine.checkpoint().unwrap();
     engine.enforce_retention().unwrap();
     assert!(engine.log_start().0 > 3, "{:?}", engine.log_start());
@@ -68,4 +73,42 @@ fn an_entity_whose_events_have_left_the_log_is_erased_from_what_still_rests_of_t
     let engine = open();
     assert_eq!(now(&engine), before);
     no_trace(dir.path(), parts.store.as_ref());
+}
+
+#[test]
+fn an_erasure_after_a_cut_that_stopped_anywhere_leaves_nothing_in_the_files_that_were_to_go() {
+    let mut failed = 0;
+    for budget in 0.. {
+        let mut done = false;
+        for restarts in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (solid, clock) = (parts(dir.path()), HandClock::at(START_US));
+            let (fused, fuse) = fuse::fused(&solid);
+            let open = |parts: &thyme_engine::Parts| {
+                let options = Options { parts: Some(parts.clone()), env: clock.env(), ..Options::default() };
+                Engine::open(Options { shards: 2, ..options }).unwrap()
+            };
+            let mut engine = open(&fused);
+            grow(&engine, &clock);
+            // Nothing is cut before there is a checkpoint; after that nothing else is to be removed.
+            engine.enforce_retention().unwrap();
+            engine.checkpoint().unwrap();
+            fuse.set(budget);
+            done = engine.enforce_retention().is_ok();
+            let told = engine.events().list(100, |event| event.event_type == "log_cut_failed").len();
+            assert_eq!(told, usize::from(!done), "budget {budget}");
+            fuse.set(if restarts { 0 } else { i64::MAX });
+            failed += told;
+            if restarts {
+                engine.close();
+                engine = open(&solid);
+            }
+            erase(&engine, "Payment", &[ERASED]).unwrap();
+            no_trace(dir.path(), solid.store.as_ref());
+        }
+        if done {
+            assert!(failed > 10, "{failed} of {budget}");
+            return;
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod fuse;
 
 mod cut;
 mod directory;
+mod needed;
 mod world;
 
 use std::sync::Arc;
