@@ -298,8 +298,8 @@ def _print(answer: Mapping[str, Any], dry_run: bool) -> None:
 
 def _print_beginnings(answer: Mapping[str, Any]) -> None:
     """Prints which datasets the log does not fill from their beginning."""
-    for name, time in (answer.get("history_from") or {}).items():
-        click.echo(f"  {name} has history from {time}: older events have left the log")
+    for name, begins in (answer.get("history_from") or {}).items():
+        click.echo(f"  {name} has history from {begins}: older events have left the log")
 
 
 def print_changes(changes: Sequence[Mapping[str, Any]], otherwise: str) -> None:
