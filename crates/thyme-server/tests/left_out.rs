@@ -292,8 +292,7 @@ fn late_events_of_others_are_listed_as_before_an_erasure() {
     }
     let app = open(Some(dir.path()));
     // What follows is held against the same watermark.
-    push(&app, "Ride", &[json!({"k": "k", "x": 1.5, "at": TEN - 100})]);
-    settle(&app, &push(&app, "Ride", &[]));
+    settle(&app, &push(&app, "Ride", &[json!({"k": "k", "x": 1.5, "at": TEN - 100})]));
     let late = all(&app);
     assert_eq!(late.len(), expected.len() + 1);
     assert_eq!(late[0]["watermark"], before[0]["watermark"]);
