@@ -17,6 +17,7 @@ use thyme_store::{CheckpointBatch, ChunkKey, ENTITY_KEY_BYTES_MAX, Store};
 
 use crate::events::{EventLog, Severity};
 use crate::health::{Poisoned, Ward};
+use crate::retention;
 use crate::state::{NodeState, STRIPES, hash_key};
 use crate::stripe::Entity;
 
@@ -45,6 +46,7 @@ pub(crate) struct Residence {
     writer: Mutex<Hand>,
     /// Why nothing can leave memory for now: the last write failed.
     stuck: Mutex<Option<String>>,
+    notes: Mutex<()>,
     ward: Ward,
 }
 
@@ -103,6 +105,7 @@ impl Residence {
             nodes: Mutex::default(),
             writer: Mutex::default(),
             stuck: Mutex::default(),
+            notes: Mutex::default(),
             ward,
         })
     }
@@ -399,7 +402,13 @@ impl Residence {
             batch.remove_meta(&name);
             self.store.spill(batch)?;
         }
-        Ok(())
+        let _noting = self.noting();
+        retention::forget_note(&self.store, node)
+    }
+
+    /// Held by whoever changes what is noted of removed rows.
+    pub fn noting(&self) -> MutexGuard<'_, ()> {
+        self.notes.lock()
     }
 
     /// How many entities the store has of a node.

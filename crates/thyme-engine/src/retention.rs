@@ -170,10 +170,25 @@ fn note(store: &Store, catalog: &Catalog, node: &Node, until: EventTime) -> Resu
     removed.retain(|id, _| !live.contains(id));
     removed.extend(catalog.nodes().filter_map(|node| Some((node.id.0, node.removed_until()?.0))));
     removed.insert(node.id.0, until.0);
-    let bytes = serde_json::to_vec(&removed).map_err(|e| Error::internal(format!("retention: {e}")))?;
+    store.checkpoint(note_of(&removed)?)
+}
+
+/// Forgets what was noted of a node of which the store has nothing any more. A crash may have undone the commit that
+/// made it, and the same number is given again to one that has all rows.
+pub(crate) fn forget_note(store: &Store, node: u32) -> Result<()> {
+    let mut removed = noted(store)?;
+    match removed.remove(&node) {
+        // What is written of the node later is not durable before this is.
+        Some(_) => store.spill(note_of(&removed)?),
+        None => Ok(()),
+    }
+}
+
+fn note_of(removed: &BTreeMap<u32, i64>) -> Result<CheckpointBatch> {
+    let bytes = serde_json::to_vec(removed).map_err(|e| Error::internal(format!("retention: {e}")))?;
     let mut batch = CheckpointBatch::new();
     batch.put_meta(META_REMOVED, &bytes);
-    store.checkpoint(batch)
+    Ok(batch)
 }
 
 /// Removes what is old, in the background.
@@ -317,6 +332,7 @@ impl Keeper {
         if !is_live || joins_allow(&catalog, node) < until {
             return Ok(false);
         }
+        let _noting = self.shared.residence.noting();
         note(&self.shared.store, &catalog, node, until)?;
         node.remove_until(until);
         event_ids::refuse_unknown(&catalog);
