@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from thyme._steps import run
+
 JSON = {"Content-Type": "application/json"}
 VALUES = ("features", "non_finite", "results")
 
@@ -48,8 +50,10 @@ def request(
 ) -> dict[str, Any]:
     """A request as it is, around the conveniences of the client."""
     sent = b"" if body is None else json.dumps(body).encode()
-    answer = client._session.transport.request(
-        method, path, headers=JSON | (headers or {}), body=sent, repeatable=True, timeout_s=None
+    answer = run(
+        client._session.transport.request(
+            method, path, headers=JSON | (headers or {}), body=sent, repeatable=True, timeout_s=None
+        )
     )
     assert answer.status == 200, answer.body
     content: dict[str, Any] = json.loads(answer.body)

@@ -47,11 +47,15 @@ fn document(request: &Request) -> Result<Document> {
         .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))
 }
 
+fn beside(request: &Request) -> Result<Beside> {
+    serde_json::from_slice(&request.body)
+        .map_err(|e| Error::invalid_data(format!("what is sent beside the definitions cannot be read: {e}")))
+}
+
 /// Who commits and why, from the parameters; the source from the body.
 pub(crate) fn note(request: &Request) -> Result<CommitNote> {
     let text = |name: &str| request.param(name).filter(|text| !text.is_empty()).map(str::to_owned);
-    let beside = serde_json::from_slice::<Beside>(&request.body);
-    let source = beside.map(|beside| beside.source).unwrap_or_default();
+    let source = beside(request)?.source;
     let bytes = source.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>();
     if bytes > SOURCE_BYTES_MAX {
         return Err(Error::invalid_data(format!(
@@ -153,6 +157,7 @@ pub(crate) fn rollback(ready: &Ready, request: &Request) -> Result<Reply> {
 /// `POST /api/v1/plan`; with `values` also what becomes of them.
 pub(crate) fn plan(ready: &Ready, request: &Request) -> Result<Reply> {
     let document = document(request)?;
+    beside(request)?;
     let values = Values::of(request, &document)?;
     let (plan, mut trial) = match values {
         Some(_) => ready.engine().try_out(&document).map(|(plan, trial)| (plan, Some(trial)))?,
