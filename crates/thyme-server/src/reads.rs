@@ -117,7 +117,7 @@ pub(crate) fn read_at(
     let wait = wait_ms.map(Duration::from_millis);
     if wait.is_some_and(|wait| wait > ReadAt::WAIT_MAX) {
         return Err(Error::invalid_data(format!(
-            "wait_ms: expected at most {}, got {}; ask again instead of waiting longer",
+            "wait_ms: expected a number from 0 to {}, got {}; ask again instead of waiting longer",
             ReadAt::WAIT_MAX.as_millis(),
             wait_ms.unwrap_or_default()
         )));
