@@ -158,22 +158,43 @@ pub fn entities(
     for (rights, begins) in admitted.iter_mut().zip(begins).skip(1) {
         rights.retain(|right| begins.is_none_or(|begins| right.time > begins));
     }
+    let rights = |name: &str| {
+        let right = INPUTS.iter().position(|input| input.name == name).unwrap();
+        admitted[right].as_slice()
+    };
     let mut entities: Vec<(Vec<Value>, Vec<Row>)> = Vec::new();
-    for event in admitted[0].iter().filter(|event| event.position <= at) {
+    derive((document, pipeline), &admitted[0], &rights, at, &mut |key, row| match entities
+        .iter_mut()
+        .find(|(known, _)| *known == key)
+    {
+        Some((_, rows)) => rows.push(row),
+        None => entities.push((key, vec![row])),
+    });
+    entities
+}
+
+/// Runs the left rows that are known at `at` through a pipeline with joins, one by one, and gives the keys and rows
+/// that come out; `rights` has the rows of each joined dataset, by its name.
+///
+/// # Panics
+/// When the oracle cannot compute them.
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub fn derive<'a>(
+    (document, pipeline): (&Document, &Pipeline),
+    lefts: &[Right],
+    rights: &dyn Fn(&str) -> &'a [Right],
+    at: Position,
+    give: &mut dyn FnMut(Vec<Value>, Row),
+) {
+    for event in lefts.iter().filter(|event| event.position <= at) {
         let fate = pipeline.derive_joined(&event.columns, &mut |join, columns| {
-            let right = INPUTS.iter().position(|input| input.name == join.dataset).unwrap();
-            let dataset = &document.datasets[right];
-            let found = latest(join, dataset, &admitted[right], columns, event.time, at);
+            let dataset = document.dataset(&join.dataset).unwrap();
+            let found = latest(join, dataset, rights(&join.dataset), columns, event.time, at);
             add(join, dataset, found, columns)?;
             Ok(found.is_some())
         });
-        let Fate::Kept(columns) = fate.unwrap() else { continue };
-        let (key, row) =
-            (pipeline.key(&columns), pipeline.row(event.time, event.position, &columns).unwrap());
-        match entities.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, rows)) => rows.push(row),
-            None => entities.push((key, vec![row])),
+        if let Fate::Kept(columns) = fate.unwrap() {
+            give(pipeline.key(&columns), pipeline.row(event.time, event.position, &columns).unwrap());
         }
     }
-    entities
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,19 @@ _EVENT_COLUMNS = dict.fromkeys(("position", "arrived", "stream", "event_time"), 
 Row = Mapping[str, Any]
 
 
+def _listing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What commands take that list events of a dataset which do not count."""
+    shown = f"The most events.  [default: {_SHOWN}; with -o all]"
+    command = click.pass_context(output_options(command))
+    command = click.option("--count", is_flag=True, help="Print how many there are in all.")(command)
+    since = "Only events that came at this time or later."
+    command = click.option("--since", metavar="TIME", help=since)(command)
+    command = click.option("--limit", type=click.IntRange(1), help=shown)(command)
+    return click.argument("ref")(command)
+
+
 @click.command()
-@click.argument("ref")
-@click.option("--limit", type=click.IntRange(1), help=f"The most events.  [default: {_SHOWN}; with -o all]")
-@click.option("--since", metavar="TIME", help="Only events that came at this time or later.")
-@click.option("--count", is_flag=True, help="Print how many there are in all.")
-@output_options
-@click.pass_context
+@_listing_options
 def late(
     ctx: click.Context,
     ref: str,
@@ -57,12 +63,7 @@ def late(
 
 
 @click.command()
-@click.argument("ref")
-@click.option("--limit", type=click.IntRange(1), help=f"The most events.  [default: {_SHOWN}; with -o all]")
-@click.option("--since", metavar="TIME", help="Only events that came at this time or later.")
-@click.option("--count", is_flag=True, help="Print how many there are in all.")
-@output_options
-@click.pass_context
+@_listing_options
 def duplicates(
     ctx: click.Context,
     ref: str,

@@ -13,10 +13,11 @@ use thyme_core::definition::Document;
 use thyme_core::{EntityKey, ErrorKind, EventTime, Position, Value};
 use thyme_engine::{Engine, LeftOutQuery, Memory, Options, ReadAt, Snapshot, SourceBatch, Wanted, Why};
 use thyme_oracle::admission::Limits;
-use thyme_oracle::join::{Right, add, latest};
-use thyme_oracle::{EventIds, Fate, Pipeline, Row, Stream, Verdict};
+use thyme_oracle::join::Right;
+use thyme_oracle::{EventIds, Pipeline, Row, Stream, Verdict};
 use thyme_store::Room;
 use thyme_testing::clock::HandClock;
+use thyme_testing::joined::derive;
 use thyme_testing::ledger::START_US;
 use thyme_testing::random::Random;
 use thyme_testing::{directory, seeds};
@@ -84,19 +85,10 @@ impl Ledger {
     fn derive(&self, document: &Document, pipeline: &Pipeline, at: Position) -> BTreeMap<Vec<u8>, Vec<Row>> {
         let (lefts, cards) = (self.rights(0), self.rights(1));
         let mut entities = BTreeMap::<Vec<u8>, Vec<Row>>::new();
-        for event in lefts.iter().filter(|event| event.position <= at) {
-            let fate = pipeline.derive_joined(&event.columns, &mut |join, columns| {
-                let dataset = document.dataset(&join.dataset).unwrap();
-                let found = latest(join, dataset, &cards, columns, event.time, at);
-                add(join, dataset, found, columns)?;
-                Ok(found.is_some())
-            });
-            if let Fate::Kept(columns) = fate.unwrap() {
-                let key = EntityKey::encode(&pipeline.key(&columns)).unwrap().0.to_vec();
-                let row = pipeline.row(event.time, event.position, &columns).unwrap();
-                entities.entry(key).or_default().push(row);
-            }
-        }
+        derive((document, pipeline), &lefts, &|_| &cards, at, &mut |key, row| {
+            let key = EntityKey::encode(&key).unwrap().0.to_vec();
+            entities.entry(key).or_default().push(row);
+        });
         entities
     }
 }

@@ -13,10 +13,11 @@ use thyme_core::definition::{Dataset, Document};
 use thyme_core::{EntityKey, EventTime, Position, Value};
 use thyme_engine::{Engine, Memory, Options, ReadAt, Snapshot};
 use thyme_oracle::admission::Limits;
-use thyme_oracle::join::{Right, add, latest};
-use thyme_oracle::{Fate, Pipeline, Row, Stream, Verdict};
+use thyme_oracle::join::Right;
+use thyme_oracle::{Pipeline, Row, Stream, Verdict};
 use thyme_store::Room;
 use thyme_testing::clock::HandClock;
+use thyme_testing::joined::derive;
 use thyme_testing::ledger::START_US;
 use thyme_testing::random::Random;
 use thyme_testing::{directory, seeds};
@@ -58,21 +59,15 @@ impl Ledger {
 
     /// Derives all events as known at `at`, one by one.
     fn derive(&self, document: &Document, pipeline: &Pipeline, at: Position) -> Entities {
+        let rights = |name: &str| {
+            let raw = RAWS.iter().position(|raw| raw.name == name).unwrap();
+            self.rows[raw].as_slice()
+        };
         let mut entities = Entities::new();
-        for event in self.rows[0].iter().filter(|event| event.position <= at) {
-            let fate = pipeline.derive_joined(&event.columns, &mut |join, columns| {
-                let raw = RAWS.iter().position(|raw| raw.name == join.dataset).unwrap();
-                let dataset = document.dataset(&join.dataset).unwrap();
-                let found = latest(join, dataset, &self.rows[raw], columns, event.time, at);
-                add(join, dataset, found, columns)?;
-                Ok(found.is_some())
-            });
-            if let Fate::Kept(columns) = fate.unwrap() {
-                let key = EntityKey::encode(&pipeline.key(&columns)).unwrap().0.to_vec();
-                let row = pipeline.row(event.time, event.position, &columns).unwrap();
-                entities.entry(key).or_default().push(row);
-            }
-        }
+        derive((document, pipeline), &self.rows[0], &rights, at, &mut |key, row| {
+            let key = EntityKey::encode(&key).unwrap().0.to_vec();
+            entities.entry(key).or_default().push(row);
+        });
         entities
     }
 }
