@@ -37,6 +37,7 @@ class Calls(DefinitionCalls, DatasetCalls):
         at: Time | None = None,
         *,
         features: Features = None,
+        meta: bool = False,
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
@@ -48,6 +49,8 @@ class Calls(DefinitionCalls, DatasetCalls):
             body["features"] = selection(features, name)
         if inputs:
             body["inputs"] = dict(inputs)
+        if meta:
+            body["meta"] = True
         body.update(self._session.when(at, min_position, position, wait_ms))
         return await self._session.query(name, body)
 
@@ -59,6 +62,7 @@ class Calls(DefinitionCalls, DatasetCalls):
         at: Time | None = None,
         *,
         features: Features = None,
+        meta: bool = False,
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
@@ -71,6 +75,8 @@ class Calls(DefinitionCalls, DatasetCalls):
             body["features"] = selection(features, name)
         if inputs:
             body["inputs"] = dict(inputs) if isinstance(inputs, Mapping) else [dict(each) for each in inputs]
+        if meta:
+            body["meta"] = True
         body.update(self._session.when(at, min_position, position, wait_ms))
         return await self._session.table("POST", "/features/batch", body=to_json(body))
 
@@ -83,6 +89,7 @@ class Calls(DefinitionCalls, DatasetCalls):
         timestamp_column: str,
         as_served: bool = False,
         features: Features = None,
+        meta: bool = False,
         output: str | Path | None = None,
         min_position: str | None = None,
         position: str | None = None,
@@ -101,6 +108,8 @@ class Calls(DefinitionCalls, DatasetCalls):
             params["features"] = selection_text(features, name)
         if as_served:
             params["as_served"] = "1"
+        if meta:
+            params["meta"] = "1"
         params.update(self._session.when(None, min_position, position, wait_ms))
         if isinstance(entities, (str, Path)):
             from thyme._files import read_slices

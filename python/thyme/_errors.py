@@ -99,6 +99,12 @@ class UnsupportedError(ThymeError):
     default_code = "unsupported"
 
 
+class StaleError(ThymeError):
+    """The newest event behind a value is older than its feature allows, which says `on_stale="error"`."""
+
+    default_code = "stale"
+
+
 class ExtractorError(ThymeError):
     """A user's extractor raised, or returned something else than it declared."""
 
@@ -166,6 +172,7 @@ _BY_CODE: dict[str, type[ThymeError]] = {
         TooLargeError,
         UnsupportedError,
         ExtractorError,
+        StaleError,
         UnavailableError,
         OverloadedError,
         PoisonedError,

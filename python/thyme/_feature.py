@@ -33,6 +33,21 @@ class Feature(Generic[T]):
         return f"{self.featureset.__name__}.{self.name}"
 
 
+# What is answered instead of a value that is too old.
+ON_STALE = ("null", "default", "error")
+
+
+def aging(what: str, max_age: str | None, on_stale: str | None) -> dict[str, Any]:
+    """What a document says of the age of values."""
+    body: dict[str, Any] = {}
+    span = _checks.duration(f"{what}(max_age=)", max_age)
+    if span is not None:
+        body["max_age"] = span
+    if on_stale is not None:
+        body["on_stale"] = _checks.choice(f"{what}(on_stale=)", on_stale, ON_STALE)
+    return body
+
+
 class FeatureSpec:
     """What `feature()` says, until `@featureset` reads it."""
 
@@ -48,6 +63,8 @@ def feature(
     ref: Any = None,
     default: Scalar = None,
     request: bool = False,
+    max_age: str | None = None,
+    on_stale: str | None = None,
     **catalog: Unpack[CatalogKeywords],
 ) -> Any:
     """Says what a feature is.
@@ -59,6 +76,10 @@ def feature(
             `"DriverStats@1.rides_1h"` of that version.
         default: What stands for null.
         request: The caller gives it with each query.
+        max_age: How old the newest event behind its value may be, such as `"10m"`; None means what the
+            featureset says.
+        on_stale: What is answered instead of a value that is older: `"null"`, `"default"`, or `"error"`,
+            which refuses the read; None means what the featureset says, or else `"null"`.
         **catalog: `description owner tags project deprecated deprecation_reason replacement`.
 
     Raises:
@@ -98,5 +119,6 @@ def feature(
     if constant is not None:
         body["default"] = constant
     body["request"] = _checks.flag("feature(request=)", request)
+    body.update(aging("feature", max_age, on_stale))
     body["meta"] = meta("feature()", catalog)
     return FeatureSpec(body, ref, caller())

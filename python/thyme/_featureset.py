@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 from thyme._class_html import featureset_html, shown_in_notebooks
 from thyme._definition import ATTRIBUTE, ClassReader, Definition
 from thyme._extractor import ExtractorDefinition, read_extractors
-from thyme._feature import Feature, FeatureSpec
+from thyme._feature import Feature, FeatureSpec, aging
 from thyme._meta import CatalogKeywords, meta
 
 C = TypeVar("C", bound=type)
@@ -39,14 +39,22 @@ class FeaturesetDefinition(Definition):
 @overload
 def featureset(cls: C, /) -> C: ...
 @overload
-def featureset(**catalog: Unpack[CatalogKeywords]) -> Callable[[C], C]: ...
-def featureset(cls: Any = None, /, **catalog: Any) -> Any:
+def featureset(
+    *, max_age: str | None = None, on_stale: str | None = None, **catalog: Unpack[CatalogKeywords]
+) -> Callable[[C], C]: ...
+def featureset(
+    cls: Any = None, /, *, max_age: str | None = None, on_stale: str | None = None, **catalog: Any
+) -> Any:
     """Makes a class a featureset: its annotations are the features, its `@extractor` methods compute some.
 
     Afterwards `DriverFeatures.score` refers to a feature.
 
     Args:
         cls: The class, when used without parentheses.
+        max_age: How old the newest event behind a value may be, such as `"10m"`, for all features that are
+            not given with the query and do not say it themselves.
+        on_stale: What is answered instead of a value that is older: `"null"` (the default), `"default"`, or
+            `"error"`, which refuses the read.
         **catalog: `description owner tags project deprecated deprecation_reason replacement`.
 
     Raises:
@@ -62,14 +70,15 @@ def featureset(cls: Any = None, /, **catalog: Any) -> Any:
             hour: int = feature(id=4, request=True, default=12)
     """
     described = meta("@featureset", catalog)
+    ages = aging("@featureset", max_age, on_stale)
 
     def decorate(decorated: C) -> C:
-        return _define(decorated, described)
+        return _define(decorated, described, ages)
 
     return decorate if cls is None else decorate(cls)
 
 
-def _define(cls: C, described: dict[str, Any]) -> C:
+def _define(cls: C, described: dict[str, Any], ages: dict[str, Any]) -> C:
     reader = ClassReader(cls, "@featureset")
     members = reader.members(FeatureSpec, Feature)
     extractors = tuple(read_extractors(reader))
@@ -86,7 +95,7 @@ def _define(cls: C, described: dict[str, Any]) -> C:
     definition = FeaturesetDefinition(
         "featureset",
         cls,
-        {"name": reader.name, "features": features, "meta": described, "at": reader.at.document()},
+        {"name": reader.name, "features": features, **ages, "meta": described, "at": reader.at.document()},
         tuple(dict.fromkeys(ref.dataset for ref in refs)),
         reader.places,
         reader.at,

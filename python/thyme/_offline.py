@@ -68,7 +68,7 @@ class OfflineQuery:
         assert self._first is not None  # `slices` gives at least one
         kept: Any
         if writer is not None:
-            path, schema = writer.path, self._first.to_arrow().schema
+            path, schema = writer.path, self._first.to_arrow_with_meta().schema
             kept = lambda: _read_back(path, schema)  # noqa: E731
         else:
             kept = pa.concat_tables(tables, promote_options="permissive")
@@ -88,7 +88,7 @@ class OfflineQuery:
             raise ConflictError(
                 "the definitions were changed while the training set was computed; run it again"
             )
-        return result.to_arrow()
+        return result.to_arrow_with_meta()
 
 
 def _read_back(path: Path, schema: pa.Schema) -> pa.Table:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from thyme._errors import ThymeError
+from thyme._feature_meta import FeatureMeta, columns_of, of_row, of_table
 from thyme._html import block, dim, struck, table
 
 if TYPE_CHECKING:
@@ -69,8 +70,30 @@ class ThymeResult:
             return list(self._rows[0]) if self._rows else list(self._types)
         return list(self.to_arrow().column_names)
 
+    @property
+    def meta(self) -> dict[str, FeatureMeta]:
+        """By feature, how its values came about and how fresh they are; empty without `meta=True`.
+
+        Example:
+            row = client.query(DriverFeatures, "d1", meta=True)
+            if row.meta["rides_1h"].status != "OK" or row.meta["rides_1h"].age_s > 600:
+                ...
+        """
+        said = self._said_of_features()
+        if not said:
+            return {}
+        return of_row(said) if self._rows is not None else of_table(said, self.to_arrow_with_meta())
+
     def to_arrow(self) -> pa.Table:
         """A PyArrow table."""
+        table = self.to_arrow_with_meta()
+        beside = set(columns_of(self._said_of_features()))
+        return (
+            table.drop_columns([name for name in table.column_names if name in beside]) if beside else table
+        )
+
+    def to_arrow_with_meta(self) -> pa.Table:
+        """A PyArrow table; of a read with `meta=True` also `NAME.status`, `NAME.newest` and so on."""
         import pyarrow as pa
 
         if callable(self._source):
@@ -168,6 +191,9 @@ class ThymeResult:
     def get(self, name: str, default: Any = None) -> Any:
         """`self[name]`, or `default` if there is no such column."""
         return self[name] if name in self.columns else default
+
+    def _said_of_features(self) -> Mapping[str, Any]:
+        return (self.metadata.get("meta") or {}).get("features") or {}
 
     def _old_names(self) -> list[str]:
         """The columns that repeat a feature under a name that it had before, if none were chosen."""

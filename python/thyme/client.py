@@ -66,6 +66,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         at: Time | None = None,
         *,
         features: Features = None,
+        meta: bool = False,
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
@@ -79,6 +80,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             at: The time as of which; None means now.
             features: The features to answer, by id or name; None means all, and the old names that still
                 answer.
+            meta: Also says how each value came about and how fresh it is: `result.meta["rides_1h"]`.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
@@ -101,6 +103,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 inputs,
                 at,
                 features=features,
+                meta=meta,
                 min_position=min_position,
                 position=position,
                 wait_ms=wait_ms,
@@ -115,6 +118,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         at: Time | None = None,
         *,
         features: Features = None,
+        meta: bool = False,
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
@@ -128,6 +132,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             at: The time as of which; None means now.
             features: The features to answer, by id or name; None means all, and the old names that still
                 answer.
+            meta: Also says how each value came about and how fresh it is: `result.meta["rides_1h"]`.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
@@ -145,6 +150,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 inputs,
                 at,
                 features=features,
+                meta=meta,
                 min_position=min_position,
                 position=position,
                 wait_ms=wait_ms,
@@ -160,6 +166,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         timestamp_column: str,
         as_served: bool = False,
         features: Features = None,
+        meta: bool = False,
         output: str | Path | None = None,
         min_position: str | None = None,
         position: str | None = None,
@@ -181,6 +188,8 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 (422) by a server whose clock is not the wall clock.
             features: The features to answer, by id or name; None means all, and the old names that still
                 answer.
+            meta: Also says how each value came about and how fresh it is: `result.meta`, and columns such as
+                `rides_1h.status` in `output`.
             output: Writes the rows to this Parquet, CSV, JSONL or Arrow file as they come; the result then
                 reads the file when it is first used.
             min_position: Waits until this position is visible.
@@ -209,6 +218,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 timestamp_column=timestamp_column,
                 as_served=as_served,
                 features=features,
+                meta=meta,
                 output=output,
                 min_position=min_position,
                 position=position,

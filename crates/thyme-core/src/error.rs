@@ -29,6 +29,8 @@ pub enum ErrorKind {
     StorageFull,
     /// Stored bytes are not what was written.
     Corrupt,
+    /// The newest event behind a value is older than its feature allows.
+    Stale,
     /// A user's extractor raised or returned something else than it declared.
     Extractor,
     /// A fault of Thyme itself.
@@ -51,6 +53,7 @@ impl ErrorKind {
             ErrorKind::Poisoned => "poisoned",
             ErrorKind::StorageFull => "storage_full",
             ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Stale => "stale",
             ErrorKind::Extractor => "extractor_failed",
             ErrorKind::Internal => "internal",
         }

@@ -237,6 +237,35 @@ impl Snapshot {
         Ok(self.read(node, key, newest)?.flatten())
     }
 
+    /// [`Snapshot::newest_event`] of one entity many times, each as known at a position of its own and inside what
+    /// `retention` keeps; `sink` gets the index in `at` and the event's time, if there is one.
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`]; Gone where it may have been removed.
+    pub fn newest_events(
+        &self,
+        node: &Node,
+        key: &[u8],
+        at: &[(EventTime, Position)],
+        sink: &mut dyn FnMut(usize, EventTime),
+    ) -> Result<()> {
+        let mut unseen: Option<EventTime> = None;
+        let mut note = |time: EventTime| unseen = Some(unseen.map_or(time, |earliest| earliest.min(time)));
+        let read = self.read(node, key, |timeline| {
+            for (index, (time, position)) in at.iter().enumerate() {
+                let after = window_start(*time, None, node.retention);
+                match timeline.latest_row(&node.layout, after, *time, *position) {
+                    Some(row) => sink(index, row.time()),
+                    None => note(*time),
+                }
+            }
+        })?;
+        if read.is_none() {
+            at.iter().for_each(|(time, _)| note(*time));
+        }
+        unseen.map_or(Ok(()), |earliest| self.check_window(node, earliest, None))
+    }
+
     /// Whether an entity has any event up to `time`, inside what `retention` keeps.
     ///
     /// # Errors

@@ -5,10 +5,13 @@ use std::ops::Range;
 use thyme_core::{DataType, Error, ErrorKind, EventTime, Position, Result, Value};
 use thyme_engine::Snapshot;
 
+use crate::calls;
 use crate::column::ColumnBuffer;
 use crate::entities::{Grouped, RowKeys};
 use crate::extractor::{ExtractorHost, LookupContext};
-use crate::plan::{Call, Plan, Read, Source};
+use crate::facts::{Detail, Facts};
+use crate::plan::{Plan, Read, Source};
+use crate::slots::Slots;
 
 /// What is asked: entities, the time of each, and request features.
 #[derive(Debug)]
@@ -36,30 +39,40 @@ pub fn evaluate(
     host: &dyn ExtractorHost,
     frame: &Frame,
 ) -> Result<Vec<ColumnBuffer>> {
+    Ok(evaluate_with(plan, snapshot, host, frame, Detail::Values)?.0)
+}
+
+/// [`evaluate`], with the facts of each feature if they are asked for; otherwise there are none.
+///
+/// # Errors
+/// As [`evaluate`]; with facts, what an extractor raised is one of them instead.
+pub fn evaluate_with(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    host: &dyn ExtractorHost,
+    frame: &Frame,
+    detail: Detail,
+) -> Result<(Vec<ColumnBuffer>, Vec<Facts>)> {
     let rows = frame.times.len();
-    let mut slots: Vec<ColumnBuffer> =
-        plan.slots.iter().map(|(t, _)| ColumnBuffer::nulls(*t, rows)).collect();
+    let mut slots = Slots::new(plan, &frame.times, detail);
     for &(slot, field) in &plan.entity_slots {
         for row in 0..rows {
-            slots[slot].set(row, frame.entity[field].get(row));
+            slots.columns[slot].set(row, frame.entity[field].get(row));
         }
     }
     requests(plan, frame, &mut slots)?;
     for read in &plan.reads {
         check_kept(read, snapshot, frame)?;
-        run_read(read, snapshot, frame, &mut slots)?;
+        let newest = run_read(read, snapshot, frame, &mut slots)?;
         for &(_, slot) in &read.targets {
-            fill_default(plan, slot, &mut slots);
+            slots.settle_read(slot, newest.as_ref())?;
         }
     }
     let context = LookupContext::new(snapshot.clone(), frame.positions.clone());
     for call in &plan.calls {
-        run_call(call, host, frame, &context, &mut slots)?;
-        for &(slot, _) in &call.outputs {
-            fill_default(plan, slot, &mut slots);
-        }
+        calls::run(call, host, frame, &context, &mut slots)?;
     }
-    Ok(plan.features.iter().map(|column| slots[column.slot].clone()).collect())
+    Ok(slots.answer())
 }
 
 /// Refuses rows that need what retention has removed, by the first of them; the reads ask once more themselves.
@@ -86,13 +99,7 @@ fn check_kept(read: &Read, snapshot: &Snapshot, frame: &Frame) -> Result<()> {
     ))
 }
 
-fn fill_default(plan: &Plan, slot: usize, slots: &mut [ColumnBuffer]) {
-    if let Some(default) = &plan.slots[slot].1 {
-        slots[slot].fill(default);
-    }
-}
-
-fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()> {
+fn requests(plan: &Plan, frame: &Frame, slots: &mut Slots<'_>) -> Result<()> {
     let known = || plan.requests.iter().map(|r| r.name.as_str());
     let is_unknown = |name: &str| plan.request(name).is_none() && plan.unused.iter().all(|u| u != name);
     if let Some((name, _)) = frame.inputs.iter().find(|(name, _)| is_unknown(name)) {
@@ -118,13 +125,13 @@ fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()
                     plan.name, request.name
                 )));
             }
-            slots[request.slot] = column.clone();
+            slots.columns[request.slot] = column.clone();
         }
         match &request.default {
-            Some(default) => slots[request.slot].fill(default),
+            Some(_) => {}
             None if request.optional => {}
             None => {
-                let missing = |row: &usize| slots[request.slot].is_null(*row);
+                let missing = |row: &usize| slots.columns[request.slot].is_null(*row);
                 if let Some(row) = (0..frame.times.len()).find(missing) {
                     return Err(Error::invalid_data(format!(
                         "featureset {}: the request feature {} has no default and is null or not given (row {row}); give it in the inputs of a POST, or declare it Optional",
@@ -133,21 +140,32 @@ fn requests(plan: &Plan, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()
                 }
             }
         }
+        slots.settle(request.slot)?;
     }
     Ok(())
 }
 
-fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [ColumnBuffer]) -> Result<()> {
+/// Fills the slots of a read; gives the newest event of each row if somebody wants to know.
+fn run_read(
+    read: &Read,
+    snapshot: &Snapshot,
+    frame: &Frame,
+    slots: &mut Slots<'_>,
+) -> Result<Option<ColumnBuffer>> {
     let rows = frame.times.len();
+    let mut newest = slots.is_tracked().then(|| ColumnBuffer::nulls(DataType::Datetime, rows));
     let parts: Vec<&ColumnBuffer> = read.key.iter().map(|&field| &frame.entity[field]).collect();
     let keys = RowKeys::encode(&parts, rows);
-    let types = read.targets.iter().map(|(_, slot)| slots[*slot].data_type()).collect();
+    let types = read.targets.iter().map(|(_, slot)| slots.columns[*slot].data_type());
+    let types = types.chain(newest.iter().map(ColumnBuffer::data_type)).collect();
     let work = Work { read, snapshot, keys: &keys, frame, types };
     if rows == 1 {
-        for (target, part) in read.targets.iter().zip(work.group(&[0])?) {
-            slots[target.1].scatter(part, &[0]);
+        let mut parts = work.group(&[0])?.into_iter();
+        for (target, part) in read.targets.iter().zip(&mut parts) {
+            slots.columns[target.1].scatter(part, &[0]);
         }
-        return Ok(());
+        newest.iter_mut().zip(parts).for_each(|(newest, part)| newest.scatter(part, &[0]));
+        return Ok(newest);
     }
     let grouped = Grouped::new(&keys, &frame.times);
     let threads = match rows {
@@ -168,11 +186,13 @@ fn run_read(read: &Read, snapshot: &Snapshot, frame: &Frame, slots: &mut [Column
         })?
     };
     for (order, columns) in done {
-        for (target, column) in read.targets.iter().zip(columns) {
-            slots[target.1].scatter(column, &order);
+        let mut columns = columns.into_iter();
+        for (target, column) in read.targets.iter().zip(&mut columns) {
+            slots.columns[target.1].scatter(column, &order);
         }
+        newest.iter_mut().zip(columns).for_each(|(newest, column)| newest.scatter(column, &order));
     }
-    Ok(())
+    Ok(newest)
 }
 
 /// One read, shared by the threads that do parts of it.
@@ -181,7 +201,7 @@ struct Work<'a> {
     snapshot: &'a Snapshot,
     keys: &'a RowKeys,
     frame: &'a Frame,
-    /// The features' types, which may be wider than the fields'.
+    /// The features' types, which may be wider than the fields'; one more is that of the newest events.
     types: Vec<DataType>,
 }
 
@@ -210,15 +230,28 @@ impl Work<'_> {
         self.types.iter().map(|t| ColumnBuffer::nulls(*t, rows)).collect()
     }
 
+    /// The `(T, S)` of some rows.
+    fn at(&self, rows: &[u32]) -> Vec<(EventTime, Position)> {
+        let position = |row: u32| match &self.frame.positions {
+            None => self.snapshot.position,
+            Some(each) => each[row as usize].min(self.snapshot.position),
+        };
+        rows.iter().map(|&row| (self.frame.times[row as usize], position(row))).collect()
+    }
+
     /// One entity's rows, in ascending time, into `columns` from `offset` on.
     fn fill(&self, rows: &[u32], offset: usize, columns: &mut [ColumnBuffer]) -> Result<()> {
+        self.fill_values(rows, offset, columns)?;
+        let Some(newest) = columns.get_mut(self.read.targets.len()) else { return Ok(()) };
+        let key = self.keys.get(rows[0] as usize);
+        let mut sink = |i: usize, time: EventTime| newest.set(offset + i, Value::Datetime(time.0));
+        self.snapshot.newest_events(&self.read.node, key, &self.at(rows), &mut sink)
+    }
+
+    fn fill_values(&self, rows: &[u32], offset: usize, columns: &mut [ColumnBuffer]) -> Result<()> {
         let (node, snapshot) = (&self.read.node, self.snapshot);
         let key = self.keys.get(rows[0] as usize);
         let time = |row: u32| self.frame.times[row as usize];
-        let position = |row: u32| match &self.frame.positions {
-            None => snapshot.position,
-            Some(each) => each[row as usize].min(snapshot.position),
-        };
         for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
             for (i, &row) in rows.iter().enumerate() {
                 match *source {
@@ -233,8 +266,7 @@ impl Work<'_> {
             }
         }
         if node.is_index() {
-            let at: Vec<(EventTime, Position)> = rows.iter().map(|&row| (time(row), position(row))).collect();
-            return snapshot.latest_rows(node, key, &at, &mut |i, (at, values)| {
+            return snapshot.latest_rows(node, key, &self.at(rows), &mut |i, (at, values)| {
                 for ((source, _), column) in self.read.targets.iter().zip(columns.iter_mut()) {
                     match *source {
                         Source::Timestamp => column.set(offset + i, Value::Datetime(at.0)),
@@ -254,8 +286,7 @@ impl Work<'_> {
         let mut sink = |row: usize, output: usize, value| columns[places[output]].set(offset + row, value);
         if self.frame.positions.is_some() {
             // What is visible changes from row to row, which summaries take account of and a sweep does not.
-            let at: Vec<(EventTime, Position)> = rows.iter().map(|&row| (time(row), position(row))).collect();
-            return snapshot.outputs_at(node, key, &at, &wanted, &mut sink);
+            return snapshot.outputs_at(node, key, &self.at(rows), &wanted, &mut sink);
         }
         if let [row] = rows {
             return snapshot.outputs_at(node, key, &[(time(*row), snapshot.position)], &wanted, &mut sink);
@@ -263,45 +294,4 @@ impl Work<'_> {
         let times: Vec<EventTime> = rows.iter().map(|&row| time(row)).collect();
         snapshot.sweep(node, key, &times, &wanted, &mut sink)
     }
-}
-
-fn run_call(
-    call: &Call,
-    host: &dyn ExtractorHost,
-    frame: &Frame,
-    context: &LookupContext,
-    slots: &mut [ColumnBuffer],
-) -> Result<()> {
-    let inputs: Vec<&ColumnBuffer> = call.inputs.iter().map(|&slot| &slots[slot]).collect();
-    let outputs = host.call(call.handle, &frame.times, &inputs, context);
-    if let Some(failure) = context.failure() {
-        return Err(failure);
-    }
-    let outputs = outputs?;
-    if outputs.len() != call.outputs.len() || outputs.iter().any(|o| o.len() != frame.times.len()) {
-        return Err(Error::internal(format!(
-            "{}: the extractor host gave columns of another shape",
-            call.name
-        )));
-    }
-    for ((slot, feature), values) in call.outputs.iter().zip(outputs) {
-        let declared = slots[*slot].data_type();
-        for (row, value) in values.into_iter().enumerate() {
-            let got = value.data_type();
-            match value.widen(declared) {
-                Some(value) => slots[*slot].set(row, value),
-                None => {
-                    let got = got.map_or("null", |t| t.name());
-                    return Err(Error::new(
-                        ErrorKind::Extractor,
-                        format!(
-                            "{}: {feature} is declared {declared}, the extractor returned a {got}",
-                            call.name
-                        ),
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Extractors as queries see them: someone else runs the code.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -60,6 +61,10 @@ impl ExtractorHost for NoExtractors {
 pub struct LookupContext {
     snapshot: Snapshot,
     positions: Option<Vec<Position>>,
+    /// The row that the first of the call's rows is; others follow it.
+    first_row: usize,
+    /// The newest event of what each row looked up, if somebody wants to know.
+    newest: Option<Arc<Mutex<HashMap<usize, EventTime>>>>,
     /// The first failure that is none of the extractor's. It may have caught it, and answered with less.
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -67,7 +72,22 @@ pub struct LookupContext {
 impl LookupContext {
     /// Lookups at `snapshot`, as known at a position of each row's own if there are `positions`.
     pub fn new(snapshot: Snapshot, positions: Option<Vec<Position>>) -> Self {
-        LookupContext { snapshot, positions, failure: Arc::default() }
+        LookupContext { snapshot, positions, first_row: 0, newest: None, failure: Arc::default() }
+    }
+
+    /// The same lookups for one call, which are noted.
+    pub(crate) fn tracing(&self) -> LookupContext {
+        LookupContext { newest: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// The same lookups, noted in the same place, for a call of one row.
+    pub(crate) fn of_row(&self, row: usize) -> LookupContext {
+        LookupContext { first_row: row, ..self.clone() }
+    }
+
+    /// The newest event of what was looked up, by row; rows that found none are not in it.
+    pub(crate) fn newest(&self) -> HashMap<usize, EventTime> {
+        self.newest.as_ref().map(|newest| newest.lock().clone()).unwrap_or_default()
     }
 
     /// The row of `dataset` as of `time`: every field by name. An entity without events has the values of
@@ -82,18 +102,40 @@ impl LookupContext {
         time: EventTime,
         key: &[(String, Value)],
     ) -> Result<Vec<(String, Value)>> {
+        let for_row = self.first_row + for_row;
         let live = self.snapshot.catalog.dataset(dataset)?;
         let values = key_values(live, key)?;
-        let found = match self.positions.as_ref().and_then(|each| each.get(for_row)) {
+        let position = self.positions.as_ref().and_then(|each| each.get(for_row));
+        let found = match position {
             Some(&position) => row(&self.snapshot.as_known_at(position), live, &values, time),
             None => row(&self.snapshot, live, &values, time),
         };
+        let found = found.and_then(|found| {
+            let position = position.copied().unwrap_or(self.snapshot.position).min(self.snapshot.position);
+            self.note_newest(for_row, live, &values, (time, position)).map(|()| found)
+        });
         if let Err(error) = &found
             && !is_of_the_caller(error.kind())
         {
             self.failure.lock().get_or_insert_with(|| error.clone());
         }
         found
+    }
+
+    fn note_newest(
+        &self,
+        for_row: usize,
+        live: &LiveDataset,
+        key: &[Value],
+        at: (EventTime, Position),
+    ) -> Result<()> {
+        let Some(newest) = &self.newest else { return Ok(()) };
+        let key = EntityKey::encode(key)?;
+        self.snapshot.newest_events(live.readable()?, &key.0, &[at], &mut |_, time| {
+            let mut newest = newest.lock();
+            let known = newest.entry(for_row).or_insert(time);
+            *known = time.max(*known);
+        })
     }
 
     /// Why a lookup failed for which the extractor is not to blame.

@@ -3,19 +3,23 @@
 //! [`plan`] turns a featureset into reads of timelines and extractor calls in order; [`evaluate`] runs
 //! it over a frame of entities and times at one snapshot; [`reader`] is what the doors call.
 
+mod calls;
 pub mod column;
 mod entities;
 pub mod evaluate;
 pub mod extractor;
+pub mod facts;
 mod offline;
 pub mod plan;
 pub mod preview;
 pub mod reader;
 pub mod selection;
+mod slots;
 
 pub use column::ColumnBuffer;
 pub use evaluate::Frame;
 pub use extractor::{ExtractorHost, LookupContext, NoExtractors};
+pub use facts::{Detail, Facts, Status};
 pub use offline::{Known, Labels, Offline};
 pub use plan::Plan;
 pub use reader::{Answer, Reader};

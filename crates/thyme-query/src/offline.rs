@@ -12,6 +12,7 @@ use thyme_engine::decode::columns::conform_column;
 
 use crate::column::ColumnBuffer;
 use crate::evaluate::Frame;
+use crate::facts::Detail;
 use crate::plan::Plan;
 use crate::reader::Reader;
 use crate::selection::Column;
@@ -37,6 +38,8 @@ pub struct Offline {
     pub snapshot: Snapshot,
     /// What the caller should know about the values.
     pub warnings: Vec<String>,
+    /// By feature, the version of what gives it its value, if facts were asked for.
+    pub versions: Vec<(String, Option<u32>)>,
 }
 
 /// Which columns of the labels say what.
@@ -62,12 +65,13 @@ impl Reader {
         labels: &RecordBatch,
         shape: Labels<'_>,
         known: Known,
+        detail: Detail,
     ) -> Result<Offline> {
         let columns = entity_columns_of(plan, labels, shape.entity_columns)?;
         refuse_clashes(plan, labels, &columns, shape.timestamp_column)?;
         let mut frame = frame(plan, labels, &columns, shape.timestamp_column)?;
         frame.positions = self.positions(&mut snapshot, &frame.times, known)?;
-        let answer = self.evaluate(snapshot, plan, &frame)?;
+        let answer = self.evaluate_with(snapshot, plan, &frame, detail)?;
         let mut fields: Vec<FieldRef> = labels.schema_ref().fields().iter().cloned().collect();
         let mut arrays = labels.columns().to_vec();
         for (name, column) in answer.names.iter().zip(&answer.columns) {
@@ -77,11 +81,23 @@ impl Reader {
                 arrays.push(array);
             }
         }
+        for (name, facts) in answer.names.iter().zip(&answer.facts) {
+            for (name, array) in facts.columns(name, &frame.times) {
+                if labels.column_by_name(&name).is_some() {
+                    return Err(Error::invalid_data(format!(
+                        "the labels have a column called \"{name}\", which the answer has too, with meta; rename the column"
+                    )));
+                }
+                fields.push(Arc::new(ArrowField::new(name, array.data_type().clone(), true)));
+                arrays.push(array);
+            }
+        }
         Ok(Offline {
             batch: RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays)?,
             latest: frame.times.iter().max().copied().unwrap_or(answer.snapshot.time),
             snapshot: answer.snapshot,
             warnings: answer.warnings,
+            versions: answer.names.into_iter().zip(answer.facts.iter().map(|facts| facts.version)).collect(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use thyme_core::definition::entity::entity_fields;
-use thyme_core::definition::{Document, Extractor, Feature, FeatureRef, Featureset};
+use thyme_core::definition::{Document, Extractor, Feature, FeatureRef, Featureset, MaxAge};
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, Result, Value};
 use thyme_engine::{Catalog, Node};
@@ -62,6 +62,15 @@ pub struct Request {
     pub optional: bool,
 }
 
+/// A feature whose values may be too old.
+#[derive(Clone, Debug)]
+pub struct Aging {
+    /// `Featureset.feature`, for errors.
+    pub feature: String,
+    /// How old they may be.
+    pub max_age: MaxAge,
+}
+
 /// A featureset ready to be evaluated.
 #[derive(Debug)]
 pub struct Plan {
@@ -75,6 +84,10 @@ pub struct Plan {
     pub selected: bool,
     /// The type and the default of each slot.
     pub slots: Vec<(DataType, Option<Value>)>,
+    /// The version of what gives each slot its value: of the dataset that is read, or of the extractor.
+    pub versions: Vec<Option<u32>>,
+    /// How old the values of each slot may be.
+    pub max_ages: Vec<Option<Aging>>,
     /// The slots that are entity fields.
     pub entity_slots: Vec<(usize, usize)>,
     /// What the caller gives.
@@ -114,6 +127,8 @@ impl Plan {
             features: Vec::with_capacity(columns.len()),
             selected: wanted.is_some(),
             slots: Vec::new(),
+            versions: Vec::new(),
+            max_ages: Vec::new(),
             entity_slots: Vec::new(),
             requests: Vec::new(),
             unused: Vec::new(),
@@ -223,7 +238,7 @@ impl<'a> Planner<'a> {
             )));
         }
         let feature = featureset.named(name)?;
-        let slot = self.slot(feature)?;
+        let slot = self.slot(featureset, feature)?;
         self.slot_of.insert(key, slot);
         if feature.request {
             let default = self.plan.slots[slot].1.clone();
@@ -245,15 +260,22 @@ impl<'a> Planner<'a> {
         Ok(slot)
     }
 
-    fn slot(&mut self, feature: &Feature) -> Result<usize> {
+    fn slot(&mut self, featureset: &Featureset, feature: &Feature) -> Result<usize> {
         let default = feature.default.as_ref().map(|d| d.value(feature.data_type)).transpose()?;
         self.plan.slots.push((feature.data_type, default.filter(|d| !d.is_null())));
+        self.plan.versions.push(None);
+        self.plan.max_ages.push(
+            featureset
+                .max_age_of(feature)
+                .map(|max_age| Aging { feature: format!("{}.{}", featureset.name, feature.name), max_age }),
+        );
         Ok(self.plan.slots.len() - 1)
     }
 
     fn read(&mut self, featureset: &Featureset, dataset: &str, field: &str, slot: usize) -> Result<()> {
         let live = self.catalog.dataset(dataset)?;
         let node = live.readable()?;
+        self.plan.versions[slot] = Some(live.definition.version);
         let fields = &live.definition.fields;
         let found = fields
             .field(field)
@@ -297,7 +319,9 @@ impl<'a> Planner<'a> {
         }
         let mut outputs = Vec::new();
         for output in &extractor.outputs {
-            outputs.push((self.feature(featureset, output, depth + 1)?, output.clone()));
+            let slot = self.feature(featureset, output, depth + 1)?;
+            self.plan.versions[slot] = Some(extractor.version);
+            outputs.push((slot, output.clone()));
         }
         let handle = self.host.load(&featureset.name, extractor, &self.catalog.document.datasets)?;
         let name = format!("{}.{}", featureset.name, extractor.name);

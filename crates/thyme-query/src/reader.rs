@@ -7,12 +7,13 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use parking_lot::RwLock;
 use thyme_core::definition::Document;
-use thyme_core::{EntityKey, Error, Result, Value};
+use thyme_core::{EntityKey, Error, EventTime, Result, Value};
 use thyme_engine::{Catalog, Clock, Engine, LiveDataset, ReadAt, Snapshot};
 
 use crate::column::ColumnBuffer;
-use crate::evaluate::{Frame, evaluate};
+use crate::evaluate::{Frame, evaluate_with};
 use crate::extractor::{self, ExtractorHost};
+use crate::facts::{Detail, Facts};
 use crate::plan::{Plan, Source};
 use crate::selection::Wanted;
 
@@ -67,6 +68,8 @@ pub struct Answer {
     pub snapshot: Snapshot,
     /// What the caller should know about the values.
     pub warnings: Vec<String>,
+    /// What is known of each feature, if it was asked for.
+    pub facts: Vec<Facts>,
 }
 
 impl Reader {
@@ -149,13 +152,28 @@ impl Reader {
     /// plan's order; `inputs` are request features, a column each.
     ///
     /// # Errors
-    /// As [`evaluate`]; Unavailable for a position that is not applied in time.
+    /// As [`evaluate_with`]; Unavailable for a position that is not applied in time.
     pub fn query(
         &self,
         snapshot: Snapshot,
         plan: &Plan,
         entities: &[Vec<Value>],
         inputs: Vec<(String, ColumnBuffer)>,
+    ) -> Result<Answer> {
+        self.query_with(snapshot, plan, entities, inputs, Detail::Values)
+    }
+
+    /// [`Reader::query`], with what is known of each feature if it is asked for.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query_with(
+        &self,
+        snapshot: Snapshot,
+        plan: &Plan,
+        entities: &[Vec<Value>],
+        inputs: Vec<(String, ColumnBuffer)>,
+        detail: Detail,
     ) -> Result<Answer> {
         let rows = entities.len();
         let mut entity: Vec<ColumnBuffer> =
@@ -167,7 +185,7 @@ impl Reader {
         }
         let frame = Frame { entity, times: vec![snapshot.time; rows], positions: None, inputs };
         let stale = self.stale(&snapshot, plan, &frame)?;
-        let mut answer = self.evaluate(snapshot, plan, &frame)?;
+        let mut answer = self.evaluate_with(snapshot, plan, &frame, detail)?;
         answer.warnings.extend(stale);
         Ok(answer)
     }
@@ -210,14 +228,28 @@ impl Reader {
     /// The features of a frame.
     ///
     /// # Errors
-    /// As [`evaluate`].
+    /// As [`evaluate`](crate::evaluate::evaluate).
     pub fn evaluate(&self, snapshot: Snapshot, plan: &Plan, frame: &Frame) -> Result<Answer> {
-        let columns = evaluate(plan, &snapshot, &*self.host, frame)?;
+        self.evaluate_with(snapshot, plan, frame, Detail::Values)
+    }
+
+    /// [`Reader::evaluate`], with what is known of each feature if it is asked for.
+    ///
+    /// # Errors
+    /// As [`evaluate_with`].
+    pub fn evaluate_with(
+        &self,
+        snapshot: Snapshot,
+        plan: &Plan,
+        frame: &Frame,
+        detail: Detail,
+    ) -> Result<Answer> {
+        let (columns, facts) = evaluate_with(plan, &snapshot, &*self.host, frame, detail)?;
         let names = plan.features.iter().map(|column| column.name.clone()).collect();
         let asked = plan.renamed().filter(|_| plan.selected);
         let renamed = asked.map(|(column, now)| renamed(&plan.name, &column.name, now));
         let warnings = renamed.chain(snapshot.erased()).collect();
-        Ok(Answer { names, columns, snapshot, warnings })
+        Ok(Answer { names, columns, snapshot, warnings, facts })
     }
 
     /// The row of a dataset for one entity, every field in the dataset's order, and whether it has any event.
@@ -232,6 +264,23 @@ impl Reader {
     ) -> Result<(Vec<(String, Value)>, bool)> {
         let row = extractor::row(snapshot, dataset, key, snapshot.time)?;
         Ok((row, extractor::has_events(snapshot, dataset, key, snapshot.time)?))
+    }
+
+    /// The event time of the newest event behind a dataset's row for one entity.
+    ///
+    /// # Errors
+    /// As [`Reader::lookup`].
+    pub fn newest(
+        &self,
+        snapshot: &Snapshot,
+        dataset: &LiveDataset,
+        key: &[Value],
+    ) -> Result<Option<EventTime>> {
+        let mut newest = None;
+        let at = [(snapshot.time, snapshot.position)];
+        let key = EntityKey::encode(key)?;
+        snapshot.newest_events(dataset.readable()?, &key.0, &at, &mut |_, time| newest = Some(time))?;
+        Ok(newest)
     }
 
     /// Every entity of a dataset that has an event, with its row: key fields first, then the others.

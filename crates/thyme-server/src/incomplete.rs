@@ -12,11 +12,11 @@ use thyme_core::time::format_rfc3339;
 use thyme_core::{DataType, Error, Result};
 use thyme_engine::{Catalog, PendingCommit, ReadAt};
 use thyme_query::plan::entity_of;
-use thyme_query::{ColumnBuffer, Wanted};
+use thyme_query::{ColumnBuffer, Detail, Wanted};
 
 use crate::app::Ready;
 use crate::request::{ARROW_STREAM, Reply, Request};
-use crate::{arrow_io, json, names, reads};
+use crate::{arrow_io, feature_meta, json, names, reads};
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
 
@@ -42,7 +42,8 @@ pub(crate) fn answer(ready: &Ready, request: &Request, handler: Handler) -> Resu
                 false => break,
             }
         }
-        let read = Read { ready, request, pending: &pending, catalog: &catalog };
+        let detail = asked.detail(request);
+        let read = Read { ready, request, pending: &pending, catalog: &catalog, detail };
         if let Some(reply) = read.answer(&asked, &split, handler)? {
             return Ok(reply);
         }
@@ -75,6 +76,14 @@ impl Asked {
         let wanted = names::wanted(body.get("features")).ok()?;
         let name = body.get("featureset")?.as_str()?.to_owned();
         Some(Asked::Featureset { name, wanted, body: Some(body) })
+    }
+
+    fn detail(&self, request: &Request) -> Detail {
+        let in_body = match self {
+            Asked::Featureset { body: Some(body), .. } => body.get("meta") == Some(&Json::Bool(true)),
+            _ => false,
+        };
+        feature_meta::detail(request, in_body)
     }
 }
 
@@ -209,6 +218,7 @@ struct Read<'a> {
     request: &'a Request,
     pending: &'a PendingCommit,
     catalog: &'a Arc<Catalog>,
+    detail: Detail,
 }
 
 impl Read<'_> {
@@ -263,13 +273,16 @@ impl Read<'_> {
         as_of["commit"] == self.catalog.commit.as_str()
     }
 
-    /// Adds to what an answer says of the names in it.
-    fn mark(&self, meta: &mut Json, split: &Split<'_>) {
+    /// Adds to what an answer says of the names in it; `features` is what it says of the values of one of them.
+    fn mark(&self, meta: &mut Json, split: &Split<'_>, features: &Json) {
         if !meta.is_object() {
             *meta = json!({});
         }
         for missing in &split.missing {
             meta["incomplete"][&missing.name] = facts(self.pending);
+            if self.detail == Detail::Facts {
+                meta["features"][&missing.name] = features.clone();
+            }
             if meta.get("ids").is_some() || split.present.as_ref().is_some_and(Vec::is_empty) {
                 meta["ids"][&missing.name] = json!(missing.id);
             }
@@ -285,6 +298,7 @@ impl Read<'_> {
         if !self.is_as_split(&body["as_of"]) {
             return Ok(None);
         }
+        let rows = body["values"].as_array().map(Vec::len);
         match body["features"].take() {
             Json::Object(features) => {
                 let present: Vec<(String, Json)> = features.into_iter().collect();
@@ -301,7 +315,7 @@ impl Read<'_> {
             }
             other => body["features"] = other,
         }
-        self.mark(&mut body["meta"], split);
+        self.mark(&mut body["meta"], split, &feature_meta::incomplete(rows));
         body["status"] = INCOMPLETE.into();
         Ok(Some(Reply::json(200, &body)))
     }
@@ -317,14 +331,28 @@ impl Read<'_> {
             schema.fields().iter().map(|f| f.name().clone()).zip(batch.columns().iter().cloned()).collect();
         let rows = batch.num_rows();
         let (id, features) = columns.split_at(1.min(columns.len()));
-        let woven = split.weave(features.to_vec(), |missing| null_column(missing, rows));
-        let columns = id.iter().cloned().chain(woven).collect();
+        let (facts, features): (Vec<_>, Vec<_>) =
+            features.iter().cloned().partition(|(name, _)| name.contains('.'));
+        let woven = split.weave(features, |missing| null_column(missing, rows));
+        let columns = id.iter().cloned().chain(woven).chain(facts).chain(self.fact_columns(split, rows));
+        let columns = columns.collect();
         let mut meta = read("meta").unwrap_or_default();
-        self.mark(&mut meta, split);
+        self.mark(&mut meta, split, &json!({"version": null}));
         let mut metadata: Vec<(&str, Json)> = vec![("meta", meta), ("status", INCOMPLETE.into())];
         metadata
             .extend(["as_of", "mode", "warnings"].into_iter().filter_map(|name| Some((name, read(name)?))));
         written(columns, &metadata).map(Some)
+    }
+
+    /// What is known of the values that are not live, if it is asked for.
+    fn fact_columns(&self, split: &Split<'_>, rows: usize) -> Vec<(String, ArrayRef)> {
+        match self.detail {
+            Detail::Values => Vec::new(),
+            Detail::Facts => {
+                let facts = feature_meta::facts_of_incomplete(rows);
+                split.missing.iter().flat_map(|missing| facts.columns(&missing.name, &[])).collect()
+            }
+        }
     }
 
     /// A dataset of which nothing is live: no row is known.
@@ -357,8 +385,8 @@ impl Read<'_> {
         let fields = entity_of(&self.pending.document, featureset)?;
         let (as_of, mode) = (json::as_of(&snapshot), mode(snapshot.online));
         let mut meta = Json::Null;
-        self.mark(&mut meta, split);
         let Some(ids) = body.and_then(|body| body.get("entity_ids")).and_then(Json::as_array) else {
+            self.mark(&mut meta, split, &feature_meta::incomplete(None));
             let entity = match body {
                 Some(body) => json::entity(&fields, body.get("entity_id").unwrap_or(&Json::Null))?,
                 None => reads::entity_param(self.request, &fields)?,
@@ -374,13 +402,16 @@ impl Read<'_> {
         };
         let entities = ids.iter().map(|id| json::entity(&fields, id)).collect::<Result<Vec<_>>>()?;
         if self.request.accepts_arrow() {
+            self.mark(&mut meta, split, &json!({"version": null}));
             let mut columns =
                 vec![("entity_id".to_owned(), reads::entity_ids(&fields, &entities).to_arrow())];
             columns.extend(split.weave(Vec::new(), |missing| null_column(missing, entities.len())));
+            columns.extend(self.fact_columns(split, entities.len()));
             let metadata =
                 [("as_of", as_of), ("mode", mode.into()), ("meta", meta), ("status", INCOMPLETE.into())];
             return written(columns, &metadata).map(Some);
         }
+        self.mark(&mut meta, split, &feature_meta::incomplete(Some(entities.len())));
         let names = split.weave(Vec::new(), |missing| missing.name.clone());
         let values = vec![vec![Json::Null; names.len()]; entities.len()];
         let body = json!({
@@ -417,179 +448,4 @@ fn written(columns: Vec<(String, ArrayRef)>, metadata: &[(&str, Json)]) -> Resul
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use thyme_query::NoExtractors;
-
-    use crate::app::{App, AppOptions};
-
-    fn ask(app: &App, method: &str, target: &str, body: &Json) -> Reply {
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        app.request(&Request::new(method, target, headers, body.to_string().into()))
-    }
-
-    fn get(app: &App, target: &str) -> Json {
-        let reply = ask(app, "GET", target, &Json::Null);
-        let body: Json = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(reply.status, 200, "{target}: {body}");
-        body
-    }
-
-    fn post(app: &App, target: &str, body: &Json) -> (u16, Json) {
-        let reply = ask(app, "POST", target, body);
-        (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
-    }
-
-    fn derived(name: &str, output: &str, function: &str, of: Option<&str>) -> Json {
-        let mut aggregate = json!({"name": output, "function": function});
-        aggregate["of"] = of.map_or(Json::Null, Json::from);
-        let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role});
-        json!({
-            "name": name,
-            "fields": [field("k", "str", "key"), field("at", "datetime", "timestamp"), field(output, "int", "value")],
-            "pipelines": [{"name": "p", "inputs": ["Event"], "operators": [
-                {"op": "groupby", "keys": ["k"]}, {"op": "aggregate", "aggregates": [aggregate]}]}],
-        })
-    }
-
-    fn document(is_more: bool) -> Json {
-        let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role});
-        let event = json!({"name": "Event", "fields": [
-            field("k", "str", "key"), field("x", "int", "value"), field("at", "datetime", "timestamp")]});
-        let feature = |id: u32, name: &str, dataset: &str| json!({"id": id, "name": name, "type": "int", "ref": {"dataset": dataset, "field": name}});
-        let entity = json!({"id": 1, "name": "k", "type": "str"});
-        let mut datasets = vec![event, derived("Counts", "c", "count", None)];
-        let mut features = vec![entity.clone(), feature(2, "c", "Counts")];
-        let mut sets = Vec::new();
-        if is_more {
-            datasets.push(derived("Sums", "s", "sum", Some("x")));
-            features.push(feature(3, "s", "Sums"));
-            sets.push(json!({"name": "G", "features": [entity, feature(2, "s", "Sums")]}));
-        }
-        sets.insert(0, json!({"name": "F", "features": features}));
-        json!({"format": 1, "datasets": datasets, "featuresets": sets})
-    }
-
-    fn filling() -> (App, String, String) {
-        let app = App::opening();
-        app.open(AppOptions::default(), Arc::new(NoExtractors)).unwrap();
-        let (status, first) = post(&app, "/api/v1/commit", &document(false));
-        assert_eq!(status, 200, "{first}");
-        let events: Vec<Json> =
-            [2, 3].iter().map(|x| json!({"k": "a", "x": x, "at": 1_700_000_000 + x})).collect();
-        let (status, pushed) = post(&app, "/api/v1/log", &json!({"dataset": "Event", "events": events}));
-        assert_eq!(status, 200, "{pushed}");
-        app.ready_now().unwrap().engine().hold_backfills_for_test(true);
-        let position = pushed["position"].as_str().unwrap();
-        get(&app, &format!("/features?featureset=F&entity_id=a&min_position={position}"));
-        let (status, begun) = post(&app, "/api/v1/commit?wait=false", &document(true));
-        assert_eq!((status, &begun["position"]), (202, &Json::Null), "{begun}");
-        let text = |answer: &Json| answer["commit"].as_str().unwrap().to_owned();
-        (app, text(&first), text(&begun))
-    }
-
-    #[test]
-    fn what_is_not_live_is_null_and_says_so_beside_what_is() {
-        let (app, first, second) = filling();
-        let all = get(&app, "/features?featureset=F&entity_id=a");
-        assert_eq!(all["features"], json!({"k": "a", "c": 2, "s": null}));
-        assert_eq!((&all["status"], &all["as_of"]["commit"]), (&json!("INCOMPLETE"), &json!(first)));
-        let incomplete = &all["meta"]["incomplete"];
-        assert_eq!(incomplete.as_object().unwrap().len(), 1);
-        assert_eq!((&incomplete["s"]["commit"], &incomplete["s"]["progress"]), (&json!(second), &json!(0.0)));
-        assert!(incomplete["s"]["since"].is_string());
-        let one = get(&app, "/features?featureset=F&entity_id=a&features=3,c");
-        assert_eq!((&one["features"], &one["meta"]["ids"]["s"]), (&json!({"s": null, "c": 2}), &json!(3)));
-        assert_eq!(
-            get(&app, "/features?featureset=F&entity_id=a&features=s")["features"],
-            json!({"s": null})
-        );
-        let untouched = get(&app, "/features?featureset=F&entity_id=a&features=c");
-        assert_eq!((&untouched["features"], &untouched["status"]), (&json!({"c": 2}), &Json::Null));
-        assert_eq!(
-            get(&app, "/features?featureset=G&entity_id=a")["features"],
-            json!({"k": null, "s": null})
-        );
-        let row = get(&app, "/features?entity_type=Sums&entity_id=a");
-        assert_eq!((&row["features"], row["meta"]["incomplete"]["Sums"].is_object()), (&Json::Null, true));
-        let body = json!({"featureset": "F", "entity_ids": ["a", "b"], "features": ["s", "c"]});
-        let (status, batch) = post(&app, "/features/batch", &body);
-        assert_eq!((status, &batch["features"]), (200, &json!(["s", "c"])), "{batch}");
-        assert_eq!(
-            (&batch["values"], &batch["status"]),
-            (&json!([[null, 2], [null, 0]]), &json!("INCOMPLETE"))
-        );
-        assert_eq!(
-            ask(&app, "GET", "/features?featureset=F&entity_id=a&features=zz", &Json::Null).status,
-            404
-        );
-        assert_eq!(ask(&app, "GET", "/features?featureset=H&entity_id=a", &Json::Null).status, 404);
-    }
-
-    #[test]
-    fn a_batch_in_arrow_has_null_columns_in_their_places() {
-        let (app, ..) = filling();
-        for (featureset, features, names) in [
-            ("F", json!(["s", "c"]), vec!["entity_id", "s", "c"]),
-            ("G", json!(["s"]), vec!["entity_id", "s"]),
-        ] {
-            let body = json!({"featureset": featureset, "entity_ids": ["a", "b"], "features": features});
-            let headers = vec![
-                ("content-type".to_owned(), "application/json".to_owned()),
-                ("accept".to_owned(), ARROW_STREAM.to_owned()),
-            ];
-            let reply =
-                app.request(&Request::new("POST", "/features/batch", headers, body.to_string().into()));
-            assert_eq!(reply.status, 200);
-            let batch = arrow_io::join(&arrow_io::read_stream(&reply.body).unwrap()).unwrap();
-            let schema = batch.schema();
-            assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), names);
-            assert_eq!(batch.column(1).null_count(), 2);
-            assert_eq!(schema.metadata()["status"], "\"INCOMPLETE\"");
-            let meta: Json = serde_json::from_str(&schema.metadata()["meta"]).unwrap();
-            assert_eq!(meta["incomplete"]["s"]["progress"], json!(0.0));
-        }
-    }
-
-    #[test]
-    fn training_sets_are_refused_and_all_of_it_is_there_once_it_is_live() {
-        let (app, _, second) = filling();
-        let queries = json!([{"entity_id": "a", "timestamp": 1_700_000_009}]);
-        let mut body = json!({"featureset": "F", "queries": queries, "features": ["c", "s"]});
-        let reply = ask(&app, "POST", "/features/offline", &body);
-        let error: Json = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(reply.status, 503, "{error}");
-        assert!(reply.headers.iter().any(|(name, _)| *name == "retry-after"));
-        let detail = error["detail"].as_str().unwrap();
-        assert!(detail.starts_with("s: not live yet") && detail.contains(&second), "{detail}");
-        body.as_object_mut().unwrap().remove("features");
-        let (status, all) = post(&app, "/features/offline", &body);
-        assert_eq!((status, &all["results"][0]["features"]), (200, &json!({"k": "a", "c": 2})), "{all}");
-        assert_eq!(ask(&app, "GET", "/features/scan?dataset=Sums", &Json::Null).status, 503);
-        let other = json!({"format": 1, "datasets": [derived("Largest", "m", "max", Some("x"))]});
-        let (status, refused) = post(&app, "/api/v1/commit", &other);
-        assert_eq!((status, refused["detail"].as_str().unwrap().contains(&second)), (409, true), "{refused}");
-        assert_eq!(get(&app, "/api/v1/status")["backfill"]["commit"], json!(second));
-        app.ready_now().unwrap().engine().hold_backfills_for_test(false);
-        // The same again waits for the one that is pending.
-        let (status, live) = post(&app, "/api/v1/commit", &document(true));
-        assert_eq!((status, &live["commit"]), (200, &json!(second)), "{live}");
-        let all = get(&app, "/features?featureset=F&entity_id=a");
-        assert_eq!((&all["features"], &all["status"]), (&json!({"k": "a", "c": 2, "s": 5}), &Json::Null));
-        assert_eq!(get(&app, "/features?featureset=G&entity_id=a")["features"], json!({"k": "a", "s": 5}));
-        assert_eq!(get(&app, "/api/v1/status")["backfill"], Json::Null);
-    }
-
-    #[test]
-    fn a_cancelled_commit_leaves_no_trace_in_answers() {
-        let (app, first, second) = filling();
-        let (status, _) = post(&app, "/api/v1/commit/cancel", &json!({"commit": first}));
-        assert_eq!(status, 409);
-        let (status, cancelled) = post(&app, "/api/v1/commit/cancel", &json!({}));
-        assert_eq!((status, &cancelled["cancelled"]), (200, &json!(second)));
-        let all = get(&app, "/features?featureset=F&entity_id=a");
-        assert_eq!((&all["features"], &all["status"]), (&json!({"k": "a", "c": 2}), &Json::Null));
-        assert_eq!(ask(&app, "GET", "/features?featureset=G&entity_id=a", &Json::Null).status, 404);
-        assert_eq!(post(&app, "/api/v1/commit/cancel", &json!({})).0, 404);
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ mod commits;
 mod connections;
 mod erasure;
 mod exposition;
+mod feature_meta;
 mod http;
 mod incomplete;
 mod json;

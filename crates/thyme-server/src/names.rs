@@ -129,8 +129,9 @@ pub(crate) fn wanted_param(request: &Request) -> Result<Option<Vec<Wanted>>> {
     }
 }
 
-/// What an answer says of the names in it: old ones, and the ids of what was selected. `None` is nothing.
-pub(crate) fn meta(plan: &Plan) -> Option<Json> {
+/// What an answer says of the names in it: old ones, and the ids of what was selected; and of the values, if that was
+/// asked for. `None` is nothing.
+pub(crate) fn meta(plan: &Plan, features: Option<Json>) -> Option<Json> {
     let old: Map<String, Json> = plan
         .renamed()
         .map(|(column, now)| {
@@ -146,6 +147,7 @@ pub(crate) fn meta(plan: &Plan) -> Option<Json> {
     if !old.is_empty() {
         meta.insert("deprecated".into(), old.into());
     }
+    meta.extend(features.map(|features| ("features".to_owned(), features)));
     (!meta.is_empty()).then(|| meta.into())
 }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
 use thyme_engine::{ReadAt, Snapshot};
-use thyme_query::{Answer, ColumnBuffer, Frame, Known, Labels, Plan};
+use thyme_query::{Answer, ColumnBuffer, Detail, Frame, Known, Labels, Plan};
 
 use crate::app::Ready;
 use crate::arrow_io;
+use crate::feature_meta;
 use crate::json;
 use crate::names;
 use crate::openapi::{GET_FEATURES, refuse_all_but, shapes};
@@ -23,7 +24,7 @@ const ROWS_MAX: usize = 1_000_000;
 #[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_id and optionally features, inputs, timestamp, min_position, position, wait_ms"
+    expecting = "a JSON object with featureset, entity_id and optionally features, inputs, timestamp, min_position, position, wait_ms, meta"
 )]
 pub(crate) struct FeaturesBody {
     featureset: String,
@@ -41,12 +42,14 @@ pub(crate) struct FeaturesBody {
     position: Option<String>,
     #[schemars(range(max = 60_000))]
     wait_ms: Option<u64>,
+    #[serde(default)]
+    meta: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_ids and optionally features, inputs, timestamp, min_position, position, wait_ms"
+    expecting = "a JSON object with featureset, entity_ids and optionally features, inputs, timestamp, min_position, position, wait_ms, meta"
 )]
 pub(crate) struct BatchBody {
     featureset: String,
@@ -65,12 +68,14 @@ pub(crate) struct BatchBody {
     position: Option<String>,
     #[schemars(range(max = 60_000))]
     wait_ms: Option<u64>,
+    #[serde(default)]
+    meta: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with featureset, queries and optionally features, as_served, min_position, position, wait_ms"
+    expecting = "a JSON object with featureset, queries and optionally features, as_served, min_position, position, wait_ms, meta"
 )]
 pub(crate) struct OfflineBody {
     featureset: String,
@@ -85,6 +90,8 @@ pub(crate) struct OfflineBody {
     position: Option<String>,
     #[schemars(range(max = 60_000))]
     wait_ms: Option<u64>,
+    #[serde(default)]
+    meta: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -183,7 +190,8 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let plan = ready.reader.plan_of(&snapshot.catalog, featureset, wanted.as_deref())?;
     let entity = entity_param(request, &plan.entity)?;
     ready.old_names.note(request, &plan, std::iter::empty());
-    answer_one(ready, snapshot, &plan, entity, Vec::new())
+    let detail = feature_meta::detail(request, false);
+    answer_one(ready, snapshot, &plan, entity, Vec::new(), detail)
 }
 
 /// The entity of a GET: `entity_id=`, or each key field by its own name.
@@ -221,7 +229,8 @@ pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let given = body.inputs.unwrap_or_default();
     ready.old_names.note(request, &plan, given.keys().map(String::as_str));
     let inputs = input_columns(&plan, 1, |_| &given)?;
-    answer_one(ready, snapshot, &plan, entity, inputs)
+    let detail = feature_meta::detail(request, body.meta);
+    answer_one(ready, snapshot, &plan, entity, inputs, detail)
 }
 
 fn answer_one(
@@ -230,12 +239,13 @@ fn answer_one(
     plan: &Plan,
     entity: Vec<Value>,
     inputs: Vec<(String, ColumnBuffer)>,
+    detail: Detail,
 ) -> Result<Reply> {
     let id = json::entity_json(&plan.entity, &entity);
-    let answer = ready.reader.query(snapshot, plan, &[entity], inputs)?;
+    let answer = ready.reader.query_with(snapshot, plan, &[entity], inputs, detail)?;
     let (features, non_finite) = features_json(&answer, 0);
     let mut body = one(&plan.name, id, features.into(), non_finite, &answer.snapshot);
-    add_notes(&mut body, plan, &answer);
+    add_notes(&mut body, plan, &answer, feature_meta::one(&answer));
     Ok(Reply::json(200, &body))
 }
 
@@ -262,8 +272,9 @@ fn one(
     body
 }
 
-fn add_notes(body: &mut Json, plan: &Plan, answer: &Answer) {
-    if let Some(meta) = names::meta(plan) {
+/// Adds what is said of the names, of the values (`features`), and what the caller should know.
+fn add_notes(body: &mut Json, plan: &Plan, answer: &Answer, features: Option<Json>) {
+    if let Some(meta) = names::meta(plan, features) {
         body["meta"] = meta;
     }
     if !answer.warnings.is_empty() {
@@ -337,7 +348,11 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
         true => Json::Object(features),
         false => Json::Null,
     };
-    let body = one(dataset, json::entity_json(&keys, &key), features, non_finite, &snapshot);
+    let mut body = one(dataset, json::entity_json(&keys, &key), features, non_finite, &snapshot);
+    if feature_meta::detail(request, false) == Detail::Facts {
+        let newest = ready.reader.newest(&snapshot, &live, &key)?;
+        body["meta"]["row"] = feature_meta::row(newest, snapshot.time, live.definition.version);
+    }
     Ok(Reply::json(200, &body))
 }
 
@@ -355,7 +370,8 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     let per_row = rows_of_inputs(&body.inputs, rows)?;
     let inputs = input_columns(&plan, rows, |row| per_row[if per_row.len() == 1 { 0 } else { row }])?;
     ready.old_names.note(request, &plan, inputs.iter().map(|(name, _)| name.as_str()));
-    let answer = ready.reader.query(snapshot, &plan, &entities, inputs)?;
+    let detail = feature_meta::detail(request, body.meta);
+    let answer = ready.reader.query_with(snapshot, &plan, &entities, inputs, detail)?;
     if request.accepts_arrow() {
         return batch_arrow(&plan, &entities, &answer);
     }
@@ -371,7 +387,8 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     if bad.iter().any(|b| !b.is_empty()) {
         out["non_finite"] = bad.into_iter().map(Json::Object).collect();
     }
-    add_notes(&mut out, &plan, &answer);
+    let times = vec![answer.snapshot.time; rows];
+    add_notes(&mut out, &plan, &answer, feature_meta::many(&answer, &times));
     Ok(Reply::json(200, &out))
 }
 
@@ -438,24 +455,25 @@ pub(crate) fn entity_ids(fields: &[(String, DataType)], entities: &[Vec<Value>])
 
 fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<Reply> {
     let ids = entity_ids(&plan.entity, entities);
-    let mut columns: Vec<(&str, ArrayRef)> = vec![("entity_id", ids.to_arrow())];
-    columns.extend(
-        answer.names.iter().map(String::as_str).zip(answer.columns.iter().map(ColumnBuffer::to_arrow)),
-    );
+    let mut columns: Vec<(String, ArrayRef)> = vec![("entity_id".to_owned(), ids.to_arrow())];
+    columns.extend(answer.names.iter().cloned().zip(answer.columns.iter().map(ColumnBuffer::to_arrow)));
+    let times = vec![answer.snapshot.time; entities.len()];
+    let facts = answer.names.iter().zip(&answer.facts);
+    columns.extend(facts.flat_map(|(name, facts)| facts.columns(name, &times)));
     let fields: Vec<_> =
-        columns.iter().map(|(n, a)| arrow::datatypes::Field::new(*n, a.data_type().clone(), true)).collect();
+        columns.iter().map(|(n, a)| arrow::datatypes::Field::new(n, a.data_type().clone(), true)).collect();
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
     let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, a)| a).collect())?;
     let mut metadata =
         vec![("as_of", json::as_of(&answer.snapshot)), ("mode", mode(&answer.snapshot).into())];
-    metadata.extend(arrow_notes(plan, &answer.warnings));
+    metadata.extend(arrow_notes(plan, &answer.warnings, feature_meta::versions(answer)));
     Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
 }
 
 /// What `add_notes` says, as schema metadata.
-fn arrow_notes(plan: &Plan, warnings: &[String]) -> Vec<(&'static str, Json)> {
+fn arrow_notes(plan: &Plan, warnings: &[String], features: Option<Json>) -> Vec<(&'static str, Json)> {
     let warnings = (!warnings.is_empty()).then(|| ("warnings", json!(warnings)));
-    names::meta(plan).map(|meta| ("meta", meta)).into_iter().chain(warnings).collect()
+    names::meta(plan, features).map(|meta| ("meta", meta)).into_iter().chain(warnings).collect()
 }
 
 /// `POST /features/offline`: JSON queries, or labels as Arrow or Parquet.
@@ -480,11 +498,15 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     let plan = ready.reader.plan_of(&snapshot.catalog, featureset, wanted.as_deref())?;
     ready.old_names.note(request, &plan, labels.schema_ref().fields().iter().map(|f| f.name().as_str()));
     let shape = Labels { entity_columns: &columns, timestamp_column };
-    let set = ready.reader.offline(snapshot, &plan, &labels, shape, known)?;
+    let detail = feature_meta::detail(request, false);
+    let set = ready.reader.offline(snapshot, &plan, &labels, shape, known, detail)?;
     let mut as_of = json::as_of_until(&set.snapshot, set.latest);
     tell(known, &mut as_of);
     let mut metadata = vec![("as_of", as_of), ("mode", "point_in_time".into())];
-    metadata.extend(arrow_notes(&plan, &set.warnings));
+    let versions = set.versions.iter().map(|(name, version)| (name.clone(), json!({"version": version})));
+    let versions: Map<String, Json> = versions.collect();
+    let features = (!versions.is_empty()).then(|| versions.into());
+    metadata.extend(arrow_notes(&plan, &set.warnings, features));
     Ok(Reply::arrow(arrow_io::write_stream(&set.batch, &metadata)?))
 }
 
@@ -499,7 +521,7 @@ fn tell(known: Known, as_of: &mut Json) {
 }
 
 fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
-    if let Some((name, _)) = request.query.first() {
+    if let Some((name, _)) = request.query.iter().find(|(name, _)| name != "meta") {
         let detail = format!("the body is JSON and says everything; give {name} in it, not as a parameter");
         return Err(Error::invalid_data(detail));
     }
@@ -523,7 +545,8 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     let known = known(body.as_served);
     let positions = ready.reader.positions(&mut snapshot, &times, known)?;
     let frame = Frame { entity, times, positions, inputs };
-    let answer = ready.reader.evaluate(snapshot, &plan, &frame)?;
+    let detail = feature_meta::detail(request, body.meta);
+    let answer = ready.reader.evaluate_with(snapshot, &plan, &frame, detail)?;
     let results: Vec<Json> = (0..rows)
         .map(|row| {
             let (features, non_finite) = features_json(&answer, row);
@@ -540,7 +563,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     let mut as_of = json::as_of_until(&answer.snapshot, latest);
     tell(known, &mut as_of);
     let mut out = json!({"results": results, "as_of": as_of});
-    add_notes(&mut out, &plan, &answer);
+    add_notes(&mut out, &plan, &answer, feature_meta::many(&answer, &frame.times));
     Ok(Reply::json(200, &out))
 }
 

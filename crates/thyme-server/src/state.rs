@@ -217,7 +217,9 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
                     _ if feature.request => "request".into(),
                     _ => "entity".into(),
                 };
+                let max_age = f.max_age_of(feature);
                 json!({
+                    "max_age": max_age.map(|m| m.span), "on_stale": max_age.map(|m| m.on_stale),
                     "id": feature.id, "name": feature.name, "type": feature.data_type, "source": source,
                     "default": feature.default, "request": feature.request, "meta": feature.meta,
                     "former_names": feature.former_names,

@@ -28,6 +28,11 @@ from thyme.cli._references import resolve
     "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="The value of a request feature."
 )
 @feature_option
+@click.option(
+    "--meta",
+    is_flag=True,
+    help="Also how each value came about and how fresh it is: NAME.status, NAME.age_s, ...",
+)
 @position_options
 @output_options
 @click.pass_context
@@ -38,6 +43,7 @@ def query(
     at: str | None,
     inputs: tuple[str, ...],
     features: tuple[str, ...],
+    meta: bool,
     min_position: str | None,
     position: str | None,
     wait_ms: int | None,
@@ -56,6 +62,7 @@ def query(
         request_inputs(client, name, inputs),
         time_option(at),
         features=features or None,
+        meta=meta,
         min_position=min_position,
         position=position,
         wait_ms=wait_ms,
@@ -63,7 +70,7 @@ def query(
     as_of = result.metadata.get("as_of") or {}
     if as_of.get("provisional"):
         complain(f"provisional: {as_of.get('time')} is later than now, and what comes until then will count")
-    write_table(result.to_arrow(), kind, output)
+    write_table(result.to_arrow_with_meta(), kind, output)
 
 
 @click.command()

@@ -320,3 +320,15 @@ def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
             inside = [e.row for e in mine if now - window < e.t <= now]
             row[a["name"]] = aggregated(a, inside, types[a["name"]])
     return None if row is None else {f: shown(v, types[f]) for f, v in row.items()}
+
+
+def newest(log: Log, name: str, key: Any, at: Any) -> int | None:
+    """The time of the newest event that a dataset has of an entity."""
+    dataset, now = log.datasets[name], micros(at)
+    wanted, times = key_of(dataset, key), []
+    if not dataset.get("pipelines"):
+        times = [e.t for e in log.known(name, now) if all(e.row[k] == v for k, v in wanted.items())]
+    for pipeline in dataset.get("pipelines", ()):
+        events, keys, _ = operated(log, pipeline, log.known(pipeline["inputs"][0], now))
+        times += [e.t for e in events if e.t <= now and all(e.row[k] == wanted[k] for k in keys)]
+    return max(times, default=None)

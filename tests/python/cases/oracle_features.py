@@ -9,7 +9,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from .oracle import Document, Log, Row, as_datetime, lookup, micros, shown, typed
+from .oracle import Document, Log, Row, as_datetime, lookup, micros, newest, shown, span, typed
+
+
+class TooOld(Exception):
+    """The newest event behind a feature is older than it allows, and it says that the read is refused then."""
 
 
 class MissingInput(Exception):
@@ -28,8 +32,10 @@ class DatasetDouble:
 
     def __init__(self, log: Log, name: str) -> None:
         self.log, self.name = log, name
+        self.newest: list[int | None] = []
 
     def lookup(self, ts: Any, **key: Any) -> LookedUp:
+        self.newest.append(newest(self.log, self.name, key, ts))
         row = lookup(self.log, self.name, key, ts)
         return LookedUp(row or {f["name"]: None for f in self.log.datasets[self.name]["fields"]})
 
@@ -54,8 +60,8 @@ class FeatureOracle:
     def __init__(self, document: Document, log: Log, module: ModuleType, source: str) -> None:
         self.log = log
         self.featuresets = {f["name"]: f for f in document["featuresets"]}
-        doubles = {name: DatasetDouble(log, name) for name in log.datasets}
-        self.functions = extractor_functions(source, vars(module) | doubles)
+        self.doubles = {name: DatasetDouble(log, name) for name in log.datasets}
+        self.functions = extractor_functions(source, vars(module) | self.doubles)
 
     def query(self, featureset: str, entity: Any, at: Any, inputs: Row | None = None) -> Row:
         answer = Query(self, entity, at, inputs or {})
@@ -70,17 +76,28 @@ class Query:
     def __init__(self, oracle: FeatureOracle, entity: Any, at: Any, inputs: Row) -> None:
         self.oracle, self.entity, self.at, self.inputs = oracle, entity, at, inputs
         self.known: dict[tuple[str, str], Any] = {}
+        self.newest: dict[tuple[str, str], int | None] = {}
 
     def value(self, featureset: str, name: str) -> Any:
         if (featureset, name) not in self.known:
             definition = self.oracle.featuresets[featureset]
             feature = next(f for f in definition["features"] if f["name"] == name)
-            value = self.raw(definition, feature)
-            if value is None:
-                value = feature.get("default")
+            value = self.fresh(definition, feature)
             kind = feature["type"]
             self.known[featureset, name] = shown(None if value is None else typed(value, kind), kind)
         return self.known[featureset, name]
+
+    def fresh(self, definition: Document, feature: Document) -> Any:
+        """The value, or what stands for it when it is null or too old."""
+        value = self.raw(definition, feature)
+        max_age = feature.get("max_age") or definition.get("max_age")
+        latest = self.newest.get((definition["name"], feature["name"]))
+        if max_age is not None and latest is not None and micros(self.at) - latest > span(max_age):
+            on_stale = feature.get("on_stale") or definition.get("on_stale") or "null"
+            if on_stale == "error":
+                raise TooOld(f"{definition['name']}.{feature['name']} is stale")
+            return feature.get("default") if on_stale == "default" else None
+        return feature.get("default") if value is None else value
 
     def raw(self, definition: Document, feature: Document) -> Any:
         name = feature["name"]
@@ -91,9 +108,9 @@ class Query:
         if ref := feature.get("ref"):
             dataset = self.oracle.log.datasets[ref["dataset"]]
             keys = [f["name"] for f in dataset["fields"] if f.get("role") == "key"]
-            row = lookup(
-                self.oracle.log, ref["dataset"], {k: self.value(definition["name"], k) for k in keys}, self.at
-            )
+            key = {k: self.value(definition["name"], k) for k in keys}
+            self.newest[definition["name"], name] = newest(self.oracle.log, ref["dataset"], key, self.at)
+            row = lookup(self.oracle.log, ref["dataset"], key, self.at)
             return row and row[ref["field"]]
         for extractor in definition.get("extractors", ()):
             if name in extractor["outputs"]:
@@ -108,7 +125,15 @@ class Query:
         function = self.oracle.functions[featureset, extractor["name"]]
         ts, outputs = as_datetime(micros(self.at)), extractor["outputs"]
         arguments = [inputs] if extractor["form"] == "dict" else list(inputs.values())
+        for double in self.oracle.doubles.values():
+            double.newest.clear()
         result = function(None, ts, *arguments)
+        looked_up = [each for double in self.oracle.doubles.values() for each in double.newest]
+        taken = [
+            self.newest.get((i.get("featureset") or featureset, i["feature"])) for i in extractor["inputs"]
+        ]
+        latest = max((each for each in looked_up + taken if each is not None), default=None)
+        self.newest.update(dict.fromkeys([(featureset, output) for output in outputs], latest))
         if isinstance(result, dict):
             return result
         return dict(zip(outputs, result if isinstance(result, tuple) else (result,), strict=True))

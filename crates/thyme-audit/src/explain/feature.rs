@@ -69,6 +69,13 @@ impl Asker<'_> {
             Origin::Entity
         };
         note_default(found, &origin, &mut notes);
+        if let Some(max_age) = definition.max_age_of(found) {
+            notes.push(format!(
+                "max_age={}: when the newest event is older, on_stale=\"{}\" says what is served",
+                max_age.span,
+                max_age.on_stale.word()
+            ));
+        }
         let names = self.entity.iter().map(|(name, _)| name.clone());
         let entity = names.zip(self.key.iter().cloned()).collect();
         Ok(Explanation { name, entity, value, origin, notes })
@@ -91,7 +98,12 @@ impl Asker<'_> {
                 let column = answer.names.iter().position(|n| n == feature);
                 Ok(column.and_then(|index| answer.columns.get(index)).map(|column| column.get(0)))
             }
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::Extractor) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::InvalidData | ErrorKind::Extractor | ErrorKind::Stale
+                ) =>
+            {
                 notes.push(error.detail().to_owned());
                 Ok(None)
             }

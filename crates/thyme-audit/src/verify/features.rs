@@ -1,10 +1,11 @@
 //! Features: read as a query reads them, compared with the fields that they refer to.
 
+use thyme_core::definition::{MaxAge, OnStale};
 use thyme_core::{DataType, EventTime, Position, Result, Value};
 use thyme_engine::Snapshot;
 use thyme_oracle::Row;
 use thyme_query::plan::{Plan, Read, Source};
-use thyme_query::{ColumnBuffer, Frame, Reader};
+use thyme_query::{ColumnBuffer, Detail, Frame, Reader};
 
 use super::{Difference, Report, Round, by_position, field_value};
 use crate::choice::{Choice, rank};
@@ -18,6 +19,7 @@ struct Referring<'a> {
     source: Source,
     data_type: DataType,
     default: Option<Value>,
+    max_age: Option<MaxAge>,
 }
 
 impl Round {
@@ -38,6 +40,8 @@ impl Round {
             features: Vec::new(),
             selected: false,
             slots: plan.slots.clone(),
+            versions: plan.versions.clone(),
+            max_ages: plan.max_ages.clone(),
             entity_slots: Vec::new(),
             requests: Vec::new(),
             unused: Vec::new(),
@@ -50,7 +54,8 @@ impl Round {
                 let Some(column) = plan.features.iter().find(|c| c.slot == *slot) else { continue };
                 let name = column.name.clone();
                 let (data_type, default) = plan.slots[*slot].clone();
-                features.push(Referring { name, read, source: *source, data_type, default });
+                let max_age = plan.max_ages[*slot].as_ref().map(|aging| aging.max_age);
+                features.push(Referring { name, read, source: *source, data_type, default, max_age });
                 reduced.features.push(column.clone());
             }
             let targets = read.targets.clone();
@@ -71,10 +76,12 @@ impl Round {
                 }
             }
             let times = questions.iter().map(|q| q.time).collect();
-            let answer = reader.evaluate(
+            // One value that is refused because it is stale must not keep the others from being compared.
+            let answer = reader.evaluate_with(
                 at,
                 &reduced,
                 &Frame { entity, times, positions: None, inputs: Vec::new() },
+                Detail::Facts,
             )?;
             for (feature, column) in features.iter().zip(&answer.columns) {
                 for (row, question) in questions.iter().enumerate() {
@@ -187,7 +194,8 @@ impl Round {
 }
 
 impl Referring<'_> {
-    /// The feature at `(T, S)`, computed by the oracle: the field, as wide as the feature, with its default.
+    /// The feature at `(T, S)`, computed by the oracle: the field, as wide as the feature, with its
+    /// default, and what stands for it when it is stale.
     fn value(
         &self,
         made: &Made,
@@ -210,6 +218,13 @@ impl Referring<'_> {
                 field_value(made, output.or(column).unwrap_or_default(), rows, time, position)?
             }
         };
+        if let Some(max_age) = self.max_age
+            && let Some(latest) = made.pipeline.latest(rows, time, position)
+            && time.0 - latest.time.0 > max_age.span.0
+        {
+            let default = self.default.clone().filter(|_| max_age.on_stale == OnStale::Default);
+            return Ok(default.unwrap_or_default());
+        }
         let value = field.widen(self.data_type).unwrap_or_default();
         Ok(if value.is_null() { self.default.clone().unwrap_or_default() } else { value })
     }

@@ -318,6 +318,12 @@ pub struct Featureset {
     /// The extractors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extractors: Vec<Extractor>,
+    /// How old the newest event behind a value may be, for features that do not say so themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// What is answered instead of a value that is older, for features that do not say so themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_stale: Option<OnStale>,
     /// Catalog keywords.
     #[serde(default)]
     pub meta: Meta,
@@ -368,6 +374,12 @@ pub struct Feature {
     /// Whether the caller gives it with each query.
     #[serde(default)]
     pub request: bool,
+    /// How old the newest event behind its value may be; absent for what the featureset says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// What is answered instead of a value that is older; absent for what the featureset says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_stale: Option<OnStale>,
     /// Earlier names, which keep answering. Kept by commits; ignored in a proposal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_names: Vec<String>,
@@ -377,6 +389,39 @@ pub struct Feature {
     /// Where it is defined.
     #[serde(default)]
     pub at: Place,
+}
+
+/// What is answered instead of a value whose newest event is too old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// Null.
+    #[default]
+    Null,
+    /// The feature's default.
+    Default,
+    /// Nothing: the read is refused.
+    Error,
+}
+
+impl OnStale {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            OnStale::Null => "null",
+            OnStale::Default => "default",
+            OnStale::Error => "error",
+        }
+    }
+}
+
+/// How old the newest event behind a value may be, and what is answered instead of one that is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge {
+    /// How old: a value is stale when `T` minus the time of its newest event is more than this.
+    pub span: Span,
+    /// What is answered instead.
+    pub on_stale: OnStale,
 }
 
 /// A field of a dataset, as a feature refers to it.
@@ -472,6 +517,14 @@ impl Dataset {
 }
 
 impl Featureset {
+    /// How old the values of a feature may be, and what is answered instead. What the featureset says is of the
+    /// features that Thyme computes.
+    pub fn max_age_of(&self, feature: &Feature) -> Option<MaxAge> {
+        let is_computed = feature.reference.is_some() || self.giver(&feature.name).is_some();
+        let span = feature.max_age.or(self.max_age.filter(|_| is_computed))?;
+        Some(MaxAge { span, on_stale: feature.on_stale.or(self.on_stale).unwrap_or_default() })
+    }
+
     /// The extractor that gives the feature called `name` now.
     pub fn giver(&self, name: &str) -> Option<&Extractor> {
         self.extractors.iter().find(|e| e.outputs.iter().any(|o| o == name))

@@ -116,6 +116,9 @@ impl<'a> Finder<'a> {
         if says != (&feature.reference, &feature.default, feature.data_type, feature.request) {
             return Some((Touch::Changed, "it says something else".into()));
         }
+        if self.was.featureset(&set.name).and_then(|was| was.max_age_of(old)) != set.max_age_of(feature) {
+            return Some((Touch::Changed, "its values may be of another age".into()));
+        }
         if let Some(reference) = &feature.reference {
             let filled = self.is_filled(&reference.dataset);
             return filled.then(|| (Touch::Changed, format!("{} is filled anew", reference.dataset)));

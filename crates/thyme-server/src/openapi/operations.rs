@@ -2,7 +2,9 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::parameters::{FEATURES, LIMIT, MIN_POSITION, POSITION, Param, Shape, TIMESTAMP, TS, WAIT_MS};
+use super::parameters::{
+    FEATURES, LIMIT, META, MIN_POSITION, POSITION, Param, Shape, TIMESTAMP, TS, WAIT_MS,
+};
 use super::{Arrow, Body, Operation, shapes};
 use crate::commits::{AUTHOR_MAX, MESSAGE_MAX};
 use crate::{audit, backups, commits, erasure, left_out, names, pending, reads, writes};
@@ -40,15 +42,16 @@ pub(crate) const GET_FEATURES: Operation = Operation {
             MIN_POSITION,
             POSITION,
             WAIT_MS,
+            META,
         ],
     )
     .gives("Features")
 };
 pub(crate) const POST_FEATURES: Operation =
-    Operation::new("Features of an entity, with request features.", &[])
+    Operation::new("Features of an entity, with request features.", &[META])
         .takes(Body::Json(of::<reads::FeaturesBody>))
         .gives("Features");
-pub(crate) const BATCH: Operation = Operation::new("Features of many entities at one position.", &[])
+pub(crate) const BATCH: Operation = Operation::new("Features of many entities at one position.", &[META])
     .takes(Body::Json(of::<reads::BatchBody>))
     .gives("Batch")
     .in_arrow(Arrow::WhenAccepted);
@@ -63,6 +66,7 @@ pub(crate) const OFFLINE: Operation = Operation::new(
         MIN_POSITION,
         POSITION,
         WAIT_MS,
+        META,
     ],
 )
 .takes(Body::Frame(of::<reads::OfflineBody>))

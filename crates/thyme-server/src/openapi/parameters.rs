@@ -114,6 +114,12 @@ pub(crate) const WAIT_MS: Param = Param::new(
     Shape::Count(0, ReadAt::WAIT_MAX.as_millis() as u64),
     "How long to wait for a position, in milliseconds; 10,000 if it is left out.",
 );
+/// What is known of each value.
+pub(crate) const META: Param = Param::new(
+    "meta",
+    Shape::Flag,
+    "Also how each value came about and how fresh it is: its status, newest event, age and version.",
+);
 /// The features that are asked for.
 pub(crate) const FEATURES: Param =
     Param::new("features", Shape::Names, "Only these features, by id or name, in this order.");

@@ -16,7 +16,7 @@ use arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use thyme_core::EventTime;
 use thyme_core::error::ErrorKind;
 use thyme_engine::{Memory, ReadAt};
-use thyme_query::{Known, Labels, NoExtractors, Reader};
+use thyme_query::{Detail, Known, Labels, NoExtractors, Reader};
 use thyme_store::Room;
 
 use world::{DAY, World, compare_reads, derived, joined, open};
@@ -133,7 +133,9 @@ fn a_training_set_names_the_label_that_is_too_old_and_what_to_do() {
         let snapshot = world.engine.snapshot(ReadAt::default())?;
         let plan = reader.plan(&snapshot.catalog, "Features")?;
         let shape = Labels { entity_columns: &[], timestamp_column: "at" };
-        reader.offline(snapshot, &plan, &labels, shape, Known::Now).map(|set| set.batch.num_rows())
+        reader
+            .offline(snapshot, &plan, &labels, shape, Known::Now, Detail::Values)
+            .map(|set| set.batch.num_rows())
     };
     assert_eq!(ask(&[0, 1, 0]).unwrap(), 3);
     let error = ask(&[0, 20, 1, 30]).unwrap_err();

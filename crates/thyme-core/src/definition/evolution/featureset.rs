@@ -3,9 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
-use crate::definition::document::{Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, Place};
+use crate::definition::document::{
+    Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, OnStale, Place,
+};
 use crate::definition::naming::unversioned;
 use crate::definition::show;
+use crate::time::Span;
 
 /// All featuresets before and in the proposal, to see which features extractors take from others.
 #[derive(Clone, Copy)]
@@ -39,6 +42,8 @@ pub(super) fn merge(
         name: proposed.name.clone(),
         features: Vec::new(),
         extractors: Vec::new(),
+        max_age: proposed.max_age,
+        on_stale: proposed.on_stale,
         meta: proposed.meta.clone(),
         retired_ids: Vec::new(),
         retired_names: Vec::new(),
@@ -57,6 +62,7 @@ pub(super) fn merge(
         draft.change(ChangeKind::Added, &proposed.name, format!("{} features", proposed.features.len()));
     } else {
         let mut details: Vec<String> = metadata(&was.meta, &proposed.meta).into_iter().collect();
+        details.extend(ages((was.max_age, was.on_stale), (proposed.max_age, proposed.on_stale)));
         if changed > 0 {
             details.push(format!("{changed} of its members"));
         }
@@ -230,6 +236,7 @@ fn merge_feature(
     details.extend(difference("value", &origins.0, &origins.1, String::clone));
     details.extend(difference("default", &old.default, &new.default, show_option));
     details.extend(difference("optional", &old.optional, &new.optional, bool::to_string));
+    details.extend(ages((old.max_age, old.on_stale), (new.max_age, new.on_stale)));
     details.extend(metadata(&old.meta, &new.meta));
     if let (Some(was), Some(is)) = (was, is)
         && was.0 != is.0
@@ -252,6 +259,13 @@ fn merge_feature(
         details.push(format!("extractor: {} -> {}", was.0, is.0));
     }
     draft.changed(subject, &details);
+}
+
+/// What is different in how old a value may be: it only says which values are answered, so it changes in place.
+fn ages(was: (Option<Span>, Option<OnStale>), is: (Option<Span>, Option<OnStale>)) -> Vec<String> {
+    let span = difference("max_age", &was.0, &is.0, show_option);
+    let word = |on: &Option<OnStale>| on.map_or_else(|| "none".to_owned(), |on| on.word().to_owned());
+    span.into_iter().chain(difference("on_stale", &was.1, &is.1, word)).collect()
 }
 
 /// What gives a feature its value.

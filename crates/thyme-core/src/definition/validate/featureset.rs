@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::scope::{Indexed, Scope, hint};
 use super::{Faults, names, place};
-use crate::definition::document::{Extractor, Feature, FeatureRef, Featureset, FieldRef, Place};
+use crate::definition::document::{
+    Extractor, Feature, FeatureRef, Featureset, FieldRef, MaxAge, OnStale, Place,
+};
 use crate::definition::entity::{EntityField, entity_fields};
 use crate::definition::show;
 use crate::value::DataType;
@@ -30,6 +32,16 @@ pub(super) fn check(featureset: &Featureset, scope: &Scope<'_>, faults: &mut Fau
     let check = Check { featureset, scope, givers };
     check.names(faults);
     check.ids(faults);
+    if let (None, Some(on_stale)) = (featureset.max_age, featureset.on_stale)
+        && featureset.features.iter().all(|feature| feature.max_age.is_none())
+    {
+        let message = format!(
+            "{} has on_stale=\"{}\" and neither it nor any of its features says max_age=; give it one, or leave on_stale= out",
+            featureset.name,
+            on_stale.word()
+        );
+        faults.add(&featureset.at, &featureset.name, "max_age", "none", message);
+    }
     let before = faults.list.len();
     for feature in &featureset.features {
         check.feature(feature, faults);
@@ -147,6 +159,36 @@ impl Check<'_, '_> {
             let message =
                 format!("the default of {subject} does not fit its type {}: {error}", feature.data_type);
             faults.add(at, &subject, feature.data_type.name(), default.to_string(), message);
+        }
+        self.max_age(feature, &subject, at, faults);
+    }
+
+    /// What it says of the age of its values has to be of values that have one, and has to be possible.
+    fn max_age(&self, feature: &Feature, subject: &str, at: &Place, faults: &mut Faults) {
+        let is_computed = feature.reference.is_some() || self.givers.contains_key(feature.name.as_str());
+        if !is_computed {
+            if feature.max_age.is_some() || feature.on_stale.is_some() {
+                let message = format!(
+                    "{subject} has max_age= or on_stale=, and no event is behind its value: the caller gives it; leave them out"
+                );
+                faults.add(at, subject, "a feature with ref= or an extractor", "none", message);
+            }
+            return;
+        }
+        match self.featureset.max_age_of(feature) {
+            None if feature.on_stale.is_some() => {
+                let message = format!(
+                    "{subject} says what is answered when it is stale, and not when that is; give it max_age=, or the featureset"
+                );
+                faults.add(at, subject, "max_age", "none", message);
+            }
+            Some(MaxAge { on_stale: OnStale::Default, .. }) if feature.default.is_none() => {
+                let message = format!(
+                    "{subject} is answered with its default when it is stale, and has none; give it default=, or on_stale=\"null\""
+                );
+                faults.add(at, subject, "a default", "none", message);
+            }
+            _ => {}
         }
     }
 

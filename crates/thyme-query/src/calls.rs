@@ -1,0 +1,153 @@
+//! Calls of extractors: all rows in one, or row by row where one of them fails and the others are wanted.
+
+use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
+
+use crate::column::ColumnBuffer;
+use crate::evaluate::Frame;
+use crate::extractor::{ExtractorHost, LookupContext};
+use crate::plan::Call;
+use crate::slots::Slots;
+
+/// The outputs of a call, a list each.
+type Outputs = Vec<Vec<Value>>;
+
+/// Runs a call over all rows and fills the slots of its outputs.
+///
+/// # Errors
+/// Extractor: what it raised, or that it returned something else than it declared, unless failures are kept.
+pub(crate) fn run(
+    call: &Call,
+    host: &dyn ExtractorHost,
+    frame: &Frame,
+    context: &LookupContext,
+    slots: &mut Slots<'_>,
+) -> Result<()> {
+    let context = &if slots.is_tracked() { context.tracing() } else { context.clone() };
+    let rows: Vec<u32> = (0..frame.times.len() as u32).collect();
+    let fit: Vec<u32> =
+        rows.iter().copied().filter(|row| !fails_before(call, slots, *row as usize)).collect();
+    if fit.len() == rows.len() {
+        match outputs(call, host, &frame.times, &inputs(call, slots), context, slots) {
+            Ok(outputs) => put(call, slots, &rows, outputs),
+            Err(error) if slots.keeps_failures() && error.kind() == ErrorKind::Extractor => {
+                one_by_one(call, host, frame, context, slots, &rows)?;
+            }
+            Err(error) => return Err(error),
+        }
+    } else {
+        one_by_one(call, host, frame, context, slots, &fit)?;
+    }
+    note_newest(call, slots, context);
+    call.outputs.iter().try_for_each(|(slot, _)| slots.settle(*slot))
+}
+
+fn inputs<'s>(call: &Call, slots: &'s Slots<'_>) -> Vec<&'s ColumnBuffer> {
+    call.inputs.iter().map(|&slot| &slots.columns[slot]).collect()
+}
+
+/// Fails what is made of something that has failed.
+fn fails_before(call: &Call, slots: &mut Slots<'_>, row: usize) -> bool {
+    let failed = |slot: &&usize| slots.facts.get(**slot).is_some_and(|facts| facts.errors.contains_key(&row));
+    let Some(input) = call.inputs.iter().find(failed) else { return false };
+    let why = slots.facts[*input].errors.get(&row).cloned().unwrap_or_default();
+    call.outputs.iter().for_each(|(slot, _)| slots.facts[*slot].fail(row, why.clone()));
+    true
+}
+
+/// The outputs of rows, checked against what is declared.
+fn outputs(
+    call: &Call,
+    host: &dyn ExtractorHost,
+    times: &[EventTime],
+    inputs: &[&ColumnBuffer],
+    context: &LookupContext,
+    slots: &Slots<'_>,
+) -> Result<Outputs> {
+    let outputs = host.call(call.handle, times, inputs, context);
+    if let Some(failure) = context.failure() {
+        return Err(failure);
+    }
+    let outputs = outputs?;
+    if outputs.len() != call.outputs.len() || outputs.iter().any(|o| o.len() != times.len()) {
+        return Err(Error::internal(format!(
+            "{}: the extractor host gave columns of another shape",
+            call.name
+        )));
+    }
+    let mut checked = Vec::with_capacity(outputs.len());
+    for ((slot, feature), values) in call.outputs.iter().zip(outputs) {
+        let declared = slots.columns[*slot].data_type();
+        let widened = values.into_iter().map(|value| {
+            let got = value.data_type().map_or("null", |t| t.name());
+            value.widen(declared).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Extractor,
+                    format!(
+                        "{}: {feature} is declared {declared}, the extractor returned a {got}",
+                        call.name
+                    ),
+                )
+            })
+        });
+        checked.push(widened.collect::<Result<Vec<_>>>()?);
+    }
+    Ok(checked)
+}
+
+fn put(call: &Call, slots: &mut Slots<'_>, rows: &[u32], outputs: Outputs) {
+    for ((slot, _), values) in call.outputs.iter().zip(outputs) {
+        for (&row, value) in rows.iter().zip(values) {
+            slots.columns[*slot].set(row as usize, value);
+        }
+    }
+}
+
+/// Each row by itself, so that one that fails takes no other with it.
+fn one_by_one(
+    call: &Call,
+    host: &dyn ExtractorHost,
+    frame: &Frame,
+    context: &LookupContext,
+    slots: &mut Slots<'_>,
+    rows: &[u32],
+) -> Result<()> {
+    for &row in rows {
+        let alone: Vec<ColumnBuffer> = inputs(call, slots)
+            .into_iter()
+            .map(|column| ColumnBuffer::repeat(column.data_type(), &column.get(row as usize), 1))
+            .collect();
+        let alone: Vec<&ColumnBuffer> = alone.iter().collect();
+        let time = &frame.times[row as usize..=row as usize];
+        match outputs(call, host, time, &alone, &context.of_row(row as usize), slots) {
+            Ok(outputs) => put(call, slots, &[row], outputs),
+            Err(error) if error.kind() == ErrorKind::Extractor => {
+                let why = error.detail();
+                call.outputs
+                    .iter()
+                    .for_each(|(slot, _)| slots.facts[*slot].fail(row as usize, why.to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The newest event behind an output is the newest behind what it was made of.
+fn note_newest(call: &Call, slots: &mut Slots<'_>, context: &LookupContext) {
+    if !slots.is_tracked() {
+        return;
+    }
+    let rows = slots.facts.first().map_or(0, |facts| facts.newest.len());
+    let taken = call.inputs.iter().map(|slot| &slots.facts[*slot].newest);
+    let taken: Vec<&Vec<Option<EventTime>>> = taken.collect();
+    let looked_up = context.newest();
+    let newest: Vec<Option<EventTime>> = (0..rows)
+        .map(|row| {
+            let taken = taken.iter().filter_map(|newest| newest[row]);
+            taken.chain(looked_up.get(&row).copied()).max()
+        })
+        .collect();
+    for (slot, _) in &call.outputs {
+        slots.facts[*slot].newest.clone_from(&newest);
+    }
+}
