@@ -134,10 +134,16 @@ impl Remembered {
 enum Slot {
     /// The store is asked whether it knows the key; these wait for what it says, each with its body.
     Asking(Vec<(Hash, Done)>),
-    /// Being written; these wait for its answer.
-    InFlight { body: Hash, waiters: Vec<Done> },
+    /// Being written, or applied: these wait for its answer, which is told after that if events have ids.
+    InFlight { body: Hash, waiters: Vec<Done>, applied: Option<Remembered> },
     /// Answered, and not in the store yet.
     Known(Remembered),
+}
+
+impl Slot {
+    fn in_flight(body: Hash, waiters: Vec<Done>) -> Slot {
+        Slot::InFlight { body, waiters, applied: None }
+    }
 }
 
 /// A change that no checkpoint has yet.
@@ -184,16 +190,23 @@ impl Keys {
         let State { slots, unsaved } = &mut *state;
         while let Some(oldest) = unsaved.front().filter(|oldest| oldest.erased.is_none()) {
             match slots.get(&oldest.key) {
-                Some(Slot::Known(old)) if old.is_known_at(known.stamp) => break,
+                Some(Slot::Known(old) | Slot::InFlight { applied: Some(old), .. })
+                    if old.is_known_at(known.stamp) =>
+                {
+                    break;
+                }
                 Some(Slot::Known(_)) => drop(slots.remove(&oldest.key)),
                 _ => {}
             }
             unsaved.pop_front();
         }
-        if !matches!(slots.get(&known.key), Some(Slot::InFlight { .. } | Slot::Asking(_))) {
-            unsaved.push_back(Unsaved { record: known.record(), key: known.key, erased: None });
-            slots.insert(known.key, Slot::Known(known));
+        let change = Unsaved { record: known.record(), key: known.key, erased: None };
+        match slots.get_mut(&known.key) {
+            Some(Slot::Asking(_)) => return,
+            Some(Slot::InFlight { applied, .. }) => *applied = Some(known),
+            _ => drop(slots.insert(known.key, Slot::Known(known))),
         }
+        unsaved.push_back(change);
     }
 
     /// What a checkpoint as of `record` has to write, and how many changes it stands for.
@@ -205,7 +218,9 @@ impl Keys {
                 return Some(Change::clone(erased));
             }
             match state.slots.get(&change.key) {
-                Some(Slot::Known(known)) => Some(Change { key: change.key, answer: Some(known.clone()) }),
+                Some(Slot::Known(known) | Slot::InFlight { applied: Some(known), .. }) => {
+                    Some(Change { key: change.key, answer: Some(known.clone()) })
+                }
                 _ => None,
             }
         });
@@ -290,7 +305,7 @@ impl Keys {
                 waiters.push((asked.body, done));
                 return Turn::Answered;
             }
-            Some(Slot::InFlight { body, waiters }) => {
+            Some(Slot::InFlight { body, waiters, .. }) => {
                 match self.check(body, &asked.body) {
                     Ok(()) => waiters.push(done),
                     Err(conflict) => {
@@ -313,7 +328,7 @@ impl Keys {
             }
             // Whatever the store has of it is older still.
             Some(Slot::Known(_)) => {
-                state.slots.insert(asked.key, Slot::InFlight { body: asked.body, waiters: Vec::new() });
+                state.slots.insert(asked.key, Slot::in_flight(asked.body, Vec::new()));
                 return Turn::First(done);
             }
             None => {
@@ -335,7 +350,7 @@ impl Keys {
                 let (twins, others): (Vec<_>, Vec<_>) =
                     waiters.into_iter().partition(|(body, _)| self.check(&asked.body, body).is_ok());
                 let waiters = twins.into_iter().map(|(_, done)| done).collect();
-                state.slots.insert(asked.key, Slot::InFlight { body: asked.body, waiters });
+                state.slots.insert(asked.key, Slot::in_flight(asked.body, waiters));
                 answers.extend(others.into_iter().map(|(_, done)| (done, Err(conflict()))));
                 Turn::First(done)
             }
@@ -374,19 +389,19 @@ impl Keys {
     /// The first is through: its twins get the same answer, and only success is remembered.
     pub fn finish(&self, asked: &Idempotency, stamp: i64, result: &Result<Receipt>) {
         let mut state = self.state.lock();
-        let waiters = match state.slots.remove(&asked.key) {
-            Some(Slot::InFlight { waiters, .. }) => waiters,
-            _ => Vec::new(),
+        let (waiters, applied) = match state.slots.remove(&asked.key) {
+            Some(Slot::InFlight { waiters, applied, .. }) => (waiters, applied),
+            _ => (Vec::new(), None),
         };
-        if let Ok(receipt) = result {
-            let known = Remembered {
-                key: asked.key,
-                body: asked.body,
-                position: receipt.position.to_bits(),
-                accepted: receipt.accepted,
-                skipped: receipt.skipped,
-                stamp,
-            };
+        let told = result.as_ref().ok().map(|receipt| Remembered {
+            key: asked.key,
+            body: asked.body,
+            position: receipt.position.to_bits(),
+            accepted: receipt.accepted,
+            skipped: receipt.skipped,
+            stamp,
+        });
+        if let Some(known) = applied.or(told) {
             state.slots.insert(asked.key, Slot::Known(known));
         }
         drop(state);
@@ -502,6 +517,24 @@ mod tests {
         let keys = Keys::new(keys.store.clone());
         assert!(keys.answered(&asked("a", "body"), 10).unwrap().is_some(), "it outlives the process");
         assert!(keys.answered(&asked("b", "body"), 10).unwrap().is_none(), "the log has this one");
+    }
+
+    #[test]
+    fn an_answer_that_is_told_once_its_record_is_applied_is_saved_too() {
+        let keys = Keys::new(Arc::new(Store::in_memory()));
+        let asked = ["a", "b"].map(|key| Idempotency::new("", 1, key, b"body").unwrap());
+        for asked in &asked {
+            assert!(matches!(keys.begin(asked, 0, Done::new(|_| {})), Turn::First(_)));
+        }
+        // One record has both.
+        asked.iter().for_each(|asked| keys.remember(asked.mark(None, 2, 0).remembered(3, 10)));
+        let position = Position::end_of(3);
+        let answer = Ok(Receipt { position, accepted: 2, skipped: 0, duplicates: Some(1) });
+        asked.iter().for_each(|asked| keys.finish(asked, 11, &answer));
+        checkpoint(&keys, 3);
+        assert_eq!((keys.unsaved_count(), keys.state.lock().slots.len()), (0, 0));
+        let keys = Keys::new(keys.store.clone());
+        assert!(asked.iter().all(|asked| keys.answered(asked, 10).unwrap().is_some()));
     }
 
     #[test]
