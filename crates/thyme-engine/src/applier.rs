@@ -25,7 +25,7 @@ use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::health::said;
 use crate::idempotency::Remembered;
-use crate::left_out::{LateRanges, RecordSet, Replayed, StreamLimits};
+use crate::left_out::{LateRanges, RecordSet, Replayed};
 use crate::node::{Admitted, Node};
 use crate::record::{CommitRecord, EraseRecord, EventsRecord, Payload};
 use crate::replay::Admission;
@@ -331,7 +331,7 @@ impl Applier {
         let admitted = self.admission.admit((number, record), definition, stamp, claims.as_ref())?;
         let left_out = (admitted.late.len() + admitted.duplicates.len()) as u64;
         if left_out > 0 {
-            self.note_left_out(number, record, left_out, before, StreamLimits::of(definition));
+            self.note_left_out(number, record, left_out, before);
         }
         if let Some(newest) = admitted.newest
             && self.shared.clock.counts(&definition.name)
@@ -351,14 +351,7 @@ impl Applier {
     }
 
     /// Notes where late rows and duplicates are; `before` is the watermark of their stream before the record.
-    fn note_left_out(
-        &self,
-        number: u64,
-        record: &EventsRecord,
-        rows: u64,
-        before: Option<i64>,
-        limits: StreamLimits,
-    ) {
+    fn note_left_out(&self, number: u64, record: &EventsRecord, rows: u64, before: Option<i64>) {
         let marks = &self.admission.marks;
         self.shared.late.lock().entry(record.dataset).or_default().push(number, rows, || {
             let of_dataset = marks.iter().filter(|((dataset, _), _)| *dataset == record.dataset);
@@ -366,7 +359,7 @@ impl Applier {
             let mut watermarks: Vec<_> =
                 of_dataset.map(|((_, s), mark)| (s.clone(), before(s, mark.largest))).collect();
             watermarks.sort();
-            (watermarks, limits)
+            watermarks
         });
     }
 

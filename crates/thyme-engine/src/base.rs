@@ -19,7 +19,7 @@ use crate::beside::{read, write_durably};
 use crate::decode::columns::event_times;
 use crate::engine::CommitPlace;
 use crate::erasure::Erased;
-use crate::left_out::{LateRanges, RecordSet, StreamLimits};
+use crate::left_out::{LateRanges, RecordSet};
 use crate::node::Node;
 use crate::record::{CommitRecord, EventsRecord, Payload};
 use crate::replay::Admission;
@@ -284,8 +284,7 @@ impl Base {
         for (dataset, ranges) in late {
             ranges.forget_before(self.first, || {
                 let of = self.progress.watermarks.iter().filter(|(id, ..)| id == dataset);
-                let marks = of.map(|(_, stream, mark)| (stream.clone(), mark.largest)).collect();
-                (marks, self.definitions.get(dataset).map(StreamLimits::of))
+                of.map(|(_, stream, mark)| (stream.clone(), mark.largest)).collect()
             });
         }
     }

@@ -1,7 +1,7 @@
 //! Late events and duplicates, found again in the log: the verdicts are given once more, under the limits that were
 //! committed at each position.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -9,13 +9,12 @@ use thyme_core::definition::Dataset;
 use thyme_core::{ErrorKind, Position, Result, Span};
 use thyme_log::Log;
 
-use crate::admission::{LeftOut, Limits, Watermark};
-use crate::catalog::LiveDataset;
+use crate::catalog::limits;
 use crate::decode::columns::event_times;
-use crate::event_ids::{Claims, Rows};
-use crate::left_out::{LateRange, StreamLimits};
-use crate::record::{EventsRecord, Payload, peek_dataset};
-use crate::replay::verdicts;
+use crate::left_out::LateRange;
+use crate::node::Admitted;
+use crate::record::EventsRecord;
+use crate::replay::Replay;
 
 /// Why an event of the log does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +62,8 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    fn is(self, why: LeftOut) -> bool {
-        matches!((self, why), (Wanted::Late, LeftOut::Late(_)) | (Wanted::Duplicates, LeftOut::Duplicate(_)))
+    fn is(self, why: Why) -> bool {
+        matches!((self, why), (Wanted::Late, Why::Late { .. }) | (Wanted::Duplicates, Why::Duplicate { .. }))
     }
 }
 
@@ -81,13 +80,17 @@ pub struct LeftOutQuery {
     pub limit: usize,
 }
 
+/// What is known before a record: of the dataset and of the streams that bring it.
+pub(crate) type Before<'a> = dyn FnMut(&LateRange) -> Result<Replay> + 'a;
+
 /// The events of a dataset that do not count for one reason, newest first. Reads the ranges that have some and keeps no more than
 /// `query.limit` of them.
 pub(crate) fn list(
     log: &dyn Log,
-    dataset: &LiveDataset,
+    dataset: u32,
     ranges: &[LateRange],
     query: &LeftOutQuery,
+    before: &mut Before<'_>,
 ) -> Result<Vec<LeftOutEvent>> {
     let mut found = Vec::new();
     let oldest = match log.last_at(query.since.saturating_sub(1)) {
@@ -101,57 +104,34 @@ pub(crate) fn list(
         if room == 0 {
             break;
         }
-        let claims = dataset.ids.as_ref().map(Claims::again);
-        let walk = Walk { log, dataset, range, claims, query: LeftOutQuery { limit: room, ..*query } };
-        found.extend(walk.run()?.into_iter().rev());
+        let walk = Walk { log, dataset, range, query: LeftOutQuery { limit: room, ..*query } };
+        found.extend(walk.run(before(range)?)?.into_iter().rev());
     }
     Ok(found)
 }
 
 struct Walk<'a> {
     log: &'a dyn Log,
-    dataset: &'a LiveDataset,
+    dataset: u32,
     range: &'a LateRange,
-    claims: Option<Claims>,
     query: LeftOutQuery,
 }
 
 impl Walk<'_> {
     /// The newest such events of the range, oldest first.
-    fn run(&self) -> Result<VecDeque<LeftOutEvent>> {
-        let range = self.range;
-        let mut limits = range.limits.clone();
-        let mut definition = self.dataset.definition.clone();
-        let mut marks: HashMap<String, Watermark> =
-            range.watermarks.iter().map(|(s, w)| (s.clone(), Watermark { largest: *w })).collect();
+    fn run(&self, mut replay: Replay) -> Result<VecDeque<LeftOutEvent>> {
         let mut found = VecDeque::new();
-        for record in self.log.read(range.first)? {
+        for record in self.log.read(self.range.first)? {
             let record = record?;
-            if record.number > range.last.min(self.query.before.record()) {
+            if record.number > self.range.last.min(self.query.before.record()) {
                 break;
             }
-            if peek_dataset(&record.payload).is_some_and(|id| id != self.dataset.id) {
+            let Some((events, admitted)) = replay.take(&record, &|id| id == self.dataset, &Ok)? else {
                 continue;
-            }
-            match Payload::decode(&record.payload, &|_| Some(self.dataset.schema.clone()))? {
-                Payload::Erase(_) => {}
-                Payload::Commit(commit) => {
-                    let mine = |d: &&thyme_core::definition::Dataset| {
-                        let own = &self.dataset.definition;
-                        d.name == own.name && d.version == own.version
-                    };
-                    if let Some(committed) = commit.document.datasets.iter().find(mine) {
-                        limits = StreamLimits::of(committed);
-                        definition = committed.clone();
-                    }
-                }
-                Payload::Events(events) => {
-                    let limits = limits.for_stream(&events.stream);
-                    let mark = marks.entry(events.stream.clone()).or_default();
-                    let limits = (&definition, record.stamp, limits);
-                    let rows = self.left_out(record.number, &events, limits, mark)?;
-                    self.keep(record.number, record.stamp, &events, &rows, &mut found)?;
-                }
+            };
+            if let Some(definition) = replay.definition(self.dataset) {
+                let rows = self.left_out(&events, &admitted, definition)?;
+                self.keep((record.number, record.stamp), &events, &rows, &mut found)?;
             }
         }
         Ok(found)
@@ -159,8 +139,7 @@ impl Walk<'_> {
 
     fn keep(
         &self,
-        number: u64,
-        stamp: i64,
+        (number, stamp): (u64, i64),
         events: &EventsRecord,
         rows: &[Row],
         found: &mut VecDeque<LeftOutEvent>,
@@ -191,28 +170,22 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The rows of a record that are asked for; moves the watermark.
-    fn left_out(
-        &self,
-        number: u64,
-        events: &EventsRecord,
-        limits: (&Dataset, i64, Limits),
-        mark: &mut Watermark,
-    ) -> Result<Vec<Row>> {
-        let field = self.dataset.definition.fields.timestamp().map_or("", |f| f.name.as_str());
-        let times = event_times(&events.batch, field)?;
-        let mut found: Vec<Row> = Vec::new();
-        let max_lateness = limits.2.max_lateness.unwrap_or(Span(0));
-        let rows = Rows { number, record: events, times: times.values() };
-        verdicts(rows, limits, mark, self.claims.as_ref(), |row, left_out| {
-            if self.query.wanted.is(left_out) {
-                let why = match left_out {
-                    LeftOut::Late(watermark) => Why::Late { watermark, max_lateness },
-                    LeftOut::Duplicate(of) => Why::Duplicate { of },
-                };
-                found.push(Row { row: row as u32, time: times.value(row), why });
-            }
-        })?;
+    /// The rows of a record that are asked for.
+    fn left_out(&self, events: &EventsRecord, admitted: &Admitted, definition: &Dataset) -> Result<Vec<Row>> {
+        let Some(kept) = &admitted.kept else { return Ok(Vec::new()) };
+        let times = event_times(&events.batch, definition.time_field())?;
+        let max_lateness = limits(definition, &events.stream).max_lateness.unwrap_or(Span(0));
+        let mut late = admitted.late.iter();
+        let mut duplicates = admitted.duplicates.iter().peekable();
+        let mut found = Vec::new();
+        for row in (!kept).set_indices() {
+            let why = match duplicates.next_if(|(duplicate, _)| *duplicate as usize == row) {
+                Some((_, of)) => Some(Why::Duplicate { of: *of }),
+                None => late.next().map(|watermark| Why::Late { watermark: *watermark, max_lateness }),
+            };
+            let why = why.filter(|why| self.query.wanted.is(*why));
+            found.extend(why.map(|why| Row { row: row as u32, time: times.value(row), why }));
+        }
         Ok(found)
     }
 }

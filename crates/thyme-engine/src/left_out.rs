@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 use thyme_core::definition::Dataset;
 use thyme_core::{Error, Result};
 
-use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
-use crate::catalog::{PUSH_STREAM, limits};
-
 /// The most ranges that are kept of one dataset.
 const RANGES_MAX: usize = 1024;
 /// Records without late rows that a range goes on over.
@@ -80,32 +77,6 @@ impl RecordSet {
     }
 }
 
-/// The limits in force for pushes and for the sources of a dataset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StreamLimits {
-    push: Limits,
-    source: Limits,
-    /// By stream, if there are several sources.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    sources: Vec<(String, Limits)>,
-}
-
-impl StreamLimits {
-    pub fn of(dataset: &Dataset) -> Self {
-        let of = |stream: String| (stream.clone(), limits(dataset, &stream));
-        let sources = dataset.sources.iter().map(|source| of(dataset.stream_of(source))).collect();
-        StreamLimits { push: limits(dataset, PUSH_STREAM), source: limits(dataset, ""), sources }
-    }
-
-    pub fn for_stream(&self, stream: &str) -> Limits {
-        if stream == PUSH_STREAM {
-            return self.push;
-        }
-        let named = self.sources.iter().find(|(name, _)| name == stream);
-        named.map_or(self.source, |(_, limits)| *limits)
-    }
-}
-
 /// Records with late rows, and what is needed to give the verdicts in them again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LateRange {
@@ -115,8 +86,6 @@ pub(crate) struct LateRange {
     pub late: u64,
     /// The watermark of each of the dataset's streams before `first`.
     pub watermarks: Vec<(String, Option<i64>)>,
-    /// The limits in force at `first`.
-    pub limits: StreamLimits,
 }
 
 /// Where the late rows of a dataset are.
@@ -126,23 +95,13 @@ pub(crate) struct LateRanges {
 }
 
 impl LateRanges {
-    /// The whole log up to `record`, for a checkpoint that did not say where its late rows are. The limits
-    /// are those of the commits in it.
+    /// The whole log up to `record`, for a checkpoint that did not say where its late rows are.
     pub fn anywhere(record: u64, late: u64) -> Self {
-        let none = Limits { max_lateness: None, max_future_skew: MAX_FUTURE_SKEW_DEFAULT };
-        let limits = StreamLimits { push: none, source: none, sources: Vec::new() };
-        LateRanges {
-            ranges: vec![LateRange { first: 1, last: record, late, watermarks: Vec::new(), limits }],
-        }
+        LateRanges { ranges: vec![LateRange { first: 1, last: record, late, watermarks: Vec::new() }] }
     }
 
-    /// Notes that record `number` has late rows. What else a new range needs is asked for only then.
-    pub fn push(
-        &mut self,
-        number: u64,
-        late: u64,
-        state: impl FnOnce() -> (Vec<(String, Option<i64>)>, StreamLimits),
-    ) {
+    /// Notes that record `number` has late rows. The watermarks of a new range are asked for only then.
+    pub fn push(&mut self, number: u64, late: u64, watermarks: impl FnOnce() -> Vec<(String, Option<i64>)>) {
         if let Some(open) = self.ranges.last_mut()
             && number <= open.last + GAP_MAX
             && number < open.first + SPAN_MAX
@@ -152,8 +111,7 @@ impl LateRanges {
             open.late += late;
             return;
         }
-        let (watermarks, limits) = state();
-        self.ranges.push(LateRange { first: number, last: number, late, watermarks, limits });
+        self.ranges.push(LateRange { first: number, last: number, late, watermarks: watermarks() });
         if self.ranges.len() > RANGES_MAX {
             coarsen(
                 &mut self.ranges,
@@ -166,23 +124,12 @@ impl LateRanges {
         }
     }
 
-    /// Takes out the records before `first`; `state` gives what a range that begins there needs.
-    pub fn forget_before(
-        &mut self,
-        first: u64,
-        state: impl FnOnce() -> (Vec<(String, Option<i64>)>, Option<StreamLimits>),
-    ) {
+    /// Takes out the records before `first`; `watermarks` gives those of before it.
+    pub fn forget_before(&mut self, first: u64, watermarks: impl FnOnce() -> Vec<(String, Option<i64>)>) {
         self.ranges.retain(|range| range.last >= first);
         // They do not overlap.
         if let Some(range) = self.ranges.first_mut().filter(|range| range.first < first) {
-            let (watermarks, limits) = state();
-            *range = LateRange {
-                first,
-                last: range.last,
-                late: range.late,
-                watermarks,
-                limits: limits.unwrap_or_else(|| range.limits.clone()),
-            };
+            *range = LateRange { first, last: range.last, late: range.late, watermarks: watermarks() };
         }
     }
 
@@ -273,7 +220,6 @@ fn coarsen<T>(ranges: &mut Vec<T>, cost: impl Fn(&T, &T) -> u64, join: impl Fn(&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use thyme_core::Span;
 
     fn covered(set: &RecordSet, number: u64) -> bool {
         set.ranges().iter().any(|[first, last]| (*first..=*last).contains(&number))
@@ -312,11 +258,9 @@ mod tests {
 
     #[test]
     fn late_ranges_are_bounded_and_keep_the_state_before_the_first_of_them() {
-        let limits = Limits { max_lateness: None, max_future_skew: Span(1) };
-        let limits = StreamLimits { push: limits, source: limits, sources: Vec::new() };
         let mut late = LateRanges::default();
         for n in (1..2_000_000u64).step_by(100) {
-            late.push(n, 2, || (vec![("push".into(), Some(n as i64))], limits.clone()));
+            late.push(n, 2, || vec![("push".into(), Some(n as i64))]);
         }
         assert!(late.ranges().len() <= RANGES_MAX);
         assert_eq!(late.ranges().iter().map(|r| r.late).sum::<u64>(), 40_000);
@@ -324,7 +268,7 @@ mod tests {
         let (first, newest) = (&late.ranges()[0], late.ranges().last().unwrap());
         assert!(newest.last - newest.first <= first.last - first.first, "the newest stay fine");
         let mut near = LateRanges::default();
-        (1..=100).for_each(|n| near.push(n * 10, 1, || (Vec::new(), limits.clone())));
+        (1..=100).for_each(|n| near.push(n * 10, 1, Vec::new));
         assert_eq!(near.ranges().len(), 1);
     }
 }

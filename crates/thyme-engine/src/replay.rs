@@ -77,7 +77,7 @@ impl Admission {
 
 /// Moves the watermark over a record and names its rows that do not count, by index among those that are left, each
 /// with the reason. Those that count claim their ids.
-pub(crate) fn verdicts(
+fn verdicts(
     rows: Rows<'_>,
     (definition, stamp, limits): (&Dataset, i64, Limits),
     mark: &mut Watermark,
@@ -129,6 +129,24 @@ impl Replay {
     pub fn of(base: &Base, ids: Ids, claims: HashMap<u32, Claims>) -> Replay {
         let limits = base.definitions.iter().map(|(id, definition)| (*id, definition.clone())).collect();
         Replay { ids, limits, admission: Admission::of(&base.progress.watermarks), claims }
+    }
+
+    /// Of one dataset alone, from before a record: as it was committed then, with the watermarks of its streams.
+    pub fn of_one(
+        ids: Ids,
+        (dataset, definition): (u32, Dataset),
+        watermarks: &[(String, Option<i64>)],
+        claims: Option<Claims>,
+    ) -> Replay {
+        let mark = |(stream, largest): &(String, Option<i64>)| {
+            ((dataset, stream.clone()), Watermark { largest: *largest })
+        };
+        Replay {
+            ids,
+            limits: HashMap::from([(dataset, definition)]),
+            admission: Admission { marks: watermarks.iter().map(mark).collect() },
+            claims: claims.into_iter().map(|claims| (dataset, claims)).collect(),
+        }
     }
 
     /// As if it had been given commits of these datasets, of which it was given no rows.

@@ -1,14 +1,19 @@
 //! What was left out: late events and dead letters, and how letters become rows after all.
 
 use arrow::array::RecordBatch;
+use thyme_core::definition::Dataset;
 use thyme_core::{Error, Position, Result};
+use thyme_log::Log;
 
-use super::{Engine, WAIT};
+use super::{CommitPlace, Engine, WAIT};
+use crate::base::Base;
 use crate::catalog::{LiveDataset, PUSH_STREAM};
+use crate::event_ids::Claims;
 use crate::late::{self, LeftOutEvent, LeftOutQuery};
-use crate::left_out::Replayed;
+use crate::left_out::{LateRange, Replayed};
 use crate::push::{SourceBatch, StoredLetter};
 use crate::record::{DeadLetter, EventsRecord, Payload, peek_dataset};
+use crate::replay;
 
 /// Letters that are read again together: one log record has the rows they become.
 const REPLAY_LETTERS: usize = 4096;
@@ -53,6 +58,43 @@ pub struct Replay {
     pub reasons: Vec<(Position, String, String)>,
 }
 
+/// What was committed before a record.
+struct Earlier<'a> {
+    log: &'a dyn Log,
+    base: &'a Base,
+    places: Vec<CommitPlace>,
+    /// What was said last, and how many commits there were before that.
+    known: Option<(usize, Dataset)>,
+}
+
+impl Earlier<'_> {
+    /// A dataset as it was committed last before record `number`.
+    fn definition(&mut self, dataset: &LiveDataset, number: u64) -> Result<Dataset> {
+        let count = self.places.partition_point(|place| place.record < number);
+        if let Some((_, known)) = self.known.as_ref().filter(|(of, _)| *of == count) {
+            return Ok(known.clone());
+        }
+        let found = self.find(&dataset.definition, count)?;
+        let found = found.or_else(|| self.base.definitions.get(&dataset.id).cloned());
+        // A dataset that was not committed by then has no rows before its commit says what it is.
+        let found = found.unwrap_or_else(|| dataset.definition.clone());
+        self.known = Some((count, found.clone()));
+        Ok(found)
+    }
+
+    fn find(&self, dataset: &Dataset, count: usize) -> Result<Option<Dataset>> {
+        for place in self.places.iter().take(count).rev().take_while(|p| p.record >= self.base.first) {
+            let Some(record) = self.log.read(place.record)?.next().transpose()? else { continue };
+            let Payload::Commit(commit) = Payload::decode(&record.payload, &|_| None)? else { continue };
+            let is_it = |d: &Dataset| d.name == dataset.name && d.version == dataset.version;
+            if let Some(found) = commit.document.datasets.into_iter().find(is_it) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// The dead letters of a record.
 struct RecordLetters {
     number: u64,
@@ -67,9 +109,17 @@ impl Engine {
     /// # Errors
     /// A log that cannot be read.
     pub fn left_out(&self, dataset: &LiveDataset, query: &LeftOutQuery) -> Result<Vec<LeftOutEvent>> {
-        let _base = self.shared.base.read();
+        let base = self.shared.base.read();
         let ranges = self.shared.late.lock().get(&dataset.id).cloned().unwrap_or_default();
-        late::list(self.shared.log.as_ref(), dataset, ranges.ranges(), query)
+        let (log, ids) = (self.shared.log.as_ref(), self.shared.ids());
+        let mut earlier =
+            Earlier { log, base: &base, places: self.shared.commits.lock().clone(), known: None };
+        let mut before = |range: &LateRange| {
+            let definition = earlier.definition(dataset, range.first)?;
+            let claims = dataset.ids.as_ref().map(Claims::again);
+            Ok(replay::Replay::of_one(ids.clone(), (dataset.id, definition), &range.watermarks, claims))
+        };
+        late::list(log, dataset.id, ranges.ranges(), query, &mut before)
     }
 
     /// The newest `limit` dead letters of a dataset before `before`, newest first; those that were
