@@ -43,6 +43,8 @@ pub struct Raw {
     pub max_lateness: Option<Span>,
     /// How far back it reaches.
     pub retention: Option<Span>,
+    /// Whether its events have ids, in the field `e`. No commit changes that.
+    pub has_ids: bool,
 }
 
 /// One output of a pipeline.
@@ -100,7 +102,7 @@ impl Raw {
             max_lateness = span(random, &[Some("1s"), Some("30s"), Some("1h")]);
         }
         let retention = span(random, &[None, None, None, Some("30s"), Some("1h")]);
-        Raw { max_lateness, retention }
+        Raw { max_lateness, retention, has_ids: false }
     }
 
     /// Its limits, as the oracle takes them.
@@ -115,6 +117,12 @@ impl Raw {
             field("k", "str", "key"), field("g", "int", g), field("i", "int", "value"),
             field("x", "float", "value"), field("s", "str", "value"), field("at", "datetime", "timestamp"),
         ]});
+        if self.has_ids
+            && let Some(fields) = dataset["fields"].as_array_mut()
+        {
+            fields.push(json!({"name": "e", "type": "str", "role": "value"}));
+            dataset["event_id"] = "e".into();
+        }
         if let Some(lateness) = self.max_lateness {
             dataset["max_lateness"] = lateness.to_string().into();
         }

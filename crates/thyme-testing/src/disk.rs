@@ -149,6 +149,11 @@ impl FaultyDisk {
         self.0.lock().capacity = capacity;
     }
 
+    /// Whether it holds only so many.
+    pub fn is_limited(&self) -> bool {
+        self.0.lock().capacity.is_some()
+    }
+
     /// Its files.
     pub fn names(&self) -> Vec<String> {
         self.0.lock().files.keys().cloned().collect()

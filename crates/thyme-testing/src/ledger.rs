@@ -6,7 +6,7 @@ use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, EventTime, Position, Value};
 use thyme_oracle::expression::Typed;
 use thyme_oracle::join::Right;
-use thyme_oracle::{Fate, Pipeline, Row, Stream, Verdict};
+use thyme_oracle::{EventIds, Fate, Pipeline, Row, Stream, Verdict};
 
 use crate::definitions::{Derived, Raw};
 use crate::random::Random;
@@ -34,19 +34,26 @@ pub struct Event {
     pub columns: Columns,
 }
 
-/// An event that was admitted.
+/// An event of the log, with its verdict.
 #[derive(Clone, Debug)]
-struct Admitted {
+struct Judged {
     position: Position,
     event: Event,
-    late: bool,
+    verdict: Verdict,
+}
+
+impl Judged {
+    fn counts(&self) -> bool {
+        self.verdict == Verdict::Admitted
+    }
 }
 
 /// What was pushed.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    rows: Vec<Admitted>,
+    rows: Vec<Judged>,
     streams: BTreeMap<String, Stream>,
+    ids: EventIds,
     last: Option<(u64, u32)>,
 }
 
@@ -93,6 +100,12 @@ impl Event {
         self
     }
 
+    /// The same with an id.
+    pub fn identified(mut self, id: &str) -> Event {
+        self.columns.push(("e", Value::Str(id.into())));
+        self
+    }
+
     /// As it is admitted: floats have one zero and one NaN.
     pub fn admitted(&self) -> thyme_oracle::Columns {
         let mut columns = thyme_oracle::Columns::default();
@@ -102,7 +115,7 @@ impl Event {
                 other => other.clone(),
             };
             let data_type = match *name {
-                "k" | "s" => DataType::Str,
+                "k" | "s" | "e" => DataType::Str,
                 "x" => DataType::Float,
                 "at" => DataType::Datetime,
                 _ => DataType::Int,
@@ -138,10 +151,21 @@ impl Ledger {
         self.note_of("push", STAMP_US, raw, events, receipt);
     }
 
-    /// As [`Ledger::note`], for any input stream and in a record with any stamp.
-    pub fn note_of(&mut self, stream: &str, stamp: i64, raw: &Raw, events: &[Event], receipt: Position) {
+    /// As [`Ledger::note`], for any input stream and in a record with any stamp. Gives how many are duplicates.
+    ///
+    /// # Panics
+    /// When an event has no id and should have one.
+    #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    pub fn note_of(
+        &mut self,
+        stream: &str,
+        stamp: i64,
+        raw: &Raw,
+        events: &[Event],
+        receipt: Position,
+    ) -> u64 {
         if events.is_empty() {
-            return;
+            return 0;
         }
         let record = receipt.record();
         // Pushes may share a record; the last of them stands for the whole of it.
@@ -149,13 +173,20 @@ impl Ledger {
             Some((last, next)) if last == record => next,
             _ => 0,
         };
-        let marks = self.streams.entry(stream.to_owned()).or_default();
+        let (marks, before) = (self.streams.entry(stream.to_owned()).or_default(), self.rows.len());
         for (row, event) in (first..).zip(events) {
-            let verdict = marks.verdict(EventTime(event.at), stamp, raw.limits());
-            let late = verdict != Verdict::Admitted;
-            self.rows.push(Admitted { position: Position::new(record, row), event: event.clone(), late });
+            let time = EventTime(event.at);
+            let verdict = match raw.has_ids {
+                true => {
+                    let (id, limits) = (column(&event.columns, "e"), (raw.limits(), raw.retention));
+                    marks.verdict_by_id((time, &id), stamp, limits, &mut self.ids).unwrap()
+                }
+                false => marks.verdict(time, stamp, raw.limits()),
+            };
+            self.rows.push(Judged { position: Position::new(record, row), event: event.clone(), verdict });
         }
         self.last = Some((record, first + events.len() as u32));
+        self.rows[before..].iter().filter(|row| row.verdict == Verdict::Duplicate).count() as u64
     }
 
     /// An entity was erased: its rows have never been, but for the watermark. Gives how many there were.
@@ -177,16 +208,34 @@ impl Ledger {
 
     /// The rows that were admitted, as joins find them.
     pub fn admitted(&self) -> impl Iterator<Item = Right> + '_ {
-        self.rows.iter().filter(|row| !row.late).map(|row| Right {
+        self.rows.iter().filter(|row| row.counts()).map(|row| Right {
             time: EventTime(row.event.at),
             position: row.position,
             columns: row.event.admitted(),
         })
     }
 
-    /// How many rows are late.
-    pub fn late(&self) -> usize {
-        self.rows.iter().filter(|r| r.late).count()
+    /// Where the late rows are.
+    pub fn late(&self) -> Vec<Position> {
+        self.left_out(|verdict| matches!(verdict, Verdict::Late { .. }))
+    }
+
+    /// Where the duplicates are.
+    pub fn duplicates(&self) -> Vec<Position> {
+        self.left_out(|verdict| verdict == Verdict::Duplicate)
+    }
+
+    fn left_out(&self, is: impl Fn(Verdict) -> bool) -> Vec<Position> {
+        self.rows.iter().filter(|row| is(row.verdict)).map(|row| row.position).collect()
+    }
+
+    /// Whether the event at `of` counts, came before the one at `position` and has its id.
+    pub fn is_duplicate_of(&self, position: Position, of: Position) -> bool {
+        let at = |position| self.rows.iter().find(|row| row.position == position);
+        at(position).zip(at(of)).is_some_and(|(row, first)| {
+            let same = column(&row.event.columns, "e") == column(&first.event.columns, "e");
+            same && first.counts() && first.position < row.position
+        })
     }
 
     /// A time near which something happens.
@@ -232,7 +281,7 @@ impl Ledger {
     #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     pub fn rows_of(&self, pipeline: &Pipeline, key: &[Value]) -> Vec<Row> {
         let mut rows = Vec::new();
-        for row in self.rows.iter().filter(|r| !r.late) {
+        for row in self.rows.iter().filter(|row| row.counts()) {
             let Fate::Kept(columns) = pipeline.derive(&row.event.admitted()).unwrap() else { continue };
             if pipeline.key(&columns) == key {
                 rows.push(pipeline.row(EventTime(row.event.at), row.position, &columns).unwrap());
@@ -246,7 +295,7 @@ impl Ledger {
         let kept = |t: i64| raw.retention.is_none_or(|r| t > until.0 - r.0);
         self.rows
             .iter()
-            .filter(|r| !r.late && r.position <= at && r.event.at <= until.0 && kept(r.event.at))
+            .filter(|r| r.counts() && r.position <= at && r.event.at <= until.0 && kept(r.event.at))
             .filter(|r| column(&r.event.columns, "k") == Value::Str(key.into()))
             .max_by_key(|r| (r.event.at, r.position))
             .map(|r| &r.event)

@@ -148,7 +148,7 @@ impl History {
     fn new(seed: u64) -> History {
         let mut plant = Plant::new(seed);
         let random = &mut plant.random;
-        let raw = Raw { max_lateness: Raw::random(random).max_lateness, retention: None };
+        let raw = Raw { max_lateness: Raw::random(random).max_lateness, retention: None, has_ids: false };
         let mut derived: Vec<Derived> = (0..3).map(|i| Derived::random(random, i)).collect();
         let mut stages = vec![derived[..1].to_vec(), derived[..2].to_vec(), derived.clone()];
         // Another version, and one that is gone.

@@ -288,7 +288,7 @@ impl History {
         self.engine().snapshot(ReadAt { min_position, ..ReadAt::default() }).unwrap();
         let catalog = self.engine().catalog();
         let counters = self.engine().counters(catalog.dataset(RAW).unwrap());
-        let expected = (self.ledger.len() as u64, self.ledger.late() as u64);
+        let expected = (self.ledger.len() as u64, self.ledger.late().len() as u64);
         assert_eq!((counters.events, counters.late), expected, "every acknowledged row is there once");
     }
 

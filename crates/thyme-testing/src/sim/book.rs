@@ -61,10 +61,14 @@ pub struct Book {
     pub ledgers: Vec<Ledger>,
     /// By commit id.
     pub commits: BTreeMap<String, Definitions>,
+    /// Commits that were asked for and may come to the log at any time, by id.
+    pub announced: BTreeMap<String, Definitions>,
     /// The last commit in the log.
     pub committed: String,
     /// Handed in and not yet seen in the log, in order.
     pub sent: VecDeque<Sent>,
+    /// In the log, and answered once it is applied, by id.
+    pub entered: BTreeMap<u64, Receipt>,
     /// What carried a key and is in the log.
     pub keyed: Vec<(Sent, Receipt)>,
     pub served: Vec<Served>,
@@ -72,6 +76,8 @@ pub struct Book {
     pub stamps: Vec<i64>,
     /// By source: how many of its rows are in the log.
     pub sources: BTreeMap<String, u64>,
+    /// Whether rows are removed by which duplicates are known.
+    pub forgets_ids: bool,
 }
 
 impl Book {
@@ -82,13 +88,32 @@ impl Book {
         Book {
             ledgers,
             commits: BTreeMap::from([(String::new(), nothing)]),
+            announced: BTreeMap::new(),
             committed: String::new(),
             sent: VecDeque::new(),
+            entered: BTreeMap::new(),
             keyed: Vec::new(),
             served: Vec::new(),
             stamps: Vec::new(),
             sources: BTreeMap::new(),
+            forgets_ids: false,
         }
+    }
+
+    /// The definitions of a commit that may be live.
+    pub fn definitions(&self, commit: &str) -> &Definitions {
+        let known = self.commits.get(commit).or_else(|| self.announced.get(commit));
+        known.unwrap_or_else(|| panic!("commit {commit} is live and not in the log"))
+    }
+
+    /// Whether `said` is what became of a push. How many of its rows are duplicates may be left out, and told
+    /// otherwise once ids are forgotten.
+    pub fn is_told(&self, said: Receipt, is: Receipt) -> bool {
+        let told = said.duplicates.is_none()
+            || said.duplicates == is.duplicates
+            || (self.forgets_ids && is.duplicates.is_some());
+        let duplicates = None;
+        told && Receipt { duplicates, ..said } == Receipt { duplicates, ..is }
     }
 
     /// Enters records that follow those known.
@@ -104,7 +129,7 @@ impl Book {
             );
             self.stamps.push(record.stamp);
             match record.rows {
-                None => self.enter_commit(record.number),
+                None => self.enter_commit(record.number, &record.commit.unwrap_or_default()),
                 Some((stream, cursor, batch)) => {
                     self.enter_rows(record.number, record.stamp, &stream, cursor, &batch)
                 }
@@ -114,7 +139,12 @@ impl Book {
         assert!(early.is_none(), "acknowledged, and not in the log: {early:?}");
     }
 
-    fn enter_commit(&mut self, number: u64) {
+    fn enter_commit(&mut self, number: u64, id: &str) {
+        if let Some(definitions) = self.announced.remove(id) {
+            id.clone_into(&mut self.committed);
+            self.commits.insert(id.to_owned(), definitions);
+            return;
+        }
         let sent = self.sent.pop_front().unwrap_or_else(|| panic!("e{number} is a commit that nobody sent"));
         let What::Commit(id, definitions) = sent.what else { panic!("e{number} is a commit, not {sent:?}") };
         self.committed.clone_from(&id);
@@ -143,10 +173,16 @@ impl Book {
                 true => Position::end_of(number),
                 false => Position::new(number, end as u32 - 1),
             };
-            let receipt = Receipt { position, accepted: events.len() as u64, skipped: 0, duplicates: None };
-            assert!(sent.receipt.is_none_or(|said| said == receipt), "{receipt:?}, said {sent:?}");
             let raw = &self.commits[&self.committed].raws[sent.input];
-            self.ledgers[sent.input].note_of(stream, stamp, raw, events, position);
+            let duplicates = self.ledgers[sent.input].note_of(stream, stamp, raw, events, position);
+            // A connector asks for no more than that its rows are stored.
+            let duplicates = (raw.has_ids && upto.is_none()).then_some(duplicates);
+            let receipt = Receipt { position, accepted: events.len() as u64, skipped: 0, duplicates };
+            let told = sent.receipt.is_none_or(|said| self.is_told(said, receipt));
+            assert!(told, "{receipt:?}, said {sent:?}");
+            if duplicates.is_some() && sent.receipt.is_none() {
+                self.entered.insert(sent.id, receipt);
+            }
             if let Some(upto) = upto {
                 assert_eq!(cursor.as_deref(), Some(upto.to_le_bytes().as_slice()), "the cursor in e{number}");
                 let rows = self.sources.entry(stream.to_owned()).or_default();

@@ -1,37 +1,51 @@
 //! What clients, sources, operators, disks and the power company do, drawn from a seed.
 
+mod clients;
+mod commits;
 mod faults;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::RecordBatch;
 use parking_lot::Mutex;
-use thyme_core::{ErrorKind, Result};
-use thyme_engine::{Engine, Idempotency, Memory, Options, Parts, Receipt, SourceBatch};
+use thyme_core::{ErrorKind, Position};
+use thyme_engine::{Engine, LeftOutQuery, LiveDataset, Memory, Options, Parts, Receipt, Wanted, Why};
 use thyme_store::Room;
 
-use super::book::{Book, Definitions, Sent, What};
+use super::book::{Book, Sent};
 use super::scene::{Answers, Scene};
 use super::{SimStore, Trace};
 use crate::clock::HandClock;
-use crate::definitions::{Derived, INPUTS, Output, RAW, Raw};
+use crate::definitions::{Derived, INPUTS, RAW, Raw};
 use crate::disk::{FaultyDisk, Power};
-use crate::ledger::{Event, START_US};
+use crate::ledger::{Ledger, START_US};
 use crate::random::Random;
+use clients::Tales;
 
 const OPERATIONS: usize = 60;
 /// What the store says when it cannot be read.
 const BLIND: &str = "the disk cannot be read";
-/// What sources read, and into which of [`INPUTS`]; those after the first two only where there are joins.
-const SOURCES: [(&str, usize); 4] = [("files", 0), ("feed", 0), ("people", 1), ("places", 2)];
-/// Pushes go to one of these of [`INPUTS`].
-const PUSHED: [usize; 5] = [0, 0, 1, 1, 2];
 /// Of so many histories in a row all but two have joins.
 const JOINS_OF: u64 = 5;
 /// Far from where `max_future_skew` would tell the ledger's events apart by a step of the clock.
 const CLOCK_US: i64 = START_US + 50_000_000_000;
+
+/// What a history has besides, by its seed: pipelines that are filled beside everything else, and event ids.
+/// Seeds of the other classes have what they always had, so that each replays its case.
+fn besides(seed: u64) -> (bool, bool) {
+    match seed % 7 {
+        0 => (true, false),
+        1 => (false, true),
+        4 => (true, true),
+        _ => (false, false),
+    }
+}
+
+/// Whether rows leave the timelines as soon as their retention has passed them.
+fn removes(seed: u64) -> bool {
+    seed % 3 == 1
+}
 
 /// Memory with room for so many bytes of timelines.
 fn room_for(timelines: usize) -> Memory {
@@ -64,6 +78,11 @@ pub struct History {
     /// Draws what every other history has besides: panics, a store that cannot be read, little memory.
     more: Option<Random>,
     has_joins: bool,
+    tales: Tales,
+    /// Draws what becomes of pipelines that are filled, in histories in which they are filled beside everything else.
+    fills: Option<Random>,
+    /// The commit that was promised and is not live yet.
+    pending: Option<String>,
     /// Draws between which lives the store is lost, in histories in which it is.
     losses: Option<Random>,
 }
@@ -72,15 +91,23 @@ impl History {
     pub fn new(seed: u64, trace: Trace) -> History {
         let mut random = Random::new(seed);
         let has_joins = seed % JOINS_OF >= 2;
-        let derived = (0..3).map(|i| match has_joins && i != 1 {
+        let (fills, has_ids) = besides(seed);
+        let derived = (0..if fills { 5 } else { 3 }).map(|i| match has_joins && i != 1 {
             true => Derived::joining(&mut random, i),
             false => Derived::random(&mut random, i),
         });
         let derived = derived.collect();
-        let raws = match has_joins {
+        let mut raws: Vec<Raw> = match has_joins {
             true => INPUTS.iter().map(|_| Raw::random(&mut random)).collect(),
             false => vec![Raw::default()],
         };
+        let mut tales = Tales { seed, has_ids: [false; INPUTS.len()] };
+        if has_ids {
+            tales.has_ids = [true, random.chance(50), random.chance(50)];
+            raws.iter_mut().zip(tales.has_ids).for_each(|(raw, has_ids)| raw.has_ids = has_ids);
+        }
+        let mut book = Book::new(raws);
+        book.forgets_ids = has_ids && removes(seed);
         let segment_bytes = random.pick(&[1 << 12, 1 << 14, 1 << 20]);
         History {
             seed,
@@ -90,7 +117,7 @@ impl History {
             disk: FaultyDisk::default(),
             store: SimStore::default(),
             segment_bytes,
-            book: Arc::new(Mutex::new(Book::new(raws))),
+            book: Arc::new(Mutex::new(book)),
             scene: None,
             retries: Vec::new(),
             expected: BTreeMap::new(),
@@ -100,6 +127,9 @@ impl History {
             store_failed: false,
             more: seed.is_multiple_of(2).then(|| Random::new(!seed)),
             has_joins,
+            tales,
+            fills: fills.then(|| Random::new(!seed.rotate_left(32))),
+            pending: None,
             losses: (seed % 6 == 1).then(|| Random::new(!seed)),
             random,
         }
@@ -118,7 +148,7 @@ impl History {
         for operation in 0..OPERATIONS * if self.has_joins { 2 } else { 1 } {
             self.operate();
             self.settle();
-            if self.seed % 3 == 1 && operation % 5 == 4 {
+            if removes(self.seed) && operation % 5 == 4 {
                 self.scene().remove_old();
                 self.settle();
                 if self.power.is_off() {
@@ -128,6 +158,7 @@ impl History {
         }
         self.restart();
         self.check();
+        self.end_fill();
         self.trace.note(format!("log of {} bytes", self.disk.used()));
         self.scene().stepper.stop();
         self.disk.slow_down(None);
@@ -163,6 +194,7 @@ impl History {
             _ => self.check(),
         }
         self.hurt();
+        self.fill();
         if self.power.is_off() {
             self.lose_power();
         } else if (self.log_failed || self.engine_failed()) && self.random.chance(30) {
@@ -174,7 +206,7 @@ impl History {
         let failure = self.scene().engine.failure();
         if let Some(reason) = &failure {
             assert!(
-                self.log_failed || self.store_failed || self.power.is_off() || self.joins_hurt(),
+                self.log_failed || self.store_failed || self.power.is_off() || self.applier_hurt(),
                 "it stopped without a fault: {reason}"
             );
         }
@@ -182,153 +214,9 @@ impl History {
     }
 
     /// What joins keep is written by the applier, which stops when that panics.
-    fn joins_hurt(&self) -> bool {
-        self.has_joins && self.scene().is_hurt.load(Ordering::Relaxed)
-    }
-
-    // What clients do.
-
-    fn sent(&mut self, (stream, input): (&str, usize), what: What, key: Option<String>) -> Sent {
-        self.next_id += 1;
-        Sent { id: self.next_id, input, stream: stream.to_owned(), what, key, receipt: None }
-    }
-
-    fn push(&mut self) {
-        let input = if self.has_joins { self.random.pick(&PUSHED) } else { 0 };
-        let count = 1 + self.random.below(8);
-        let keys = INPUTS[input].keys;
-        let events = (0..count).map(|_| Event::random(&mut self.random).keyed(keys)).collect();
-        let key = self.random.chance(50).then(|| format!("key {}", self.next_id));
-        let sent = self.sent(("push", input), What::Rows(events, None), key);
-        self.submit(sent);
-    }
-
-    fn batch(&self, events: &[Event]) -> Vec<u8> {
-        events.iter().map(|e| e.json() + "\n").collect::<String>().into_bytes()
-    }
-
-    fn done(&self, id: u64) -> impl FnOnce(Result<Receipt>) + Send + 'static {
-        let answers: Answers = self.scene().answers.clone();
-        move |answer| answers.lock().push((id, answer))
-    }
-
-    /// Sends rows that are in nobody's log yet.
-    fn submit(&mut self, sent: Sent) {
-        let What::Rows(events, _) = &sent.what else { return };
-        let into = INPUTS[sent.input].name;
-        self.trace.note(format!("push {} of {} rows to {into}, key {:?}", sent.id, events.len(), sent.key));
-        self.book.lock().sent.push_back(sent.clone());
-        self.hand_in(&sent);
-    }
-
-    fn hand_in(&self, sent: &Sent) {
-        let What::Rows(events, upto) = &sent.what else { return };
-        let scene = self.scene();
-        let catalog = scene.engine.catalog();
-        let live = catalog.dataset(INPUTS[sent.input].name).unwrap();
-        let body = self.batch(events);
-        let lines = body.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        let mut push = scene.engine.read_json(live, lines).unwrap();
-        if let Some(upto) = upto {
-            let batch: RecordBatch = push.batch().clone();
-            let stream = Arc::from(sent.stream.as_str());
-            let cursor = upto.to_le_bytes().to_vec();
-            push = scene
-                .engine
-                .read_source(live, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch });
-        }
-        push.idempotency =
-            sent.key.as_ref().map(|key| Idempotency::new("client", live.id, key, &body).unwrap());
-        scene.engine.submit(push, self.done(sent.id));
-    }
-
-    /// A connector reads on from where the engine says it is, unless a batch of it is on its way.
-    fn feed(&mut self) {
-        let (stream, input) = self.random.pick(if self.has_joins { &SOURCES } else { &SOURCES[..2] });
-        let is_behind = |r: (u64, u64)| r.0 != r.1;
-        if self.book.lock().sent.iter().any(|s| s.stream == stream)
-            || is_behind(self.scene().engine.records())
-        {
-            return;
-        }
-        let cursor = self.scene().engine.cursor(stream);
-        let from = cursor.map_or(0, |c| u64::from_le_bytes(c.try_into().unwrap()));
-        let count = 1 + self.random.below(5) as u64;
-        let event = |row: u64| {
-            let seed = self.seed ^ row << 20 ^ stream.len() as u64;
-            Event::random(&mut Random::new(seed)).keyed(INPUTS[input].keys)
-        };
-        let events = (from..from + count).map(event).collect();
-        self.trace.note(format!("{stream} reads on from {from}"));
-        let sent = self.sent((stream, input), What::Rows(events, Some(from + count)), None);
-        self.submit(sent);
-    }
-
-    /// A client that saw no answer, or forgot it, sends again.
-    fn retry(&mut self) {
-        if self.retries.is_empty() || self.random.chance(40) {
-            let book = self.book.lock();
-            if book.keyed.is_empty() {
-                return;
-            }
-            let (sent, receipt) = self.random.pick(&book.keyed);
-            drop(book);
-            return self.send_again(sent, receipt);
-        }
-        let index = self.random.below(self.retries.len());
-        let sent = self.retries.swap_remove(index);
-        let known = self.book.lock().keyed.iter().find(|(s, _)| s.key == sent.key).map(|(_, r)| *r);
-        match known {
-            Some(receipt) => self.send_again(sent, receipt),
-            None => self.submit(sent),
-        }
-    }
-
-    fn send_again(&mut self, mut sent: Sent, receipt: Receipt) {
-        self.next_id += 1;
-        sent.id = self.next_id;
-        self.trace.note(format!("{} is {:?} again", sent.id, sent.key));
-        self.expected.insert(sent.id, receipt);
-        self.hand_in(&sent);
-    }
-
-    fn commit(&mut self) {
-        let scene = self.scene();
-        let (mut definitions, busy) = {
-            let book = self.book.lock();
-            let pending = book.sent.iter().any(|s| matches!(s.what, What::Commit(..)));
-            (
-                book.commits[&book.committed].clone(),
-                pending || scene.engine.catalog().commit != book.committed,
-            )
-        };
-        if busy {
-            return;
-        }
-        let next = definitions.derived.len();
-        match self.random.below(3) {
-            0 | 1 if next < self.derived.len() => definitions.derived.push(self.derived[next].clone()),
-            _ if self.has_joins && next > 0 && self.random.chance(40) => {
-                redefine(&mut definitions, &mut self.random);
-            }
-            _ => {
-                let input = if self.has_joins { self.random.below(INPUTS.len()) } else { 0 };
-                definitions.raws[input] = Raw::random(&mut self.random);
-            }
-        }
-        let mut sent = self.sent(("", 0), What::Commit(String::new(), definitions.clone()), None);
-        let document = definitions.document();
-        match scene.engine.submit_commit(&document, self.done(sent.id)) {
-            Ok(id) => {
-                self.trace.note(format!("commit {id}"));
-                sent.what = What::Commit(id, definitions);
-                self.book.lock().sent.push_back(sent);
-            }
-            Err(error) if error.kind() == ErrorKind::Poisoned && scene.is_hurt.load(Ordering::Relaxed) => {
-                self.trace.note("no commit over what is poisoned");
-            }
-            Err(error) => panic!("the commit was refused: {error}"),
-        }
+    /// Whether a part may be poisoned that the applier writes itself.
+    fn applier_hurt(&self) -> bool {
+        (self.has_joins || self.tales.has_ids[0]) && self.scene().is_hurt.load(Ordering::Relaxed)
     }
 
     // Between two lives.
@@ -373,6 +261,7 @@ impl History {
             self.trace.note(format!("{} is not in the log", sent.id));
             self.retries.extend(Some(sent).filter(|s| s.key.is_some()));
         }
+        self.watch_pending();
     }
 
     /// Opens an engine over what is left; the power may go off again meanwhile.
@@ -380,6 +269,7 @@ impl History {
         let mut is_lost = false;
         loop {
             self.expected.clear();
+            self.book.lock().entered.clear();
             let power = Power::default();
             let random = &mut self.random;
             self.disk = self.disk.after_power_cut(&mut |n| random.below(n as usize) as u64);
@@ -420,8 +310,19 @@ impl History {
                     let random = Mutex::new(Random::new(self.random.bits()));
                     let answers = Answers::default();
                     let (is_hurt, is_blind) = (AtomicBool::new(false), AtomicBool::new(false));
-                    let scene =
-                        Scene { engine, stepper, shards, book, random, trace, answers, is_hurt, is_blind };
+                    let fills = self.fills.is_some();
+                    let scene = Scene {
+                        engine,
+                        stepper,
+                        shards,
+                        fills,
+                        book,
+                        random,
+                        trace,
+                        answers,
+                        is_hurt,
+                        is_blind,
+                    };
                     return self.begin(Arc::new(scene));
                 }
                 Err(error) if self.power.is_off() => self.trace.note(format!("the power goes off: {error}")),
@@ -460,13 +361,20 @@ impl History {
         for (id, answer) in answers {
             match (&answer, self.expected.remove(&id)) {
                 (Ok(receipt), Some(expected)) => {
-                    assert_eq!(*receipt, expected, "the answer to the retry {id}");
+                    let is_told = self.book.lock().is_told(*receipt, expected);
+                    assert!(is_told, "the answer to the retry {id}: {receipt:?}, not {expected:?}");
                     continue;
                 }
                 (Err(_), Some(_)) => continue,
                 _ => {}
             }
             let mut book = self.book.lock();
+            if let Some(receipt) = book.entered.remove(&id) {
+                self.trace.note(format!("{id} is applied: {answer:?}"));
+                let is_told = answer.as_ref().is_ok_and(|said| book.is_told(*said, receipt));
+                assert!(is_told, "{id} is told {answer:?}, and it is {receipt:?}");
+                continue;
+            }
             let index = book.sent.iter().position(|s| s.id == id);
             let index = index.unwrap_or_else(|| panic!("{id} is answered twice: {answer:?}"));
             match answer {
@@ -516,9 +424,13 @@ impl History {
         for (input, ledger) in INPUTS.iter().zip(&book.ledgers) {
             let Ok(live) = catalog.dataset(input.name) else { continue };
             let counters = scene.engine.counters(live);
-            let expected = (ledger.len() as u64, ledger.late() as u64);
-            let name = input.name;
-            assert_eq!((counters.events, counters.late), expected, "every event of {name} is counted once");
+            assert_eq!(counters.events, ledger.len() as u64, "every event of {} is counted once", input.name);
+            // Without what was removed it may be taken for another that it is a duplicate.
+            if !(book.forgets_ids && live.definition.event_id.is_some()) {
+                let counted = (counters.late as usize, counters.duplicates as usize);
+                assert_eq!(counted, (ledger.late().len(), ledger.duplicates().len()), "of {}", input.name);
+                check_left_out(&scene, live, ledger);
+            }
         }
         if catalog.dataset(RAW).is_ok() {
             for (stream, rows) in &book.sources {
@@ -532,25 +444,20 @@ impl History {
     }
 }
 
-/// Gives a pipeline a new version, with other joins and operators, if those who read it can go on.
-fn redefine(definitions: &mut Definitions, random: &mut Random) {
-    let index = random.below(definitions.derived.len());
-    let was = &definitions.derived[index];
-    let mut changed = was.clone();
-    changed.version += 1;
-    for _ in 0..8 {
-        match changed.has_joins() {
-            true => changed.redefine_joining(random),
-            false => changed.redefine(random),
+/// What is listed of late events and duplicates is what there is of them in the log.
+fn check_left_out(scene: &Scene, live: &LiveDataset, ledger: &Ledger) {
+    let (first, _) = scene.engine.log_start();
+    for (wanted, mut expected) in [(Wanted::Late, ledger.late()), (Wanted::Duplicates, ledger.duplicates())] {
+        expected.retain(|position| position.record() >= first);
+        let query = LeftOutQuery { wanted, before: Position::MAX, since: i64::MIN, limit: usize::MAX };
+        let Some(mut found) = scene.answered(scene.engine.left_out(live, &query)) else { continue };
+        found.reverse();
+        let positions: Vec<Position> = found.iter().map(|event| event.position).collect();
+        assert_eq!(positions, expected, "{wanted:?} of {}", live.definition.name);
+        for event in found {
+            if let Why::Duplicate { of: Some(of) } = event.why {
+                assert!(ledger.is_duplicate_of(event.position, of), "{} of {of}", event.position);
+            }
         }
-        if changed.keys == was.keys {
-            break;
-        }
-    }
-    let is_there =
-        |o: &Output| changed.outputs.iter().any(|n| n.name == o.name && n.data_type() == o.data_type());
-    // The key fields of a dataset stay what they are.
-    if was.keys == changed.keys && was.outputs.iter().all(is_there) {
-        definitions.derived[index] = changed;
     }
 }

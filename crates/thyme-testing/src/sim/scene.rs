@@ -20,6 +20,8 @@ pub struct Scene {
     pub engine: Engine,
     pub stepper: Stepper,
     pub shards: usize,
+    /// Whether pipelines are filled by steps.
+    pub fills: bool,
     pub book: Arc<Mutex<Book>>,
     pub random: Mutex<Random>,
     pub trace: Trace,
@@ -37,6 +39,9 @@ impl Scene {
 
     /// One part does its next thing, or somebody reads; what is in the middle of a step is left alone.
     pub fn move_something(&self) {
+        if self.fills && self.below(4) == 0 {
+            return self.note("fill", self.stepper.fill(1 + self.below(4)));
+        }
         match self.below(10) {
             0..3 => self.note("apply", self.stepper.apply()),
             3..7 => {
@@ -77,7 +82,7 @@ impl Scene {
 
     /// An online read, checked now and entered in the book.
     pub fn read_online(&self) {
-        let Some(snapshot) = self.snapshot(ReadAt::default()) else { return };
+        let Some(snapshot) = self.snapshot(ReadAt::default()).filter(|s| self.knows(s)) else { return };
         assert!(snapshot.online && snapshot.time <= snapshot.now);
         self.trace.note(format!("online read at T = {} {}", snapshot.time.0, snapshot.position));
         let served = Served { time: snapshot.time, position: snapshot.position };
@@ -105,10 +110,8 @@ impl Scene {
                 let times: Vec<EventTime> = times;
                 (position.min(applied), times)
             };
-            let Some(snapshot) = self.snapshot(ReadAt { position: Some(position), ..ReadAt::default() })
-            else {
-                return;
-            };
+            let snapshot = self.snapshot(ReadAt { position: Some(position), ..ReadAt::default() });
+            let Some(snapshot) = snapshot.filter(|snapshot| self.knows(snapshot)) else { return };
             self.trace.note(format!("read at {position}"));
             self.check(&snapshot, &times, usize::MAX);
         }
@@ -121,8 +124,14 @@ impl Scene {
         }
     }
 
+    /// Whether the book has all that a snapshot shows. A commit that waits for what it needs writes and applies at
+    /// once, and ends with a write in whose middle somebody may read.
+    fn knows(&self, snapshot: &Snapshot) -> bool {
+        !self.fills || snapshot.position.record() <= self.book.lock().stamps.len() as u64
+    }
+
     /// What a read gave; nothing if it was refused, and there is a reason.
-    fn answered<T>(&self, answer: Result<T>) -> Option<T> {
+    pub fn answered<T>(&self, answer: Result<T>) -> Option<T> {
         let error = match answer {
             Ok(answer) => return Some(answer),
             Err(error) => error,
@@ -150,9 +159,7 @@ impl Scene {
     /// Compares what up to `keys_max` keys of each dataset show with the oracle.
     fn check(&self, snapshot: &Snapshot, times: &[EventTime], keys_max: usize) {
         let book = self.book.lock();
-        let Some(definitions) = book.commits.get(&snapshot.catalog.commit) else {
-            panic!("commit {} is live and not in the log", snapshot.catalog.commit)
-        };
+        let definitions = book.definitions(&snapshot.catalog.commit);
         let position = snapshot.position;
         for ((input, ledger), raw) in INPUTS.iter().zip(&book.ledgers).zip(&definitions.raws) {
             if let Ok(live) = snapshot.catalog.dataset(input.name)

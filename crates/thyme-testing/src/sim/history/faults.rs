@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use thyme_core::{Position, Value};
 
 use super::History;
+use super::clients::EVENTS;
 use crate::definitions::INPUTS;
 use crate::sim::Reads;
 
@@ -51,10 +52,22 @@ impl History {
         let scene = self.scene();
         let Some(random) = self.more.as_mut().filter(|_| !self.power.is_off()) else { return };
         match random.below(100) {
+            0..3 if self.fills.is_some() && random.chance(25) => {
+                let key = [random.below(256) as u8];
+                if scene.engine.panic_in_fill_for_test(&key) {
+                    self.trace.note("whoever fills panics");
+                }
+            }
+            0..3 if self.tales.has_ids[0] && random.chance(25) => {
+                let id = Value::Str(format!("e{}", random.below(EVENTS)).into());
+                if scene.engine.panic_at_event_id_for_test(INPUTS[0].name, &id).unwrap() {
+                    self.trace.note(format!("whoever claims near {id:?} panics"));
+                }
+            }
             0..3 => {
                 let catalog = scene.engine.catalog();
                 let book = self.book.lock();
-                let definitions = &book.commits[&catalog.commit];
+                let definitions = book.definitions(&catalog.commit);
                 let derived = &definitions.derived;
                 let (dataset, key) = match random.below(derived.len() + book.ledgers.len().min(2)) {
                     n if n < derived.len() => {
