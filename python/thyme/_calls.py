@@ -10,6 +10,7 @@ from thyme._dataset_calls import DatasetCalls
 from thyme._definition_calls import DefinitionCalls
 from thyme._errors import InvalidDataError, error_from_answer
 from thyme._frames import ARROW_STREAM, is_columns, is_frame, rows_of_columns, slices
+from thyme._multi import Ask, query_of
 from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
 from thyme._selection import Features, selection, selection_text
@@ -79,6 +80,23 @@ class Calls(DefinitionCalls, DatasetCalls):
             body["meta"] = True
         body.update(self._session.when(at, min_position, position, wait_ms))
         return await self._session.table("POST", "/features/batch", body=to_json(body))
+
+    async def query_multi(
+        self,
+        queries: Iterable[Ask | tuple[Any, ...]],
+        at: Time | None = None,
+        *,
+        meta: bool = False,
+        min_position: str | None = None,
+        position: str | None = None,
+        wait_ms: int | None = None,
+    ) -> list[ThymeResult]:
+        """See `ThymeClient.query_multi`."""
+        body: dict[str, Any] = {"queries": [await query_of(self._session, each) for each in queries]}
+        if meta:
+            body["meta"] = True
+        body.update(self._session.when(at, min_position, position, wait_ms))
+        return await self._session.tables("/features/multi", to_json(body))
 
     async def query_offline(
         self,

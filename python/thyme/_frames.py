@@ -116,6 +116,18 @@ def table_from_ipc(body: bytes) -> pa.Table:
         return reader.read_all()
 
 
+def tables_from_ipc(body: bytes) -> list[pa.Table]:
+    """The tables of Arrow IPC streams that follow each other."""
+    import pyarrow as pa
+
+    source = pa.BufferReader(body)
+    tables = []
+    while source.tell() < source.size():
+        with pa.ipc.open_stream(source) as reader:
+            tables.append(reader.read_all())
+    return tables
+
+
 def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
     import pyarrow as pa
 

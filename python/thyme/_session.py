@@ -14,7 +14,7 @@ from uuid import uuid4
 from thyme._catalog import Catalog
 from thyme._errors import InvalidDataError, ThymeError, error_from_answer
 from thyme._exchange import Answer
-from thyme._frames import ARROW_STREAM, table_from_ipc
+from thyme._frames import ARROW_STREAM, table_from_ipc, tables_from_ipc
 from thyme._result import ThymeResult
 from thyme._steps import AsyncTransport
 from thyme._values import Time, entity_id, from_answer, request_time, to_json
@@ -175,14 +175,12 @@ class Session:
             repeatable=True,
             unhurried=unhurried,
         )
-        table = table_from_ipc(answer.body)
-        metadata = {key.decode(): _metadata(value) for key, value in (table.schema.metadata or {}).items()}
-        warn(metadata)
-        return ThymeResult(
-            table=table.replace_schema_metadata(None),
-            metadata=metadata,
-            query_run_id=answer.headers.get("x-query-run-id"),
-        )
+        return _result(table_from_ipc(answer.body), answer)
+
+    async def tables(self, path: str, body: bytes) -> list[ThymeResult]:
+        """The results of a read that answers in several Arrow streams."""
+        answer = await self.request("POST", path, body=body, accept=ARROW_STREAM, repeatable=True)
+        return [_result(table, answer) for table in tables_from_ipc(answer.body)]
 
     async def push(self, name: str, body: bytes, content_type: str, key: str | None) -> dict[str, Any]:
         """One push; with an idempotency key it is repeated if the connection breaks.
@@ -283,6 +281,17 @@ class Session:
         if _LOOKUP_PARAMS.isdisjoint(texts):
             return texts
         return {"entity_id": ",".join(f"{field}={text}" for field, text in texts.items())}
+
+
+def _result(table: Any, answer: Answer) -> ThymeResult:
+    """A table of an answer, with what its schema says of it."""
+    metadata = {key.decode(): _metadata(value) for key, value in (table.schema.metadata or {}).items()}
+    warn(metadata)
+    return ThymeResult(
+        table=table.replace_schema_metadata(None),
+        metadata=metadata,
+        query_run_id=answer.headers.get("x-query-run-id"),
+    )
 
 
 def decode(answer: Answer) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from thyme._catalog import Catalog
 from thyme._config import Config
 from thyme._datasets import DatasetsClient
 from thyme._definitions import DefinitionsClient
+from thyme._multi import Ask
 from thyme._result import ThymeResult
 from thyme._selection import Features
 from thyme._session import Definition, Session, ThymeWarning, name_of
@@ -154,6 +155,44 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 min_position=min_position,
                 position=position,
                 wait_ms=wait_ms,
+            )
+        )
+
+    def query_multi(
+        self,
+        queries: Iterable[Ask | tuple[Any, ...]],
+        at: Time | None = None,
+        *,
+        meta: bool = False,
+        min_position: str | None = None,
+        position: str | None = None,
+        wait_ms: int | None = None,
+    ) -> list[ThymeResult]:
+        """Features of several featuresets in one request, all at one time and one position.
+
+        Args:
+            queries: For each featureset `(featureset, ids)`, or an `Ask` that has inputs and features too; at
+                most 100.
+            at: The time as of which; None means now.
+            meta: Also says how each value came about and how fresh it is: `result.meta`.
+            min_position: Waits until this position is visible.
+            position: Reads the state as of this position.
+            wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
+
+        Returns:
+            A result for each query, as `query_batch` gives it, in the order given.
+
+        Raises:
+            ThymeError: One of the queries is refused, which its number says; then none is answered.
+
+        Example:
+            day, night = client.query_multi(
+                [(DriverFeatures, ["d1", "d2"]), (DriverFeatures, ["d1"], {"hour": 23})]
+            )
+        """
+        return run(
+            self._calls.query_multi(
+                queries, at, meta=meta, min_position=min_position, position=position, wait_ms=wait_ms
             )
         )
 
@@ -497,4 +536,4 @@ for _name in dir(Calls):
     if not _name.startswith("_"):
         getattr(Calls, _name).__doc__ = getattr(ThymeClient, _name).__doc__
 
-__all__ = ["AsyncThymeClient", "Definition", "ThymeClient", "ThymeWarning", "name_of"]
+__all__ = ["Ask", "AsyncThymeClient", "Definition", "ThymeClient", "ThymeWarning", "name_of"]

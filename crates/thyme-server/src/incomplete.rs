@@ -16,9 +16,9 @@ use thyme_query::{ColumnBuffer, Detail, Wanted};
 
 use crate::app::Ready;
 use crate::request::{ARROW_STREAM, Reply, Request};
-use crate::{arrow_io, feature_meta, json, names, reads};
+use crate::{arrow_io, batch, feature_meta, json, names, reads};
 
-type Handler = fn(&Ready, &Request) -> Result<Reply>;
+type Handler<'h> = &'h dyn Fn(&Ready, &Request) -> Result<Reply>;
 
 /// Whatever goes live while a request is split is asked again.
 const TRIES: usize = 3;
@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 const INCOMPLETE: &str = "INCOMPLETE";
 
 /// Answers a request, with what is only pending as incomplete.
-pub(crate) fn answer(ready: &Ready, request: &Request, handler: Handler) -> Result<Reply> {
+pub(crate) fn answer(ready: &Ready, request: &Request, handler: Handler<'_>) -> Result<Reply> {
     if !request.path.starts_with("/features") {
         return handler(ready, request);
     }
@@ -223,7 +223,7 @@ struct Read<'a> {
 
 impl Read<'_> {
     /// `None`: something went live meanwhile.
-    fn answer(&self, asked: &Asked, split: &Split<'_>, handler: Handler) -> Result<Option<Reply>> {
+    fn answer(&self, asked: &Asked, split: &Split<'_>, handler: Handler<'_>) -> Result<Option<Reply>> {
         let Asked::Featureset { body, .. } = asked else { return self.of_dataset(asked) };
         if split.present.as_ref().is_some_and(Vec::is_empty) {
             return self.of_nothing(body.as_ref(), split);
@@ -404,7 +404,7 @@ impl Read<'_> {
         if self.request.accepts_arrow() {
             self.mark(&mut meta, split, &json!({"version": null}));
             let mut columns =
-                vec![("entity_id".to_owned(), reads::entity_ids(&fields, &entities).to_arrow())];
+                vec![("entity_id".to_owned(), batch::entity_ids(&fields, &entities).to_arrow())];
             columns.extend(split.weave(Vec::new(), |missing| null_column(missing, entities.len())));
             columns.extend(self.fact_columns(split, entities.len()));
             let metadata =

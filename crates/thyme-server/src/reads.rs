@@ -1,10 +1,8 @@
 //! The reading endpoints.
 
-use arrow::array::{ArrayRef, RecordBatch};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
-use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
 use thyme_engine::{ReadAt, Snapshot};
@@ -34,32 +32,6 @@ pub(crate) struct FeaturesBody {
     features: Option<Json>,
     #[serde(default)]
     inputs: Option<Map<String, Json>>,
-    #[schemars(schema_with = "shapes::optional_time")]
-    timestamp: Option<Json>,
-    #[schemars(schema_with = "shapes::optional_position")]
-    min_position: Option<String>,
-    #[schemars(schema_with = "shapes::optional_position")]
-    position: Option<String>,
-    #[schemars(range(max = 60_000))]
-    wait_ms: Option<u64>,
-    #[serde(default)]
-    meta: bool,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a JSON object with featureset, entity_ids and optionally features, inputs, timestamp, min_position, position, wait_ms, meta"
-)]
-pub(crate) struct BatchBody {
-    featureset: String,
-    #[schemars(schema_with = "shapes::entities")]
-    entity_ids: Vec<Json>,
-    #[schemars(schema_with = "shapes::features")]
-    features: Option<Json>,
-    #[serde(default)]
-    #[schemars(schema_with = "shapes::inputs")]
-    inputs: Json,
     #[schemars(schema_with = "shapes::optional_time")]
     timestamp: Option<Json>,
     #[schemars(schema_with = "shapes::optional_position")]
@@ -273,7 +245,7 @@ fn one(
 }
 
 /// Adds what is said of the names, of the values (`features`), and what the caller should know.
-fn add_notes(body: &mut Json, plan: &Plan, answer: &Answer, features: Option<Json>) {
+pub(crate) fn add_notes(body: &mut Json, plan: &Plan, answer: &Answer, features: Option<Json>) {
     if let Some(meta) = names::meta(plan, features) {
         body["meta"] = meta;
     }
@@ -282,11 +254,11 @@ fn add_notes(body: &mut Json, plan: &Plan, answer: &Answer, features: Option<Jso
     }
 }
 
-fn mode(snapshot: &Snapshot) -> &'static str {
+pub(crate) fn mode(snapshot: &Snapshot) -> &'static str {
     if snapshot.online { "online" } else { "point_in_time" }
 }
 
-fn features_json(answer: &Answer, row: usize) -> (Map<String, Json>, Map<String, Json>) {
+pub(crate) fn features_json(answer: &Answer, row: usize) -> (Map<String, Json>, Map<String, Json>) {
     let mut non_finite = Map::new();
     let features = answer
         .names
@@ -298,7 +270,7 @@ fn features_json(answer: &Answer, row: usize) -> (Map<String, Json>, Map<String,
 }
 
 /// The request features of each row as columns.
-fn input_columns<'a>(
+pub(crate) fn input_columns<'a>(
     plan: &Plan,
     rows: usize,
     given: impl Fn(usize) -> &'a Map<String, Json>,
@@ -356,47 +328,11 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
     Ok(Reply::json(200, &body))
 }
 
-/// `POST /features/batch`.
-pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
-    let body: BatchBody = parse(request)?;
-    let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
-    let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
-    let snapshot = ready.engine().snapshot(at)?;
-    let wanted = names::wanted(body.features.as_ref())?;
-    let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
-    let rows = checked_rows(body.entity_ids.len())?;
-    let entities =
-        body.entity_ids.iter().map(|id| json::entity(&plan.entity, id)).collect::<Result<Vec<_>>>()?;
-    let per_row = rows_of_inputs(&body.inputs, rows)?;
-    let inputs = input_columns(&plan, rows, |row| per_row[if per_row.len() == 1 { 0 } else { row }])?;
-    ready.old_names.note(request, &plan, inputs.iter().map(|(name, _)| name.as_str()));
-    let detail = feature_meta::detail(request, body.meta);
-    let answer = ready.reader.query_with(snapshot, &plan, &entities, inputs, detail)?;
-    if request.accepts_arrow() {
-        return batch_arrow(&plan, &entities, &answer);
-    }
-    let mut bad = Vec::new();
-    let values: Vec<Json> = (0..rows)
-        .map(|row| {
-            let (features, non_finite) = features_json(&answer, row);
-            bad.push(non_finite);
-            features.into_iter().map(|(_, v)| v).collect::<Vec<_>>().into()
-        })
-        .collect();
-    let mut out = json!({"features": answer.names, "values": values, "mode": mode(&answer.snapshot), "as_of": json::as_of(&answer.snapshot)});
-    if bad.iter().any(|b| !b.is_empty()) {
-        out["non_finite"] = bad.into_iter().map(Json::Object).collect();
-    }
-    let times = vec![answer.snapshot.time; rows];
-    add_notes(&mut out, &plan, &answer, feature_meta::many(&answer, &times));
-    Ok(Reply::json(200, &out))
-}
-
 fn at_row(list: &str, row: usize, error: &Error) -> Error {
     Error::invalid_data(format!("{list}[{row}]: {}", error.detail()))
 }
 
-fn checked_rows(rows: usize) -> Result<usize> {
+pub(crate) fn checked_rows(rows: usize) -> Result<usize> {
     if rows > ROWS_MAX {
         let detail = format!(
             "{rows} rows in one JSON request, at most {ROWS_MAX}; send an Arrow IPC stream to /features/offline"
@@ -406,72 +342,12 @@ fn checked_rows(rows: usize) -> Result<usize> {
     Ok(rows)
 }
 
-/// One object for all rows, or one a row.
-fn rows_of_inputs(inputs: &Json, rows: usize) -> Result<Vec<&Map<String, Json>>> {
-    static NONE: std::sync::LazyLock<Map<String, Json>> = std::sync::LazyLock::new(Map::new);
-    match inputs {
-        Json::Null => Ok(vec![&NONE]),
-        Json::Object(all) => Ok(vec![all]),
-        Json::Array(each) if each.len() == rows => each
-            .iter()
-            .enumerate()
-            .map(|(row, json)| {
-                json.as_object().ok_or_else(|| {
-                    Error::invalid_data(format!(
-                        "inputs[{row}]: expected an object, got {}",
-                        json::shown(json)
-                    ))
-                })
-            })
-            .collect(),
-        Json::Array(each) => Err(Error::invalid_data(format!(
-            "inputs: expected one object a row ({rows}), got {}",
-            each.len()
-        ))),
-        other => Err(Error::invalid_data(format!(
-            "inputs: expected an object or a list of them, got {}",
-            json::shown(other)
-        ))),
-    }
-}
-
-/// The column that names the entities of a batch.
-pub(crate) fn entity_ids(fields: &[(String, DataType)], entities: &[Vec<Value>]) -> ColumnBuffer {
-    match fields {
-        [(_, data_type)] => {
-            let mut ids = ColumnBuffer::nulls(*data_type, entities.len());
-            entities.iter().enumerate().for_each(|(row, e)| ids.set(row, e[0].clone()));
-            ids
-        }
-        fields => {
-            let mut ids = ColumnBuffer::nulls(DataType::Str, entities.len());
-            for (row, entity) in entities.iter().enumerate() {
-                ids.set(row, Value::Str(json::entity_json(fields, entity).to_string().into()));
-            }
-            ids
-        }
-    }
-}
-
-fn batch_arrow(plan: &Plan, entities: &[Vec<Value>], answer: &Answer) -> Result<Reply> {
-    let ids = entity_ids(&plan.entity, entities);
-    let mut columns: Vec<(String, ArrayRef)> = vec![("entity_id".to_owned(), ids.to_arrow())];
-    columns.extend(answer.names.iter().cloned().zip(answer.columns.iter().map(ColumnBuffer::to_arrow)));
-    let times = vec![answer.snapshot.time; entities.len()];
-    let facts = answer.names.iter().zip(&answer.facts);
-    columns.extend(facts.flat_map(|(name, facts)| facts.columns(name, &times)));
-    let fields: Vec<_> =
-        columns.iter().map(|(n, a)| arrow::datatypes::Field::new(n, a.data_type().clone(), true)).collect();
-    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, a)| a).collect())?;
-    let mut metadata =
-        vec![("as_of", json::as_of(&answer.snapshot)), ("mode", mode(&answer.snapshot).into())];
-    metadata.extend(arrow_notes(plan, &answer.warnings, feature_meta::versions(answer)));
-    Ok(Reply::arrow(arrow_io::write_stream(&batch, &metadata)?))
-}
-
 /// What `add_notes` says, as schema metadata.
-fn arrow_notes(plan: &Plan, warnings: &[String], features: Option<Json>) -> Vec<(&'static str, Json)> {
+pub(crate) fn arrow_notes(
+    plan: &Plan,
+    warnings: &[String],
+    features: Option<Json>,
+) -> Vec<(&'static str, Json)> {
     let warnings = (!warnings.is_empty()).then(|| ("warnings", json!(warnings)));
     names::meta(plan, features).map(|meta| ("meta", meta)).into_iter().chain(warnings).collect()
 }

@@ -8,8 +8,8 @@ use crate::app::{App, Ready};
 use crate::openapi::Operation;
 use crate::request::{Reply, Request};
 use crate::{
-    audit, backups, commits, erasure, incomplete, left_out, metrics, names, openapi, pending, reads, state,
-    writes,
+    audit, backups, batch, commits, erasure, incomplete, left_out, metrics, multi, names, openapi, pending,
+    reads, state, writes,
 };
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
@@ -41,7 +41,9 @@ const fn route(
 pub const ROUTES: &[Route] = &[
     Route { quick: true, ..route("GET", "/features", reads::get_features, &openapi::GET_FEATURES) },
     Route { quick: true, ..route("POST", "/features", reads::post_features, &openapi::POST_FEATURES) },
-    route("POST", "/features/batch", reads::batch, &openapi::BATCH),
+    route("POST", "/features/batch", batch::batch, &openapi::BATCH),
+    route("POST", "/features/multi", multi::multi, &openapi::MULTI),
+    route("POST", "/api/v1/features/multi", multi::multi, &openapi::MULTI),
     route("POST", "/features/offline", reads::offline, &openapi::OFFLINE),
     route("GET", "/features/scan", reads::scan, &openapi::SCAN),
     route("POST", "/api/v1/commit", commits::commit, &openapi::COMMIT),
@@ -87,7 +89,7 @@ fn answer(app: &App, request: &Request) -> Reply {
         if route.method == request.method {
             let handled = app.ready_now().and_then(|ready| {
                 route.operation.check(request)?;
-                incomplete::answer(&ready, request, route.handler)
+                incomplete::answer(&ready, request, &route.handler)
             });
             return handled.unwrap_or_else(|error| Reply::error(&error));
         }

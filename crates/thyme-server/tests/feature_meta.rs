@@ -81,6 +81,9 @@ fn history(seed: u64) -> History {
         positions.push(answer["position"].as_str().unwrap().to_owned());
         events.extend(pushed);
     }
+    // Reads that name no position see all of it.
+    let all = positions.last().unwrap();
+    ask(&app, "GET", &format!("/features?featureset=F&entity_id=a&min_position={all}"), &Json::Null);
     History { app, events, positions }
 }
 

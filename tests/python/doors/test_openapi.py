@@ -102,7 +102,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.process.wait(timeout=20)
 
 
-def sensible(values: dict[str, Any], *, is_body: bool) -> None:
+def sensible(path: str, values: dict[str, Any], *, is_body: bool) -> None:
     """Names what is there, so that requests get further than to "there is no dataset called so"."""
     known: dict[str, Any] = {
         "featureset": "F", "dataset": "Ride", "entity_type": "Ride", "entity_id": "a", "feature": "s", "field": "x",
@@ -116,8 +116,21 @@ def sensible(values: dict[str, Any], *, is_body: bool) -> None:
         del values["dataset"], values["field"]
     if "entity_id" in values and "limit" in values:
         values.update(featureset="F", feature="s")
+    if path == "/features" and not is_body:
+        # None of these is required by itself; without a key and a name there is nothing to answer.
+        values.setdefault("entity_id", "a")
+        if "entity_type" not in values:
+            values.setdefault("featureset", "F")
     for name in known.keys() & values.keys():
         values[name] = known[name]
+    if path.endswith("/multi"):
+        asked = {
+            "featureset": "F",
+            "entity_ids": ["a", "nobody"],
+            "features": [1, "c"],
+            "inputs": {"hour": 23},
+        }
+        values["queries"] = [asked, {"featureset": "F", "entity_ids": []}]
     values.pop("ts", None)
     if not is_body and isinstance(values.get("features"), list):
         values["features"] = "c,s"
@@ -157,9 +170,9 @@ def test_the_server_answers_as_its_description_says(url: str, tmp_path: Path) ->
         @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
         def right(case: schemathesis.Case) -> None:
             if case.query:
-                sensible(case.query, is_body=False)
+                sensible(case.path, case.query, is_body=False)
             if isinstance(case.body, dict) and case.path != "/api/v1/commit":
-                sensible(case.body, is_body=True)
+                sensible(case.path, case.body, is_body=True)
             ask(case)
 
         @few

@@ -196,3 +196,26 @@ fn what_is_known_of_values_says_which_are_not_live() {
         assert_eq!(meta["features"]["s"], json!({"version": null}));
     }
 }
+
+#[test]
+fn several_featuresets_at_once_have_nulls_where_something_is_not_live() {
+    let (app, first, _) = filling();
+    let queries = json!([
+        {"featureset": "F", "entity_ids": ["a", "b"], "features": ["s", "c"]},
+        {"featureset": "G", "entity_ids": ["a"]},
+        {"featureset": "F", "entity_ids": ["a"], "features": ["c"]},
+    ]);
+    let (status, answer) = post(&app, "/features/multi", &json!({"queries": queries, "meta": true}));
+    assert_eq!((status, &answer["as_of"]["commit"]), (200, &json!(first)), "{answer}");
+    let [some, none, all] = [0, 1, 2].map(|query| &answer["results"][query]);
+    assert_eq!((&some["values"], &some["status"]), (&json!([[null, 2], [null, 0]]), &json!("INCOMPLETE")));
+    assert_eq!(some["meta"]["features"]["c"]["status"], json!(["OK", "MISSING"]));
+    assert_eq!((&none["featureset"], &none["values"]), (&json!("G"), &json!([[null, null]])));
+    assert_eq!((&all["values"], &all["status"], &all["as_of"]), (&json!([[2]]), &Json::Null, &Json::Null));
+    let (status, refused) = post(
+        &app,
+        "/features/multi",
+        &json!({"queries": [{"featureset": "F", "entity_ids": ["a"], "features": ["zz"]}]}),
+    );
+    assert!(status == 404 && refused["detail"].as_str().unwrap().starts_with("queries[0]: "), "{refused}");
+}

@@ -7,7 +7,7 @@ use super::parameters::{
 };
 use super::{Arrow, Body, Operation, shapes};
 use crate::commits::{AUTHOR_MAX, MESSAGE_MAX};
-use crate::{audit, backups, commits, erasure, left_out, names, pending, reads, writes};
+use crate::{audit, backups, batch, commits, erasure, left_out, multi, names, pending, reads, writes};
 
 fn of<T: JsonSchema>(shapes: &mut SchemaGenerator) -> Schema {
     shapes.subschema_for::<T>()
@@ -52,9 +52,14 @@ pub(crate) const POST_FEATURES: Operation =
         .takes(Body::Json(of::<reads::FeaturesBody>))
         .gives("Features");
 pub(crate) const BATCH: Operation = Operation::new("Features of many entities at one position.", &[META])
-    .takes(Body::Json(of::<reads::BatchBody>))
+    .takes(Body::Json(of::<batch::BatchBody>))
     .gives("Batch")
     .in_arrow(Arrow::WhenAccepted);
+pub(crate) const MULTI: Operation =
+    Operation::new("Features of several featuresets and their entities, all at one position.", &[META])
+        .takes(Body::Json(of::<multi::MultiBody>))
+        .gives("Multi")
+        .in_arrow(Arrow::WhenAccepted);
 pub(crate) const OFFLINE: Operation = Operation::new(
     "A training set: features of entities at given times. The parameters are for Arrow and Parquet bodies; JSON says everything itself.",
     &[
