@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import orders
 import pyarrow as pa
+from growth import growth
 from report import Figure
 from server import BenchError, Server, serving
 
@@ -84,6 +85,7 @@ def backfill(bench: Bench) -> Iterator[Figure]:
         floor_is="without a backfill",
         detail={"reads": busy[1], "reads_without": quiet[1]},
     )
+    yield from growth(bench)
 
 
 def _ingest(server: Server, events: pa.Table) -> float:

@@ -436,6 +436,9 @@ impl Applier {
             self.shared.tally.back();
         }
         self.barrier()?;
+        for node in filler.catalog.nodes() {
+            node.state.grow(&node.layout);
+        }
         self.progress.ids = filler.ids;
         event_ids::refuse_unknown(&filler.catalog);
         self.shared.learn(&self.progress.ids);
@@ -446,7 +449,7 @@ impl Applier {
     /// Whoever writes a timeline else is not writing now.
     fn forget(&self, forget: &Forget) -> Result<u64> {
         let catalog = self.shared.catalog();
-        let is_live = catalog.nodes().any(|node| Arc::ptr_eq(node, &forget.node));
+        let is_live = catalog.nodes().any(|node| Arc::ptr_eq(&node.state, &forget.node.state));
         if !is_live {
             return Ok(0);
         }

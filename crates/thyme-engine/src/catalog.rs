@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::naming::unversioned;
-use thyme_core::definition::{Dataset, Document, Featureset, Pipeline, Source};
+use thyme_core::definition::{AggregateDef, Dataset, Document, Featureset, Pipeline, Source, growth};
 use thyme_core::{Error, EventTime, Result, Schema};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
@@ -14,6 +14,13 @@ use crate::event_ids;
 use crate::join::Parts;
 use crate::node::{Node, NodeId};
 use crate::residence::Residence;
+
+/// How the signatures of the nodes begin that keep the left rows of joins.
+const LEFT_OF: &str = "left of join ";
+
+fn left_of(number: impl std::fmt::Display, signature: &str) -> String {
+    format!("{LEFT_OF}{number} of {signature}")
+}
 
 /// The stream of all pushes.
 pub(crate) const PUSH_STREAM: &str = "push";
@@ -168,6 +175,9 @@ pub(crate) struct Ids {
     /// Each node ever made, by signature; the index is its id. One that is gone has an empty signature, so
     /// that its id, and the chunks stored under it, never come back for another.
     pub nodes: Vec<String>,
+    /// What the timelines of nodes keep whose aggregates were changed in place, in the order in which it came.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<u32, Vec<AggregateDef>>,
 }
 
 impl Ids {
@@ -214,6 +224,23 @@ impl Ids {
             None => {
                 self.nodes.push(signature);
                 NodeId(self.nodes.len() as u32 - 1)
+            }
+        }
+    }
+
+    /// What the timelines of a node keep beside what its definition asks for.
+    fn kept(&self, node: NodeId) -> &[AggregateDef] {
+        self.kept.get(&node.0).map_or(&[], Vec::as_slice)
+    }
+
+    /// Gives a node, and the parts of its joins, another signature.
+    fn rename_node(&mut self, node: NodeId, signature: &str) {
+        let Some(own) = self.nodes.get_mut(node.0 as usize) else { return };
+        let before = std::mem::replace(own, signature.to_owned());
+        for part in &mut self.nodes {
+            let of = part.strip_prefix(LEFT_OF).and_then(|part| part.split_once(" of "));
+            if let Some((number, _)) = of.filter(|(_, whole)| *whole == before) {
+                *part = left_of(number, signature);
             }
         }
     }
@@ -265,8 +292,9 @@ pub(crate) fn derive(
 ) -> Result<(Catalog, Vec<Arc<Node>>)> {
     ids.learn(&document);
     let known = current.nodes().map(|n| (n.id, n.clone())).collect();
+    let indexes = BTreeMap::new();
     let mut deriving =
-        Deriving { known, document: &document, ids, residence, indexes: BTreeMap::new(), fresh: Vec::new() };
+        Deriving { current, known, document: &document, ids, residence, indexes, fresh: Vec::new() };
     deriving.indexes()?;
     let mut datasets = BTreeMap::new();
     for definition in &document.datasets {
@@ -280,11 +308,21 @@ pub(crate) fn derive(
             signature.clear();
         }
     }
+    ids.kept.retain(|node, _| ids.nodes.get(*node as usize).is_some_and(|known| !known.is_empty()));
     Ok((catalog, fresh))
+}
+
+/// What else has to be the same for timelines to answer other aggregates: see [`Node::stem`].
+fn stem_of(document: &Document, definition: &Dataset, ids: &Ids) -> Option<String> {
+    let pipeline = definition.pipelines.first()?;
+    let input = document.dataset(pipeline.inputs.first()?)?;
+    let joined = pipeline.joins().map(|join| document.dataset(&join.dataset)).collect::<Option<Vec<_>>>()?;
+    Node::stem(definition, &ids.at_first(input), &joined)
 }
 
 /// A catalog in the making.
 struct Deriving<'a> {
+    current: &'a Catalog,
     known: BTreeMap<NodeId, Arc<Node>>,
     document: &'a Document,
     ids: &'a mut Ids,
@@ -365,6 +403,9 @@ impl<'a> Deriving<'a> {
         let rights = pipeline.joins().map(|join| self.dataset(&join.dataset)).collect::<Result<Vec<_>>>()?;
         let signature = Node::signature(definition, &self.ids.at_first(input), &rights)
             .ok_or_else(|| Error::internal("a pipeline cannot be written as JSON"))?;
+        if let Some(node) = self.grown(definition, pipeline, &signature)? {
+            return Ok(node);
+        }
         let id = self.ids.node(signature.clone());
         if let Some(node) = self.known.get(&id) {
             // Its parts keep their numbers.
@@ -372,15 +413,57 @@ impl<'a> Deriving<'a> {
         }
         let mut parts = Vec::with_capacity(rights.len());
         for (number, dataset) in rights.into_iter().enumerate() {
-            let left = self.ids.node(format!("left of join {number} of {signature}"));
+            let left = self.ids.node(left_of(number, &signature));
             let right = self.indexes.get(dataset.name.as_str()).cloned();
             let right = right.ok_or_else(|| Error::internal("a joined dataset has no index"))?;
             parts.push(Parts { left, right, dataset });
         }
         let input_id = self.ids.dataset(input);
-        let node = Arc::new(Node::compile(id, definition, (input, input_id), parts, self.residence)?);
+        let node = Arc::new(Node::compile(
+            id,
+            definition,
+            (input, input_id),
+            parts,
+            self.ids.kept(id),
+            self.residence,
+        )?);
         self.fresh.extend(node.parts().cloned());
         self.fresh.push(node.clone());
         Ok(node)
+    }
+
+    /// The node that answers the pipeline from the timelines that there are, if they have all that it asks for.
+    fn grown(
+        &mut self,
+        definition: &Dataset,
+        pipeline: &Pipeline,
+        signature: &String,
+    ) -> Result<Option<Arc<Node>>> {
+        let Some(live) = self.current.datasets.get(&definition.name) else { return Ok(None) };
+        let (Some(node), Some(was)) = (&live.node, live.definition.pipelines.first()) else {
+            return Ok(None);
+        };
+        let is_known = self.ids.nodes.get(node.id.0 as usize).is_some_and(|known| !known.is_empty());
+        if !is_known || self.ids.nodes.contains(signature) || !growth::feeds_alike(was, pipeline) {
+            return Ok(None);
+        }
+        let before = stem_of(&self.current.document, &live.definition, self.ids);
+        if before.is_none() || before != stem_of(self.document, definition, self.ids) {
+            return Ok(None);
+        }
+        // What it joins may be made anew.
+        let is_there = |index: &Arc<Node>| self.indexes.values().any(|known| known.id == index.id);
+        if !node.joins().all(|join| is_there(&join.right)) {
+            return Ok(None);
+        }
+        let kept = match self.ids.kept(node.id) {
+            [] => growth::kept_for(was),
+            kept => kept.to_vec(),
+        };
+        let Some(kept) = growth::grown(&kept, pipeline) else { return Ok(None) };
+        let grown = Arc::new(node.grown(definition, &kept, self.residence)?);
+        self.ids.rename_node(node.id, signature);
+        self.ids.kept.insert(node.id.0, kept);
+        Ok(Some(grown))
     }
 }

@@ -3,6 +3,7 @@
 mod backups;
 mod commit_history;
 mod commits;
+mod effects;
 mod erase;
 mod facts;
 mod history;

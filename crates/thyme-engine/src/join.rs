@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
-use thyme_core::definition::{Dataset, How, JoinDef, OperatorDef};
+use thyme_core::definition::{AggregateDef, Dataset, How, JoinDef, OperatorDef};
 use thyme_core::expr::Expr;
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value};
@@ -286,31 +286,28 @@ impl<'a> Again<'a> {
     }
 }
 
+/// The names of the columns that aggregates read.
+pub(crate) fn columns_of(aggregates: &[AggregateDef]) -> impl Iterator<Item = String> + '_ {
+    let predicates = aggregates.iter().filter_map(|a| a.predicate.as_ref());
+    let of = aggregates.iter().filter_map(|a| a.of.as_ref());
+    of.chain(predicates.flat_map(Expr::columns)).cloned()
+}
+
 /// The names of the columns that operators read.
 pub(crate) fn columns_read(operators: &[OperatorDef]) -> BTreeSet<String> {
     let mut read = BTreeSet::new();
     for operator in operators {
         match operator {
-            OperatorDef::Filter { expr } => names_in(expr, &mut read),
-            OperatorDef::Assign { columns } => columns.iter().for_each(|c| names_in(&c.expr, &mut read)),
+            OperatorDef::Filter { expr } => read.extend(expr.columns().into_iter().cloned()),
+            OperatorDef::Assign { columns } => {
+                read.extend(columns.iter().flat_map(|c| c.expr.columns()).cloned());
+            }
             OperatorDef::Join(join) => read.extend(join.left_on.iter().cloned()),
             OperatorDef::Groupby { keys } => read.extend(keys.iter().cloned()),
             OperatorDef::Aggregate { aggregates } => {
-                read.extend(aggregates.iter().filter_map(|a| a.of.clone()));
-                aggregates.iter().filter_map(|a| a.predicate.as_ref()).for_each(|p| names_in(p, &mut read));
+                read.extend(columns_of(aggregates));
             }
         }
     }
     read
-}
-
-fn names_in(expr: &Expr, names: &mut BTreeSet<String>) {
-    let mut left = vec![expr];
-    while let Some(expr) = left.pop() {
-        match expr {
-            Expr::Column { col } => drop(names.insert(col.clone())),
-            Expr::Call { args, .. } => left.extend(args),
-            Expr::Literal(_) => {}
-        }
-    }
 }

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arrow::array::{BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use thyme_core::aggregate;
-use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place};
+use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place, growth};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value};
-use thyme_timeline::{Batch, BatchColumn, Layout, Slot};
+use thyme_timeline::{Batch, BatchColumn, Judge, Layout, Slot};
 
 use crate::feed::Incoming;
 use crate::flow::{Flow, Places, column};
-use crate::join::{Join, Parts, columns_read};
+use crate::join::{Join, Parts, columns_of, columns_read};
 use crate::keys::encode_keys;
 use crate::residence::Residence;
 pub(crate) use crate::rows::NodeRows;
@@ -72,9 +72,11 @@ pub struct Node {
     pub(crate) layout: Layout,
     pub(crate) state: Arc<NodeState>,
     /// The event time up to which rows may have been removed.
-    removed_until: AtomicI64,
+    removed_until: Arc<AtomicI64>,
     input_timestamp: String,
-    steps: Vec<Step>,
+    steps: Arc<Vec<Step>>,
+    /// The columns that its aggregates find.
+    found: Arc<Vec<(String, DataType)>>,
     stored: Vec<String>,
     predicates: Vec<Compiled>,
     /// Set if it is only tried out, for some entities.
@@ -104,9 +106,15 @@ impl Node {
             None => return Some(Node::index_signature(definition)),
             Some(pipeline) => serde_json::to_string(&without_places(pipeline)).ok()?,
         };
-        let joined: String =
-            joined.iter().map(|d| format!(" joining {}", Node::index_signature(d))).collect();
-        Some(format!("{}{meaning}{joined}", made_of(definition, input)))
+        Some(format!("{}{meaning}{}", made_of(definition, input), joining(joined)))
+    }
+
+    /// What two pipelines have in common whose aggregates timelines may answer together; `None` for no pipeline.
+    pub(crate) fn stem(definition: &Dataset, input: &Dataset, joined: &[&Dataset]) -> Option<String> {
+        let meaning = serde_json::to_string(&growth::bare(definition.pipelines.first()?)).ok()?;
+        let mut keyed = definition.clone();
+        keyed.fields.fields.retain(|field| field.role != Role::Value);
+        Some(format!("{}{meaning}{}", made_of(&keyed, input), joining(joined)))
     }
 
     /// The signature of the index of a raw dataset.
@@ -130,11 +138,12 @@ impl Node {
             columns: Vec::new(),
             retention: input.retention,
             input: input_id,
-            layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
+            layout: Layout::default(),
             state: NodeState::new(residence, id.0, &definition.name, &Layout::default()),
-            removed_until: AtomicI64::new(i64::MIN),
+            removed_until: Arc::new(AtomicI64::new(i64::MIN)),
             input_timestamp: timestamp(input),
-            steps: Vec::new(),
+            steps: Arc::default(),
+            found: Arc::default(),
             stored: Vec::new(),
             predicates: Vec::new(),
             partial: MaybePartial::new(),
@@ -165,11 +174,12 @@ impl Node {
             columns: Vec::new(),
             retention: None,
             input: NO_DATASET,
-            layout: Layout { columns: Vec::new(), predicates: 0, slots: Vec::new() },
+            layout: Layout::default(),
             state,
-            removed_until: AtomicI64::new(i64::MIN),
+            removed_until: Arc::new(AtomicI64::new(i64::MIN)),
             input_timestamp: String::new(),
-            steps: Vec::new(),
+            steps: Arc::default(),
+            found: Arc::default(),
             stored: Vec::new(),
             predicates: Vec::new(),
             partial: MaybePartial::new(),
@@ -185,31 +195,75 @@ impl Node {
         self
     }
 
-    /// A pipeline; `joined` has the parts of each of its joins, in order.
+    /// A pipeline; `joined` has the parts of each of its joins, in order, and `kept` what its timelines keep, if that is
+    /// more than its aggregates ask for.
     pub(crate) fn compile(
         id: NodeId,
         definition: &Dataset,
         (input, input_id): (&Dataset, u32),
         joined: Vec<Parts<'_>>,
+        kept: &[AggregateDef],
         residence: &Arc<Residence>,
     ) -> Result<Node> {
         let mut node = Node::empty(id, definition, (input, input_id), residence);
         if let Some(pipeline) = definition.pipelines.first() {
-            node.compile_pipeline(pipeline, definition, input, joined, residence)?;
+            node.compile_steps(pipeline, input, joined, kept, residence)?;
+            node.compile_aggregates(pipeline, kept, definition)?;
         }
         node.state = NodeState::new(residence, id.0, &definition.name, &node.layout);
         Ok(node)
     }
 
-    fn compile_pipeline(
+    /// This node with other aggregates, over the same timelines, which keep `kept`. What it has of them comes first in that.
+    pub(crate) fn grown(
+        &self,
+        definition: &Dataset,
+        kept: &[AggregateDef],
+        residence: &Arc<Residence>,
+    ) -> Result<Node> {
+        let timestamp = definition.fields.timestamp().map(|f| f.name.clone()).unwrap_or_default();
+        let mut node = Node {
+            id: self.id,
+            dataset: definition.name.clone(),
+            keys: definition.fields.keys().cloned().collect(),
+            timestamp,
+            outputs: Vec::new(),
+            columns: Vec::new(),
+            retention: self.retention,
+            input: self.input,
+            layout: Layout::default(),
+            state: self.state.clone(),
+            removed_until: self.removed_until.clone(),
+            input_timestamp: self.input_timestamp.clone(),
+            steps: self.steps.clone(),
+            found: self.found.clone(),
+            stored: Vec::new(),
+            predicates: Vec::new(),
+            partial: MaybePartial::new(),
+        };
+        if let Some(pipeline) = definition.pipelines.first() {
+            node.compile_aggregates(pipeline, kept, definition)?;
+        }
+        if !self.state.is_in(residence) {
+            // It is tried out beside what is live, which may grow otherwise.
+            node.layout.shared = Some((self.layout.predicates, self.layout.slots.len()));
+        }
+        match node.layout.columns == self.layout.columns {
+            true => Ok(node),
+            false => Err(Error::internal(format!("{} lacks columns for its aggregates", definition.name))),
+        }
+    }
+
+    fn compile_steps(
         &mut self,
         pipeline: &Pipeline,
-        definition: &Dataset,
         input: &Dataset,
         joined: Vec<Parts<'_>>,
+        kept: &[AggregateDef],
         residence: &Arc<Residence>,
     ) -> Result<()> {
         let mut joined = joined.into_iter();
+        let mut steps = Vec::new();
         let mut columns: Vec<(String, DataType)> =
             input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
         for (index, operator) in pipeline.operators.iter().enumerate() {
@@ -218,11 +272,12 @@ impl Node {
                     let parts = joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
                     let mut read = columns_read(&pipeline.operators[index + 1..]);
                     read.extend(self.keys.iter().map(|key| key.name.clone()));
+                    read.extend(columns_of(kept));
                     let join = Join::compile(def, parts, &columns, &read, residence)?;
                     columns.extend(join.columns());
-                    self.steps.push(Step::Join(Box::new(join)));
+                    steps.push(Step::Join(Box::new(join)));
                 }
-                OperatorDef::Filter { expr } => self.steps.push(Step::Filter(Compiled::new(expr, &columns)?)),
+                OperatorDef::Filter { expr } => steps.push(Step::Filter(Compiled::new(expr, &columns)?)),
                 OperatorDef::Assign { columns: assigned } => {
                     let mut compiled = Vec::new();
                     for a in assigned {
@@ -240,28 +295,43 @@ impl Node {
                             None => columns.push((name.clone(), data_type)),
                         }
                     }
-                    self.steps.push(Step::Assign(compiled));
+                    steps.push(Step::Assign(compiled));
                 }
-                OperatorDef::Groupby { .. } => {}
-                OperatorDef::Aggregate { aggregates } => {
-                    let mut predicates = Vec::new();
-                    for aggregate in aggregates {
-                        self.compile_aggregate(aggregate, definition, &columns, &mut predicates)?;
-                    }
-                    self.layout.predicates = predicates.len();
-                }
+                OperatorDef::Groupby { .. } | OperatorDef::Aggregate { .. } => {}
             }
         }
+        (self.steps, self.found) = (Arc::new(steps), Arc::new(columns));
         Ok(())
     }
 
-    fn compile_aggregate(
+    /// Lays out what timelines keep, and then what the aggregates ask for.
+    fn compile_aggregates(
+        &mut self,
+        pipeline: &Pipeline,
+        kept: &[AggregateDef],
+        definition: &Dataset,
+    ) -> Result<()> {
+        let (columns, mut predicates) = (self.found.clone(), Vec::new());
+        for aggregate in kept {
+            self.slot(aggregate, &columns, &mut predicates)?;
+        }
+        for aggregate in pipeline.aggregates() {
+            let (slot, of_type) = self.slot(aggregate, &columns, &mut predicates)?;
+            let output = self.output(aggregate, definition, slot, of_type)?;
+            self.outputs.push(output);
+        }
+        self.layout.predicates = predicates.len();
+        self.layout.judges = self.predicates.iter().map(|p| Judge::new(p, &self.stored)).collect();
+        Ok(())
+    }
+
+    /// The slot of an aggregate, and the type of its column.
+    fn slot(
         &mut self,
         def: &AggregateDef,
-        definition: &Dataset,
         columns: &[(String, DataType)],
         predicates: &mut Vec<Expr>,
-    ) -> Result<()> {
+    ) -> Result<(usize, Option<DataType>)> {
         let wrong = |what: &str| Error::invalid_definition(format!("{}.{}: {what}", self.dataset, def.name));
         let aggregate = aggregate::lookup(&def.function).ok_or_else(|| wrong("unknown aggregate"))?;
         let of_type = match &def.of {
@@ -294,20 +364,30 @@ impl Node {
             self.layout.slots.push(Slot { aggregate, of, predicate });
             self.layout.slots.len() - 1
         });
+        Ok((slot, of_type))
+    }
+
+    fn output(
+        &self,
+        def: &AggregateDef,
+        definition: &Dataset,
+        slot: usize,
+        of_type: Option<DataType>,
+    ) -> Result<Output> {
+        let aggregate = self.layout.slots[slot].aggregate;
         let natural = aggregate.output_type(of_type)?;
         let declared = definition.fields.field(&def.name).map_or(natural, |f| f.data_type);
         let over_nothing = match &def.default {
             Some(literal) => literal.value(declared)?,
             None => aggregate.empty(natural),
         };
-        self.outputs.push(Output {
+        Ok(Output {
             name: def.name.clone(),
             data_type: declared,
             slot,
             window: def.window,
             over_nothing: over_nothing.widen(declared).unwrap_or_default(),
-        });
-        Ok(())
+        })
     }
 
     /// Whether rows of dataset `id` change its timelines.
@@ -364,7 +444,7 @@ impl Node {
             }
             flow = Some(rows);
         }
-        for step in &self.steps {
+        for step in self.steps.iter() {
             match (step, &mut flow) {
                 (Step::Join(join), _) => {
                     let rights = rights.filter(|_| join.right.input == incoming.dataset);
@@ -415,6 +495,10 @@ impl Node {
         }
         Ok(())
     }
+}
+
+fn joining(joined: &[&Dataset]) -> String {
+    joined.iter().map(|d| format!(" joining {}", Node::index_signature(d))).collect()
 }
 
 /// Which definitions a node is made of.

@@ -561,7 +561,7 @@ fn save_stripe(
 fn put(state: &NodeState, entity: &mut Entity, batch: &mut CheckpointBatch) -> i64 {
     let before = batch.len();
     let Entity { key, timeline, stored, .. } = entity;
-    timeline.dirty_chunks(state.layout(), &mut |chunk, bytes| {
+    timeline.dirty_chunks(&state.layout(), &mut |chunk, bytes| {
         let place = ChunkKey { node: state.id(), key, chunk };
         match bytes {
             [] => batch.remove_chunk(place),

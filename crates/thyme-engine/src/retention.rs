@@ -84,9 +84,10 @@ impl Forget {
     pub fn run(&self) -> Result<u64> {
         let mut rows = 0;
         let state = &self.node.state;
+        let layout = state.layout();
         for key in &self.keys {
             let mut forget =
-                |timeline: &mut Timeline| rows += timeline.forget_until(&self.node.layout, self.until) as u64;
+                |timeline: &mut Timeline| rows += timeline.forget_until(&layout, self.until) as u64;
             state.edit(key, Position::MAX, &mut forget)?;
             state.relieve();
         }
@@ -328,7 +329,7 @@ impl Keeper {
         if self.shared.filling().is_some() {
             return Ok(false);
         }
-        let is_live = catalog.nodes().any(|live| Arc::ptr_eq(live, node));
+        let is_live = catalog.nodes().any(|live| Arc::ptr_eq(&live.state, &node.state));
         if !is_live || joins_allow(&catalog, node) < until {
             return Ok(false);
         }

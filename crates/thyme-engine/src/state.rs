@@ -25,6 +25,9 @@ pub(crate) const STRIPES: usize = 128;
 /// Keys that [`NodeState::each_where`] gives at once, at most.
 const KEYS_AT_ONCE: usize = 64;
 
+/// Chunks whose summaries are made while the stripe is held.
+const CHUNKS_RIPENED_AT_ONCE: usize = 64;
+
 /// What an operator of Thyme asks about a dataset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetCounters {
@@ -57,7 +60,10 @@ pub(crate) enum Keep {
 pub(crate) struct NodeState {
     node: u32,
     dataset: String,
-    layout: Layout,
+    /// It only ever grows.
+    layout: RwLock<Arc<Layout>>,
+    /// Whether it has grown since the timelines were made or loaded.
+    has_grown: AtomicBool,
     stripes: Box<[RwLock<Stripe>]>,
     residence: Arc<Residence>,
     /// Entities that the store has.
@@ -80,7 +86,8 @@ impl NodeState {
         let state = Arc::new(NodeState {
             node,
             dataset: dataset.to_owned(),
-            layout: layout.clone(),
+            layout: RwLock::new(Arc::new(layout.clone())),
+            has_grown: AtomicBool::new(false),
             stripes: (0..STRIPES).map(|_| RwLock::default()).collect(),
             residence: residence.clone(),
             stored: AtomicU64::new(0),
@@ -130,8 +137,40 @@ impl NodeState {
         self.residence.ward()
     }
 
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    pub fn layout(&self) -> Arc<Layout> {
+        self.layout.read().clone()
+    }
+
+    /// Takes a layout that its own is the beginning of. Only while no shard writes.
+    pub fn grow(&self, layout: &Layout) {
+        let mut own = self.layout.write();
+        if (own.predicates, own.slots.len()) != (layout.predicates, layout.slots.len()) {
+            *own = Arc::new(layout.clone());
+            self.has_grown.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it is one of those that `residence` keeps.
+    pub fn is_in(&self, residence: &Arc<Residence>) -> bool {
+        Arc::ptr_eq(&self.residence, residence)
+    }
+
+    /// Makes what a timeline lacks of a layout that has grown, so that the next read is as fast as any.
+    fn ripen(&self, key: &[u8], hash: u64) {
+        let layout = self.layout();
+        let mut is_ripe = false;
+        while !is_ripe {
+            // What was read is right, whatever becomes of the stripe.
+            let ripened = self.change(stripe_of(hash), format_args!("summaries were made"), |stripe| {
+                let ripe = stripe.edit(hash, key, |timeline| {
+                    timeline.ripen(&layout, CHUNKS_RIPENED_AT_ONCE);
+                    timeline.is_ripe(&layout)
+                });
+                stripe.settle(&self.residence);
+                ripe.unwrap_or(true)
+            });
+            is_ripe = ripened.unwrap_or(true);
+        }
     }
 
     pub fn stripe(&self, index: usize) -> &RwLock<Stripe> {
@@ -166,7 +205,14 @@ impl NodeState {
                 if keep == Keep::Hot {
                     entity.touch();
                 }
-                return Ok(Some(read(&entity.timeline)));
+                let answer = read(&entity.timeline);
+                let is_ripe =
+                    !self.has_grown.load(Ordering::Acquire) || entity.timeline.is_ripe(&self.layout.read());
+                drop(stripe);
+                if !is_ripe {
+                    self.ripen(key, hash);
+                }
+                return Ok(Some(answer));
             }
             if stripe.complete {
                 return Ok(None);
@@ -196,13 +242,13 @@ impl NodeState {
     /// Some rows are not in: their stripe, or their entity, is given up until the next start, and says so
     /// to whoever reads it.
     pub fn insert(&self, index: usize, rows: &NodeRows, at: Position) -> Result<()> {
-        let order = rows.of_stripe(index);
+        let (order, layout) = (rows.of_stripe(index), self.layout());
         let (mut next, mut loaded, mut failed) = (0, Vec::new(), Ok(()));
         while next < order.len() {
             let record = order.get(next).map_or(0, |row| rows.record(*row as usize));
             let missing = self.change(index, format_args!("rows of e{record} were added"), |stripe| {
                 loaded.drain(..).for_each(|loaded| stripe.place(loaded, true));
-                next = stripe.insert(&self.layout, rows, order, next);
+                next = stripe.insert(&layout, rows, order, next);
                 stripe.health.go_off();
                 stripe.settle(&self.residence);
                 stripe.missing(rows, order.get(next..).unwrap_or_default())
@@ -277,7 +323,7 @@ impl NodeState {
             };
             self.residence.note_load();
             if Timeline::is_whole(&first) {
-                return Timeline::from_chunks(&self.layout, [(0, &*first)].into_iter(), at).map(Some);
+                return Timeline::from_chunks(&self.layout(), [(0, &*first)].into_iter(), at).map(Some);
             }
             let chunks = store.chunks_of(self.node, key).collect::<Result<Vec<_>>>()?;
             self.decode(&chunks, at).map(Some)
@@ -307,7 +353,7 @@ impl NodeState {
 
     fn decode(&self, chunks: &[StoredChunk], at: Position) -> Result<Timeline> {
         let chunks = chunks.iter().map(|(_, id, bytes)| (*id, bytes.as_slice()));
-        Timeline::from_chunks(&self.layout, chunks, at)
+        Timeline::from_chunks(&self.layout(), chunks, at)
     }
 
     /// The error with what it is about.

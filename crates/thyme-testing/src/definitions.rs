@@ -134,7 +134,8 @@ impl Raw {
 }
 
 impl Output {
-    pub(crate) fn random(random: &mut Random, index: usize, columns: &[(&'static str, DataType)]) -> Output {
+    /// A random one, called `a{index}`, of one of these columns.
+    pub fn random(random: &mut Random, index: usize, columns: &[(&'static str, DataType)]) -> Output {
         let (function, of) = loop {
             let function = random.pick(&["count", "sum", "sum", "avg", "min", "max", "first", "last"]);
             let of = (function != "count" || random.chance(50)).then(|| random.pick(columns));

@@ -2,7 +2,7 @@
 //!
 //! [`random`], [`expression`], [`definitions`] and [`joined`] make random histories; [`ledger`] says what every read of
 //! them must give, which `thyme-oracle` computes; [`clock`] is a clock that a test moves by hand; [`disk`] is a disk that fails, and [`sim`]
-//! runs whole engines on such disks; [`directory`] copies a real one as a crash leaves it, and [`seeds`] runs a test for many seeds.
+//! runs whole engines on such disks, as a [`plant`] does for one test; [`directory`] copies a real one as a crash leaves it, and [`seeds`] runs a test for many seeds.
 
 pub mod clock;
 pub mod definitions;
@@ -11,6 +11,7 @@ pub mod disk;
 pub mod expression;
 pub mod joined;
 pub mod ledger;
+pub mod plant;
 pub mod random;
 pub mod seeds;
 pub mod sim;

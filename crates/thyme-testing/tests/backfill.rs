@@ -1,21 +1,14 @@
 //! A commit whose pipelines are filled from the log while the engine goes on: with pushes, reads, checkpoints and
 //! power cuts at any write in between, every answer has the bits of the oracle under the commit that it names.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-use std::sync::Arc;
-use std::sync::mpsc::channel;
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::json;
 use thyme_core::definition::Document;
-use thyme_core::{EntityKey, ErrorKind, EventTime, Position, Value};
-use thyme_engine::{
-    Begun, CheckpointStep, CommitNote, Engine, Memory, Node, Options, Parts, ReadAt, Snapshot, Stepper,
-};
-use thyme_store::Room;
-use thyme_testing::clock::HandClock;
+use thyme_core::{ErrorKind, EventTime, Position, Value};
+use thyme_engine::{Begun, CommitNote, Snapshot};
 use thyme_testing::definitions::{Derived, RAW, Raw, document, parse};
-use thyme_testing::disk::{FaultyDisk, Power};
 use thyme_testing::ledger::{Event, Ledger, START_US, values};
+use thyme_testing::plant::{Plant, outputs};
 use thyme_testing::random::Random;
 use thyme_testing::seeds;
 use thyme_testing::sim::SimStore;
@@ -23,116 +16,6 @@ use thyme_testing::sim::SimStore;
 const HISTORIES: u64 = 64;
 const OPERATIONS: usize = 60;
 const WORKERS: u64 = 4;
-
-/// One engine on parts that lose power.
-struct Plant {
-    random: Random,
-    clock: HandClock,
-    power: Power,
-    disk: FaultyDisk,
-    store: SimStore,
-    running: Option<(Engine, Stepper, usize)>,
-}
-
-impl Plant {
-    fn new(seed: u64) -> Plant {
-        let (disk, store, power) = (FaultyDisk::default(), SimStore::default(), Power::default());
-        let clock = HandClock::at(START_US + 5_000_000_000);
-        let mut plant = Plant { random: Random::new(seed), clock, power, disk, store, running: None };
-        plant.open();
-        plant
-    }
-
-    /// Opens what a power cut leaves.
-    fn open(&mut self) {
-        if let Some((_, stepper, _)) = self.running.take() {
-            self.power.off();
-            stepper.stop();
-        }
-        let power = Power::default();
-        let random = &mut self.random;
-        self.disk = self.disk.after_power_cut(&mut |n| random.below(n as usize) as u64);
-        self.store = self.store.after_power_cut(random, &power);
-        self.disk.plug_into(&power);
-        self.power = power;
-        let parts = Parts {
-            log: Arc::new(self.disk.clone()),
-            log_options: thyme_log::Options { segment_bytes: random.pick(&[1 << 12, 1 << 20]) },
-            store: Arc::new(self.store.clone()),
-        };
-        let room = Room { cache: 1 << 20, memtable: 1 << 20 };
-        let memory = random.pick(&[None, Some(1), Some(40_000)]);
-        let memory = memory.map(|bytes| Memory { total: 0, timelines: bytes, records: 1 << 20, store: room });
-        let shards = 1 + random.below(3);
-        let options =
-            Options { parts: Some(parts), shards, memory, env: self.clock.env(), ..Options::default() };
-        let (engine, stepper) = Engine::open_stepped(options).unwrap();
-        assert_eq!(engine.failure(), None);
-        self.running = Some((engine, stepper, shards));
-    }
-
-    fn engine(&self) -> &Engine {
-        &self.running.as_ref().unwrap().0
-    }
-
-    fn stepper(&self) -> &Stepper {
-        &self.running.as_ref().unwrap().1
-    }
-
-    /// Writes lines of a dataset, and leaves what follows to others.
-    fn push(&self, dataset: &str, lines: &[String]) -> Position {
-        let catalog = self.engine().catalog();
-        let live = catalog.dataset(dataset).unwrap();
-        let push = self.engine().read_json(live, lines.iter().map(|l| l.as_bytes())).unwrap();
-        let (sender, answer) = channel();
-        self.engine().submit(push, move |receipt| sender.send(receipt).unwrap());
-        while answer.try_recv().map(|receipt| receipt.unwrap().position).map_err(|_| ()).is_err() {
-            assert!(self.stepper().commit_group(1));
-            if let Ok(receipt) = answer.try_recv() {
-                return receipt.unwrap().position;
-            }
-        }
-        panic!("the answer was read twice")
-    }
-
-    /// Some part does its next thing.
-    fn step(&mut self) {
-        let records = 1 + self.random.below(3);
-        let (stepper, shards) = (self.stepper().clone(), self.running.as_ref().unwrap().2);
-        match self.random.below(12) {
-            0..4 => _ = stepper.fill(records),
-            4 => _ = stepper.save_fill(),
-            5..7 => _ = stepper.commit_group(1),
-            7..9 => _ = stepper.apply(),
-            9..11 => (0..shards).for_each(|shard| _ = stepper.shard(shard)),
-            _ => {
-                for _ in 0..self.random.below(300) {
-                    if !matches!(stepper.checkpoint(), Ok(CheckpointStep::More)) {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The power goes off in one of the next writes of one of the next steps.
-    fn crash(&mut self) {
-        self.power.off_after(self.random.below(5) as u64);
-        for _ in 0..self.random.below(6) {
-            self.step();
-        }
-        self.open();
-    }
-
-    fn at(&self, position: Option<Position>) -> Snapshot {
-        self.engine().snapshot(ReadAt { position, ..ReadAt::default() }).unwrap()
-    }
-}
-
-fn outputs(snapshot: &Snapshot, node: &Node, key: &[Value], time: EventTime) -> Vec<Value> {
-    let all: Vec<usize> = (0..node.outputs.len()).collect();
-    snapshot.outputs(node, &EntityKey::encode(key).unwrap().0, time, &all).unwrap()
-}
 
 /// Definitions in their order, and the events that were pushed.
 struct History {

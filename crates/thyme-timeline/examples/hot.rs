@@ -36,6 +36,7 @@ fn layout() -> Layout {
         columns: vec![DataType::Float],
         predicates: 0,
         slots: ["count", "sum", "max"].iter().map(slot).collect(),
+        ..Layout::default()
     }
 }
 

@@ -18,7 +18,12 @@ fn layout(names: &[&str], predicates: usize) -> Layout {
         of: (*name != "count").then_some(0),
         predicate: None,
     };
-    Layout { columns: vec![DataType::Float], predicates, slots: names.iter().map(slot).collect() }
+    Layout {
+        columns: vec![DataType::Float],
+        predicates,
+        slots: names.iter().map(slot).collect(),
+        ..Layout::default()
+    }
 }
 
 /// One row a second; prices in cents.

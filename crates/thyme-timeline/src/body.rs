@@ -44,6 +44,8 @@ pub(crate) struct Body {
     bytes: usize,
     /// Chunks that the blocks have room for.
     room: usize,
+    /// Of so many slots every summary that there is has a state.
+    slots: usize,
 }
 
 /// What became of a row.
@@ -99,6 +101,42 @@ impl Block {
 }
 
 impl Body {
+    /// Without any chunks yet.
+    pub(crate) fn new(layout: &Layout) -> Body {
+        Body { slots: layout.slots.len(), ..Body::default() }
+    }
+
+    /// Whether no summary lacks a slot.
+    pub(crate) fn is_ripe(&self, layout: &Layout) -> bool {
+        self.slots >= layout.slots.len()
+    }
+
+    /// Makes what summaries lack, of `chunks` chunks at most.
+    pub(crate) fn ripen(&mut self, layout: &Layout, mut chunks: usize) {
+        if self.is_ripe(layout) {
+            return;
+        }
+        for block in &mut self.blocks {
+            for chunk in &mut block.chunks {
+                if chunk.lacks_verdicts(layout) || (chunk.is_summarised() && !chunk.has_summaries(layout)) {
+                    if chunks == 0 {
+                        return;
+                    }
+                    chunks -= 1;
+                    let before = held(chunk);
+                    chunk.summarise(layout);
+                    self.bytes = self.bytes + held(chunk) - before;
+                }
+            }
+            if let Some(summary) = &mut block.summary {
+                let before = states_bytes(&summary.states);
+                summary.add_slots(layout, &block.chunks);
+                self.bytes = self.bytes + states_bytes(&summary.states) - before;
+            }
+        }
+        self.slots = layout.slots.len();
+    }
+
     pub(crate) fn blocks(&self) -> &[Block] {
         &self.blocks
     }
@@ -202,7 +240,7 @@ impl Body {
         }
         let last = self.blocks.len().saturating_sub(1);
         for (index, block) in self.blocks.iter_mut().enumerate().filter(|(_, block)| block.stale) {
-            for chunk in block.chunks.iter_mut().filter(|chunk| !chunk.has_summaries()) {
+            for chunk in block.chunks.iter_mut().filter(|chunk| !chunk.has_summaries(layout)) {
                 let before = held(chunk);
                 chunk.summarise(layout);
                 self.bytes = self.bytes + held(chunk) - before;
@@ -275,14 +313,20 @@ impl Block {
 
 impl Summary {
     fn new(layout: &Layout, chunks: &[Chunk]) -> Summary {
-        let states = layout.slots.iter().enumerate().map(|(index, slot)| {
+        let max_position = chunks.iter().map(Chunk::max_position).max().unwrap_or_default();
+        let mut summary = Summary { states: Box::default(), max_position };
+        summary.add_slots(layout, chunks);
+        summary
+    }
+
+    /// Makes the states of slots that it has none of; the chunks have theirs.
+    fn add_slots(&mut self, layout: &Layout, chunks: &[Chunk]) {
+        let mut states = std::mem::take(&mut self.states).into_vec();
+        for (index, slot) in layout.slots.iter().enumerate().skip(states.len()) {
             let mut state = layout.state(slot);
             chunks.iter().filter_map(|chunk| chunk.summary(index)).for_each(|summary| state.merge(summary));
-            state
-        });
-        Summary {
-            states: states.collect(),
-            max_position: chunks.iter().map(Chunk::max_position).max().unwrap_or_default(),
+            states.push(state);
         }
+        self.states = states.into_boxed_slice();
     }
 }

@@ -55,7 +55,7 @@ struct Extra {
 /// each column and each predicate.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
-    words: Box<[u64]>,
+    pub(crate) words: Box<[u64]>,
     extra: Option<Box<Extra>>,
     /// The last position at which a row came or went.
     max_position: u64,
@@ -119,7 +119,7 @@ impl Chunk {
         self.len() >= rows_max || self.heap_bytes().len() >= HEAP_BYTES_MAX
     }
 
-    fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         if self.words.is_empty() { 0 } else { usize::from(self.room) + 1 }
     }
 
@@ -224,6 +224,9 @@ impl Chunk {
 
     /// Puts a row at `index`, where [`Chunk::place`] said; the chunk has fewer than 256.
     pub(crate) fn insert(&mut self, layout: &Layout, index: usize, key: RowKey, row: &impl Row) {
+        if self.lacks_verdicts(layout) {
+            self.judge(layout);
+        }
         let (len, removed) = (self.len(), row.removed());
         if key.2 != key.1 || removed != FOREVER || self.lives().is_some() {
             self.lives_mut().insert(index, key.2, removed);
@@ -323,6 +326,7 @@ impl Chunk {
                 chunk.insert(layout, row - from, key, &ChunkRow { chunk: self, layout, row });
             }
         }
+        chunk.judge_from(layout, self.predicates(layout));
         chunk
     }
 
@@ -338,6 +342,7 @@ impl Chunk {
         for (row, key) in kept {
             chunk.insert(layout, chunk.len(), key, &ChunkRow { chunk: self, layout, row });
         }
+        chunk.judge_from(layout, self.predicates(layout));
         chunk
     }
 
@@ -349,22 +354,29 @@ impl Chunk {
         self.extra.as_ref()?.summaries.as_deref()
     }
 
-    pub(crate) fn has_summaries(&self) -> bool {
+    /// Whether it has summaries, if not of every slot.
+    pub(crate) fn is_summarised(&self) -> bool {
         self.summaries().is_some()
     }
 
-    /// Computes the summaries, one a slot.
+    /// Whether there is a summary of every slot.
+    pub(crate) fn has_summaries(&self, layout: &Layout) -> bool {
+        self.summaries().is_some_and(|states| states.len() >= layout.slots.len())
+    }
+
+    /// Computes the summaries that are missing, one a slot.
     pub(crate) fn summarise(&mut self, layout: &Layout) {
-        let states: Box<[_]> = layout
-            .slots
-            .iter()
-            .map(|slot| {
-                let mut state = layout.state(slot);
-                state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
-                state
-            })
-            .collect();
-        self.extra.get_or_insert_default().summaries = Some(states);
+        if self.lacks_verdicts(layout) {
+            self.judge(layout);
+        }
+        let known = self.extra.as_mut().and_then(|extra| extra.summaries.take());
+        let mut states = known.map_or_else(Vec::new, <[_]>::into_vec);
+        for slot in layout.slots.iter().skip(states.len()) {
+            let mut state = layout.state(slot);
+            state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
+            states.push(state);
+        }
+        self.extra.get_or_insert_default().summaries = Some(states.into_boxed_slice());
     }
 
     /// The rows as an aggregate sees them.
@@ -386,7 +398,10 @@ impl Chunk {
             keep(self.validity(layout, of));
         }
         if let Some(predicate) = slot.predicate {
-            keep(self.verdicts(layout, predicate));
+            match self.has_verdicts(layout, predicate) {
+                true => keep(self.verdicts(layout, predicate)),
+                false => keep(&self.judged(layout, predicate, from, to)),
+            }
         }
         if let Some(lives) = self.lives() {
             lives.keep_visible(&mut mask, at, self.max_position);
@@ -455,7 +470,7 @@ fn capacity_for(layout: &Layout, rows: usize) -> usize {
 }
 
 /// Where a row of bits starts and how many words it has.
-fn bit_area(layout: &Layout, capacity: usize, row: usize) -> (usize, usize) {
+pub(crate) fn bit_area(layout: &Layout, capacity: usize, row: usize) -> (usize, usize) {
     let words = capacity.div_ceil(64);
     ((2 + layout.columns.len()) * capacity + row * words, words)
 }
@@ -468,7 +483,7 @@ fn stored(extra: &mut Option<Box<Extra>>, text: &[u8]) -> u64 {
     offset << 32 | text.len() as u64
 }
 
-/// One row of a chunk.
+/// One row of a chunk, with the verdicts that the chunk has.
 pub(crate) struct ChunkRow<'a> {
     pub(crate) chunk: &'a Chunk,
     pub(crate) layout: &'a Layout,

@@ -27,7 +27,9 @@ pub(crate) fn encode(layout: &Layout, chunk: &Chunk, alone: Alone, out: &mut Vec
     out.extend_from_slice(&[MAGIC, VERSION, lives | alone]);
     put_varint(out, chunk.len() as u64);
     put_varint(out, layout.columns.len() as u64);
-    put_varint(out, layout.predicates as u64);
+    // One that came after the chunk may have no verdicts in it.
+    let predicates = layout.predicates.min(chunk.predicates(layout));
+    put_varint(out, predicates as u64);
     out.extend(layout.columns.iter().map(|data_type| tag(*data_type)));
     put_deltas(out, chunk.times().iter().map(|t| *t as u64));
     put_deltas(out, chunk.positions().iter().copied());
@@ -48,7 +50,7 @@ pub(crate) fn encode(layout: &Layout, chunk: &Chunk, alone: Alone, out: &mut Vec
             _ => put_words(out, *data_type, &cells.map(word_of).collect::<Vec<_>>()),
         }
     }
-    for predicate in 0..layout.predicates {
+    for predicate in 0..predicates {
         let verdicts = chunk.verdicts(layout, predicate);
         put_bits(out, chunk.len(), |row| bit(verdicts, row));
     }
@@ -168,6 +170,7 @@ pub(crate) fn decode(layout: &Layout, id: u32, bytes: &[u8], at: u64) -> Result<
         let row = RowOf { rows: &rows, row, removed: removed.unwrap_or(FOREVER) };
         chunk.insert(layout, chunk.len(), *key, &row);
     }
+    chunk.judge_from(layout, rows.predicates.len());
     chunk.set_dirty(undone);
     Ok(chunk)
 }
@@ -219,8 +222,13 @@ impl<'a> Rows<'a> {
             return Err("its number of rows is not 1 to 256");
         }
         let rows = rows as usize;
-        if input.varint()? != layout.columns.len() as u64 || input.varint()? != layout.predicates as u64 {
-            return Err("it has another number of columns or predicates than the pipeline needs");
+        if input.varint()? != layout.columns.len() as u64 {
+            return Err("it has another number of columns than the pipeline needs");
+        }
+        // It may have been written before the last predicates came, or after some that a crash has undone.
+        let predicates = input.varint()?;
+        if (0..layout.predicates).any(|p| p as u64 >= predicates && layout.judge(p).is_none()) {
+            return Err("it has fewer predicates than the pipeline needs");
         }
         if !input.take(layout.columns.len())?.iter().copied().eq(layout.columns.iter().map(|t| tag(*t))) {
             return Err("its columns have other types than the pipeline needs");
@@ -235,7 +243,7 @@ impl<'a> Rows<'a> {
             return Err("its rows are not in order");
         }
         let columns = layout.columns.iter().map(|t| input.column(*t, rows)).collect::<Read<_>>()?;
-        let predicates = (0..layout.predicates).map(|_| input.take(rows.div_ceil(8))).collect::<Read<_>>()?;
+        let predicates = (0..predicates).map(|_| input.take(rows.div_ceil(8))).collect::<Read<_>>()?;
         if !input.0.is_empty() {
             return Err("bytes are left over after its rows");
         }

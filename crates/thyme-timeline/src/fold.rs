@@ -103,12 +103,14 @@ impl Timeline {
 
     fn fold_between(&self, layout: &Layout, slot_index: usize, from: Cursor, to: Cursor, at: u64) -> Outcome {
         let Some(slot) = layout.slots.get(slot_index).filter(|_| from < to) else { return Outcome::Nothing };
+        let summarised = layout.has_summaries(slot_index);
         let mut state = layout.state(slot);
         let mut next = from;
         while next < to {
             if next.chunk == 0
                 && next.row == 0
                 && next.block < to.block
+                && summarised
                 && let Some(summary) = self.blocks().get(next.block).and_then(|block| block.summary())
                 && summary.max_position <= at
                 && let Some(summary) = summary.states.get(slot_index)
@@ -118,7 +120,7 @@ impl Timeline {
                 continue;
             }
             let Some(chunk) = self.chunk(next) else { break };
-            let whole = next.row == 0 && !next.same_chunk(to) && chunk.max_position() <= at;
+            let whole = summarised && next.row == 0 && !next.same_chunk(to) && chunk.max_position() <= at;
             if let Some(summary) = chunk.summary(slot_index).filter(|_| whole) {
                 state.merge(summary);
             } else {

@@ -13,13 +13,16 @@ mod chunk;
 mod codec;
 mod cursor;
 mod fold;
+mod judge;
 mod layout;
 mod lives;
+mod ripe;
 mod row;
 mod sweep;
 mod timeline;
 
 pub use batch::{Batch, BatchColumn, Changes};
+pub use judge::Judge;
 pub use layout::{Layout, Slot};
 pub use row::RowView;
 pub use sweep::SweepOutput;

@@ -43,6 +43,6 @@ impl RowView<'_> {
 
     /// A predicate's verdict on it.
     pub fn predicate(&self, predicate: usize) -> bool {
-        predicate < self.layout.predicates && bit(self.chunk.verdicts(self.layout, predicate), self.row)
+        predicate < self.layout.predicates && self.chunk.verdict(self.layout, predicate, self.row)
     }
 }

@@ -91,7 +91,7 @@ impl Timeline {
         let rows_max = usize::from(self.rows_max);
         if self.tail.last_key().is_none_or(|last| last < key) {
             if self.tail.is_full(rows_max) {
-                self.push_tail(Chunk::new(self.next_id));
+                self.push_tail(layout, Chunk::new(self.next_id));
             }
             self.tail.insert(layout, self.tail.len(), key, &row);
             return true;
@@ -106,7 +106,7 @@ impl Timeline {
             return !matches!(placed, Placed::AlreadyThere);
         }
         match place(layout, &mut self.tail, key, &row, rows_max, self.next_id) {
-            (Placed::Split, Some(right)) => self.push_tail(right),
+            (Placed::Split, Some(right)) => self.push_tail(layout, right),
             (Placed::AlreadyThere, _) => return false,
             _ => {}
         }
@@ -135,14 +135,14 @@ impl Timeline {
     }
 
     /// Makes `next`, which took `next_id`, the last chunk.
-    fn push_tail(&mut self, next: Chunk) {
+    fn push_tail(&mut self, layout: &Layout, next: Chunk) {
         self.next_id = self.next_id.saturating_add(1);
         let mut last = std::mem::replace(&mut self.tail, next);
         if self.body.is_none() {
             // What is stored of it may say that there is nothing else.
             last.set_dirty(true);
         }
-        self.body.get_or_insert_default().push(last);
+        self.body.get_or_insert_with(|| Box::new(Body::new(layout))).push(last);
     }
 
     /// Computes the summaries that inserts since the last call left out of date.
@@ -288,7 +288,7 @@ impl Timeline {
         }
         self.tail = found.pop().unwrap_or_else(|| Chunk::new(0));
         if !found.is_empty() || !gone.is_empty() {
-            let body = self.body.get_or_insert_default();
+            let body = self.body.get_or_insert_with(|| Box::new(Body::new(layout)));
             found.into_iter().for_each(|chunk| body.push(chunk));
             body.remove(gone);
             body.seal(layout);
@@ -298,6 +298,22 @@ impl Timeline {
     /// Whether the bytes of a stored chunk 0 are all that is stored of its timeline. If not, there may be others.
     pub fn is_whole(chunk: &[u8]) -> bool {
         codec::is_alone(chunk)
+    }
+
+    pub(crate) fn tail(&self) -> &Chunk {
+        &self.tail
+    }
+
+    pub(crate) fn tail_mut(&mut self) -> &mut Chunk {
+        &mut self.tail
+    }
+
+    pub(crate) fn body(&self) -> Option<&Body> {
+        self.body.as_deref()
+    }
+
+    pub(crate) fn body_mut(&mut self) -> Option<&mut Body> {
+        self.body.as_deref_mut()
     }
 
     /// The chunk that `at` is in, the last one included.

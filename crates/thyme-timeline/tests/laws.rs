@@ -2,6 +2,7 @@
 //! the path through the codec.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod growth;
 mod lives;
 mod support;
 

@@ -485,6 +485,14 @@ impl Document {
 }
 
 impl Pipeline {
+    /// Its aggregates.
+    pub fn aggregates(&self) -> impl Iterator<Item = &AggregateDef> {
+        self.operators.iter().flat_map(|operator| match operator {
+            OperatorDef::Aggregate { aggregates } => aggregates.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// The joins, in order.
     pub fn joins(&self) -> impl Iterator<Item = &JoinDef> {
         self.operators.iter().filter_map(|operator| match operator {

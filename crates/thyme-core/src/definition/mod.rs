@@ -3,6 +3,7 @@
 pub mod document;
 pub mod entity;
 pub mod evolution;
+pub mod growth;
 pub mod validate;
 
 pub mod naming;

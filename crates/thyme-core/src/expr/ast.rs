@@ -1,5 +1,7 @@
 //! The tree and its JSON form.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::value::DataType;
@@ -23,6 +25,21 @@ pub enum Expr {
         /// Its arguments, as many as [`Operator::arity`] says.
         args: Vec<Expr>,
     },
+}
+
+impl Expr {
+    /// The names of the columns that it reads.
+    pub fn columns(&self) -> BTreeSet<&String> {
+        let (mut names, mut left) = (BTreeSet::new(), vec![self]);
+        while let Some(expr) = left.pop() {
+            match expr {
+                Expr::Column { col } => drop(names.insert(col)),
+                Expr::Call { args, .. } => left.extend(args),
+                Expr::Literal(_) => {}
+            }
+        }
+        names
+    }
 }
 
 /// A constant with its type; null has none.

@@ -19,7 +19,8 @@ impl Engine {
     /// # Errors
     /// InvalidDefinition with every fault; Conflict for a change of meaning without a version bump.
     pub fn plan(&self, document: &Document) -> Result<Planned> {
-        Self::plan_over(&self.catalog(), document)
+        let current = self.catalog();
+        self.with_effects(&current, Self::plan_over(&current, document)?)
     }
 
     /// What a commit of `document` over `catalog` would change.
@@ -114,7 +115,8 @@ impl Engine {
         self.nothing_is_being_erased()?;
         self.nothing_is_pending()?;
         let earlier = self.committed(commit)?.document;
-        let plan = evolution::rollback(&self.catalog().document, &earlier)?;
+        let current = self.catalog();
+        let plan = self.with_effects(&current, evolution::rollback(&current.document, &earlier)?)?;
         check(&plan)?;
         self.write_commit(plan, note)
     }

@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// Where the datasets begin that a commit of `planned` would fill from a log which does not go back to its
-    /// beginning, by name. Those that are filled whole are not in it.
+    /// beginning, or answer from timelines that were filled so, by name. Those that are whole are not in it.
     ///
     /// # Errors
     /// A definition that validation should have refused.
@@ -77,10 +77,10 @@ impl Engine {
         let (current, mut ids) = (self.catalog(), self.shared.ids());
         let nowhere = Residence::nowhere();
         let next = planned.next.clone();
-        let (next, fresh) = catalog::derive(&current, &mut ids, String::new(), next, &nowhere)?;
-        let is_fresh = |node: &Arc<Node>| fresh.iter().any(|fresh| fresh.id == node.id);
+        let (next, _) = catalog::derive(&current, &mut ids, String::new(), next, &nowhere)?;
+        let is_new = |node: &Arc<Node>| !current.nodes().any(|known| Arc::ptr_eq(known, node));
         let begins = next.datasets.iter().filter_map(|(name, live)| {
-            let nodes = live.node.iter().chain(&live.joined).filter(|node| is_fresh(node));
+            let nodes = live.node.iter().chain(&live.joined).filter(|node| is_new(node));
             Some((name.clone(), nodes.filter_map(|node| base.history(node)).max()?))
         });
         Ok(begins.collect())

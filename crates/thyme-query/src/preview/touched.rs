@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use thyme_core::definition::{Document, Extractor, Feature, FeatureRef, Featureset};
+use thyme_core::definition::{AggregateDef, Document, Extractor, Feature, FeatureRef, Featureset, growth};
 use thyme_core::{DataType, Result};
 use thyme_engine::trial::Trial;
 
@@ -120,8 +120,12 @@ impl<'a> Finder<'a> {
             return Some((Touch::Changed, "its values may be of another age".into()));
         }
         if let Some(reference) = &feature.reference {
-            let filled = self.is_filled(&reference.dataset);
-            return filled.then(|| (Touch::Changed, format!("{} is filled anew", reference.dataset)));
+            let (dataset, field) = (&reference.dataset, &reference.field);
+            if self.is_filled(dataset) {
+                return Some((Touch::Changed, format!("{dataset} is filled anew")));
+            }
+            let differs = self.computes_otherwise(dataset, |output| output == field);
+            return differs.then(|| (Touch::Changed, format!("{dataset}.{field} is computed otherwise")));
         }
         let extractor = set.giver(&feature.name)?;
         let old_set = self.was.featureset(&set.name)?;
@@ -138,8 +142,20 @@ impl<'a> Finder<'a> {
                 return Some((Touch::Downstream, format!("{} takes {}.{input}", extractor.name, of.name)));
             }
         }
-        let looked_up = extractor.deps.iter().find(|dataset| self.is_filled(dataset))?;
+        let differs = |dataset: &str| self.is_filled(dataset) || self.computes_otherwise(dataset, |_| true);
+        let looked_up = extractor.deps.iter().find(|dataset| differs(dataset))?;
         Some((Touch::Downstream, format!("{} looks up {looked_up}", extractor.name)))
+    }
+
+    /// Whether outputs that were there are of other aggregates now, over the same timelines.
+    fn computes_otherwise(&self, dataset: &str, is_meant: impl Fn(&str) -> bool) -> bool {
+        let of = |document: &'a Document| document.dataset(dataset)?.pipelines.first();
+        let (Some(was), Some(is)) = (of(self.was), of(self.is)) else { return false };
+        let meaning = |a: &AggregateDef| (growth::kept(a), a.window, a.default.clone());
+        let meant = was.aggregates().filter(|aggregate| is_meant(&aggregate.name));
+        meant.into_iter().any(|old| {
+            is.aggregates().find(|new| new.name == old.name).is_some_and(|new| meaning(new) != meaning(old))
+        })
     }
 
     /// Whether a dataset has another node after the commit than before.

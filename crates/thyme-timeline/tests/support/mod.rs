@@ -44,7 +44,7 @@ pub fn all_slots(types: &[DataType], predicates: usize) -> Layout {
             }
         }
     }
-    Layout { columns: types.to_vec(), predicates, slots }
+    Layout { columns: types.to_vec(), predicates, slots, ..Layout::default() }
 }
 
 fn value(data_type: DataType) -> BoxedStrategy<Value> {

@@ -2,7 +2,7 @@
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
 use crate::definition::document::{AggregateDef, Dataset, JoinDef, OperatorDef, Pipeline, Place, Source};
-use crate::definition::show;
+use crate::definition::{growth, show};
 use crate::schema::{Field, Role};
 
 /// What the dataset will be.
@@ -101,7 +101,8 @@ fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
         }
     }
     let new = is.fields.iter().filter(|f| was.field(&f.name).is_none());
-    let new = new.filter(|f| !is_additive(proposed, f));
+    let in_place = current.version == proposed.version || !proposed.is_derived();
+    let new = new.filter(|f| !in_place || !is_additive(proposed, f));
     found.extend(new.map(|f| format!("field {} is added", show::field(f))));
     let keys = |d: &Dataset| show::list(d.fields.keys().map(|f| f.name.clone()));
     if found.is_empty() {
@@ -123,10 +124,10 @@ fn is_filled_again(current: &Dataset, next: &Dataset) -> bool {
     !next.is_derived() && (!current.index || current.fields != next.fields)
 }
 
-/// Whether a new field of a raw dataset needs no version: rows that were written without it read as null, or as
-/// its default.
+/// Whether a new field needs no version. One of a raw dataset: rows that were written without it read as null, or as
+/// its default. One of a derived dataset is another aggregate, and the others stay what they are.
 fn is_additive(dataset: &Dataset, field: &Field) -> bool {
-    !dataset.is_derived() && field.role == Role::Value && field.missing().is_some()
+    field.role == Role::Value && (dataset.is_derived() || field.missing().is_some())
 }
 
 /// Whether a field of a raw dataset differs only in that it may be null now, which no row was so far.
@@ -135,11 +136,14 @@ fn is_relaxed(dataset: &Dataset, was: &Field, is: &Field) -> bool {
     !dataset.is_derived() && was.role == Role::Value && relaxed == *is
 }
 
-/// The changes of a raw dataset's fields that apply in place.
+/// The changes of a dataset's fields that need no version.
 fn fields_in_place(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     let mut found = Vec::new();
     for field in &proposed.fields.fields {
         match current.fields.field(&field.name) {
+            None if is_additive(proposed, field) && proposed.is_derived() => {
+                found.push(format!("field {} is added", show::field(field)));
+            }
             None if is_additive(proposed, field) => {
                 let earlier = field.default.as_ref().map_or("null".to_owned(), ToString::to_string);
                 found.push(format!("field {} is added; events of before have {earlier}", show::field(field)));
@@ -296,7 +300,7 @@ fn merge_pipeline(
                 was.version, is.version, was.version
             ),
         );
-    } else if is.version == was.version && !dataset_bumped && !changes.is_empty() {
+    } else if is.version == was.version && !dataset_bumped && !only_adds(was, &next) {
         draft.conflict(
             place,
             &subject,
@@ -312,7 +316,10 @@ fn merge_pipeline(
             ),
         );
     }
-    let filled = dataset_bumped || is.version != was.version || was.name != is.name;
+    let differs = is.version != was.version || was.name != is.name || !changes.is_empty();
+    // Aggregates over what the timelines keep already are answered from these.
+    let holds = growth::feeds_alike(was, &next) && growth::grown(&growth::kept_for(was), &next).is_some();
+    let filled = dataset_bumped || (differs && !holds);
     details.extend(changes);
     details.extend(metadata(&was.meta, &is.meta));
     draft.changed(subject, &details);
@@ -320,6 +327,12 @@ fn merge_pipeline(
         draft.filled();
     }
     next
+}
+
+/// Whether all that was computed still is, and the same way.
+fn only_adds(was: &Pipeline, is: &Pipeline) -> bool {
+    let named = |name: &str| is.aggregates().find(|a| a.name == name).map(bare);
+    growth::feeds_alike(was, is) && was.aggregates().all(|a| named(&a.name) == Some(bare(a)))
 }
 
 fn show_operators(pipeline: &Pipeline) -> String {

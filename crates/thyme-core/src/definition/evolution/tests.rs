@@ -221,12 +221,6 @@ fn a_change_of_meaning_is_refused_with_the_difference_and_the_fix() {
             "Ride",
             "field fare: float -> fare: float = 1.5; give Ride version=2",
         ),
-        (
-            "/datasets/1/fields/-",
-            json!({"name": "more", "type": "float", "optional": true}),
-            "Stats",
-            "field more: float | None is added",
-        ),
         ("/datasets/0/fields/1/role", json!("value"), "Ride", "field city: str (key) -> city: str"),
         ("/datasets/0/index", json!(false), "Ride", "index: on -> off; give Ride version=2"),
         (

@@ -58,11 +58,14 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
         |pointer, value| (vec![(pointer, value)], Some(("/featuresets/0/extractors/0/version", json!(2))));
     let new_id = |pointer, value, id| (vec![(pointer, value)], Some((id, json!(9))));
     let meta = json!({"owner": "a@b", "deprecated": true});
-    let more = json!({"name": "more", "function": "count"});
-    let output = vec![
-        ("/datasets/1/fields/-", json!({"name": "more", "type": "int"})),
-        ("/datasets/1/pipelines/0/operators/2/aggregates/-", more),
-    ];
+    let output = |aggregate: Json| {
+        let mut named = json!({"name": "more"});
+        named.as_object_mut().unwrap().extend(aggregate.as_object().unwrap().clone());
+        let field = json!({"name": "more", "type": if named["of"] == "fare" { "float" } else { "int" }});
+        let aggregates = "/datasets/1/pipelines/0/operators/2/aggregates/-";
+        (vec![("/datasets/1/fields/-", field), (aggregates, named)], None::<Edit>)
+    };
+    let over = |column: &str| json!({"op": "gt", "args": [{"col": column}, {"lit": 2, "type": "int"}]});
     let mut no_index = base();
     no_index["datasets"][0]["index"] = json!(false);
     HashMap::from([
@@ -132,8 +135,19 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
             ],
         ),
         (
-            "derived dataset: a new output",
-            vec![(output, Some(("/datasets/1/pipelines/0/version", json!(2))))],
+            "derived dataset: a new output over what its pipeline keeps",
+            vec![
+                output(json!({"function": "count"})),
+                output(json!({"function": "max", "of": "fare", "window": "90d"})),
+                output(json!({"function": "sum", "of": "fare", "where": over("fare"), "default": 1})),
+            ],
+        ),
+        (
+            "derived dataset: a new output over anything else",
+            vec![
+                output(json!({"function": "sum", "of": "seats"})),
+                output(json!({"function": "count", "where": over("seats")})),
+            ],
         ),
         (
             "pipeline: what it computes",
