@@ -9,11 +9,11 @@ from typing import Any
 from thyme._dataset_calls import DatasetCalls
 from thyme._definition_calls import DefinitionCalls
 from thyme._errors import InvalidDataError, error_from_answer
-from thyme._frames import ARROW_STREAM, is_columns, is_frame, rows_of_columns, slices
+from thyme._frames import is_columns, is_frame, rows_of_columns, slices
 from thyme._multi import Ask, query_of
 from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
-from thyme._selection import Features, selection, selection_text
+from thyme._selection import Features, selection
 from thyme._session import Definition, Session, decode, name_of
 from thyme._values import Time, from_answer, plain_values, request_time, to_json
 
@@ -21,7 +21,6 @@ Progress = Callable[[int], None]
 
 LOG_SLICE_ROWS = 100_000
 LOG_SLICE_BYTES = 8 << 20
-OFFLINE_SLICE_ROWS = 250_000
 
 
 class Calls(DefinitionCalls, DatasetCalls):
@@ -112,33 +111,23 @@ class Calls(DefinitionCalls, DatasetCalls):
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
+        memory: str | int | None = None,
     ) -> ThymeResult:
         """See `ThymeClient.query_offline`."""
-        from thyme._offline import OfflineQuery
+        from thyme._training import TrainingSet
 
-        name = name_of(featureset)
-        columns = [entity_column] if isinstance(entity_column, str) else list(entity_column or ())
-        params: dict[str, Any] = {"featureset": name, "timestamp_column": timestamp_column}
-        if columns:
-            params["entity_column"] = columns
-        if features is not None:
-            params["features"] = selection_text(features, name)
-        if as_served:
-            params["as_served"] = "1"
-        if meta:
-            params["meta"] = "1"
-        params.update(self._session.when(None, min_position, position, wait_ms))
-        if isinstance(entities, (str, Path)):
-            from thyme._files import read_slices
-
-            types = await self._file_types(name, columns, timestamp_column)
-            read = read_slices(entities, types, whole=True, time_column=timestamp_column)
-            parts = slices(read, OFFLINE_SLICE_ROWS)
-        else:
-            parts = slices(entities, OFFLINE_SLICE_ROWS, time_column=timestamp_column)
-        query = OfflineQuery(self._offline_slice, params, progress, self._session.offload)
-        return await query.run(self._session.each(parts), output)
+        request = TrainingSet(
+            name_of(featureset),
+            entities,
+            entity_column=entity_column,
+            timestamp_column=timestamp_column,
+            as_served=as_served,
+            features=features,
+            meta=meta,
+        )
+        when = self._session.when(None, min_position, position, wait_ms)
+        return await request.compute(self._session, when, output=output, progress=progress, memory=memory)
 
     async def log(self, dataset: Definition, data: Any, idempotency_key: str | None = None) -> str:
         """See `ThymeClient.log`."""
@@ -314,19 +303,6 @@ class Calls(DefinitionCalls, DatasetCalls):
         if answer.status not in (200, 503):
             raise error_from_answer(answer.status, answer.body, transport.origin)
         return decode(answer)
-
-    async def _offline_slice(self, params: Mapping[str, Any], body: bytes) -> ThymeResult:
-        return await self._session.table(
-            "POST", "/features/offline", params, body, content_type=ARROW_STREAM, unhurried=True
-        )
-
-    async def _file_types(self, name: str, columns: Sequence[str], timestamp_column: str) -> dict[str, str]:
-        """The types of the columns of a file of labels: inputs, the key and the time."""
-        catalog = await self._session.catalog(name)
-        keys = catalog.key_types(name) or {}
-        types = {**catalog.types(name), **keys}
-        types.update(zip(columns, keys.values(), strict=False))
-        return {**types, timestamp_column: "datetime"}
 
     async def _push(
         self, name: str, data: Any, idempotency_key: str | None = None, progress: Progress | None = None

@@ -62,19 +62,15 @@ def read_slices(
     types: Mapping[str, str],
     *,
     kind: str | None = None,
-    whole: bool = False,
-    time_column: str | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of a file as Arrow tables, in order.
 
-    Parquet, Arrow and (unless `whole`) CSV are streamed; JSON is read whole.
+    Parquet, Arrow and CSV are streamed; JSON is read whole.
 
     Args:
         path: The file.
         types: The types of known columns, as in definitions; in a CSV they decide how text is read.
         kind: The format; by default as the suffix says.
-        whole: Reads a CSV whole, so that the types of other columns are taken from all of its rows.
-        time_column: The column of labels' times; in JSON it may mix texts and seconds.
 
     Raises:
         InvalidDataError: The file cannot be read, or holds something else than its suffix says.
@@ -89,9 +85,9 @@ def read_slices(
         elif kind == "arrow":
             yield from _arrow(path)
         elif kind == "csv":
-            yield from _csv_whole(path, types) if whole else _csv_stream(path, types)
+            yield from _csv_stream(path, types)
         else:
-            yield from _json(path, kind, time_column)
+            yield from _json(path, kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InvalidDataError(f'cannot read "{path}" as {kind}: {reason}') from None
@@ -214,10 +210,10 @@ def _csv_stream(path: str | Path, types: Mapping[str, str]) -> Iterator[pa.Table
             if numeric is None:
                 yield pa.Table.from_batches([], reader.schema)
     except pa.ArrowInvalid as error:
-        raise InvalidDataError(f'cannot read "{path}" as csv: {_csv_reason(path, str(error))}') from None
+        raise InvalidDataError(f'cannot read "{path}" as csv: {csv_reason(path, str(error))}') from None
 
 
-def _csv_reason(path: str | Path, said: str) -> str:
+def csv_reason(path: str | Path, said: str) -> str:
     """What Arrow says about a CSV; it counts the columns, people name them and look for the row."""
     plain = " ".join(said.split())
     found = re.match(r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error to (\S+): (.*)", plain)
@@ -255,20 +251,6 @@ def _with_seconds(table: pa.Table, numeric: set[str]) -> pa.Table:
     return table
 
 
-def _csv_whole(path: str | Path, types: Mapping[str, str]) -> Iterator[pa.Table]:
-    import polars as pl
-
-    kinds = {"int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
-    header = pl.read_csv(path, n_rows=0, infer_schema=False).columns
-    overrides = {name: kinds.get(kind, pl.String) for name, kind in types.items() if name in header}
-    try:
-        table = pl.read_csv(path, schema_overrides=overrides, infer_schema_length=None).to_arrow()
-        times = [name for name in header if types.get(name) == "datetime"]
-        yield _with_seconds(table, {name for name in times if _is_numeric(table[name])})
-    except pl.exceptions.PolarsError as error:
-        raise InvalidDataError(f'cannot read "{path}" as csv: {str(error).splitlines()[0]}') from None
-
-
 def json_rows(path: str | Path, kind: str) -> list[Any]:
     """The rows of a JSON array (`json`) or of JSON lines (`jsonl`).
 
@@ -299,11 +281,11 @@ def _json_lines(path: str | Path, lines: Iterable[str]) -> Iterator[Any]:
             raise InvalidDataError(f'cannot read "{path}" as jsonl: {reason}') from None
 
 
-def _json(path: str | Path, kind: str, time_column: str | None) -> Iterator[pa.Table]:
+def _json(path: str | Path, kind: str) -> Iterator[pa.Table]:
     from thyme._frames import slices
 
     rows = json_rows(path, kind)
-    yield from slices(rows, max(len(rows), 1), time_column=time_column)
+    yield from slices(rows, max(len(rows), 1))
 
 
 class FrameWriter:

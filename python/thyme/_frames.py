@@ -54,15 +54,23 @@ def rows_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def slices(data: Any, rows: int, *, time_column: str | None = None) -> Iterator[pa.Table]:
-    """`data` as Arrow tables of at most `rows` rows, in order; at least one table, if only an empty one.
+    """`data` as plain Arrow tables of `rows` rows, in order; at least one table, if only an empty one.
 
     Args:
         data: A frame, a list of dicts, a dict of lists, or an iterator of Arrow tables or batches.
-        rows: The most rows a slice may have.
+        rows: How many rows a slice has; the last one may have less.
         time_column: The column of labels' times; in a list of dicts it may mix datetimes, texts and seconds.
 
     Raises:
         InvalidDataError: It is none of these, or a column mixes types.
+    """
+    return (plain_columns(table) for table in cut(parts(data, rows, time_column=time_column), rows))
+
+
+def parts(data: Any, rows: int, *, time_column: str | None = None) -> Iterator[pa.Table]:
+    """`data` as Arrow tables, in order, as they come: those of what is converted have at most `rows` rows.
+
+    Args and errors are those of `slices`.
     """
     import pyarrow as pa
 
@@ -73,29 +81,57 @@ def slices(data: Any, rows: int, *, time_column: str | None = None) -> Iterator[
             )
         data = rows_of_columns(data)
     if isinstance(data, (list, tuple)):
-        return _cut(iter([_table_of_rows(data, time_column)]), rows)
+        return iter([_table_of_rows(data, time_column)])
     if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return _cut(iter([data]), rows)
+        return iter([as_table(data)])
     if _is_pandas(data):
-        try:
-            return _cut(iter([pa.Table.from_pandas(data, preserve_index=False)]), rows)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            reason = "; ".join(map(str, error.args))
-            raise InvalidDataError(f"a column of the frame cannot be sent: {reason}") from None
+        return _pandas_parts(data, rows)
     if _is_lazy(data):
-        data = data.collect()
-    if type(data).__module__.startswith("polars.") and hasattr(data, "to_arrow"):
-        return _cut(iter([data.to_arrow()]), rows)
+        return _lazy_parts(data, rows)
+    if type(data).__module__.startswith("polars.") and hasattr(data, "iter_slices"):
+        return (part.to_arrow() for part in (data.iter_slices(rows) if data.height else [data]))
     if hasattr(data, "__arrow_c_stream__"):
-        return _cut(_batches(pa.RecordBatchReader.from_stream(data)), rows)
+        return _batches(pa.RecordBatchReader.from_stream(data))
     if hasattr(data, "__arrow_c_array__"):
-        return _cut(iter([pa.record_batch(data)]), rows)
+        return iter([as_table(pa.record_batch(data))])
     if isinstance(data, Iterator):
-        return _cut(data, rows)
+        return map(as_table, data)
     raise InvalidDataError(
         f"{type(data).__name__} is not a frame: "
         "expected polars, pandas or Arrow, a list of dicts, or a dict of lists"
     )
+
+
+def as_table(part: Any) -> pa.Table:
+    """A table of a table or a record batch."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches([part]) if isinstance(part, pa.RecordBatch) else part
+
+
+def _pandas_parts(data: Any, rows: int) -> Iterator[pa.Table]:
+    """Parts of a pandas frame, whose columns have the types that the whole of them needs."""
+    import pyarrow as pa
+
+    try:
+        schema = pa.Schema.from_pandas(data, preserve_index=False)
+        for start in range(0, max(len(data), 1), rows):
+            yield pa.Table.from_pandas(data.iloc[start : start + rows], schema=schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        reason = "; ".join(map(str, error.args))
+        raise InvalidDataError(f"a column of the frame cannot be sent: {reason}") from None
+
+
+def _lazy_parts(data: Any, rows: int) -> Iterator[pa.Table]:
+    """Parts of a lazy polars frame as they are computed; older polars computes all of it first."""
+    import polars as pl
+
+    if not hasattr(data, "collect_batches"):
+        yield from (part.to_arrow() for part in data.collect().iter_slices(rows))
+        return
+    yield pl.DataFrame(schema=data.collect_schema()).to_arrow()
+    for part in data.collect_batches(chunk_size=rows, maintain_order=True):
+        yield part.to_arrow()
 
 
 def ipc_bytes(table: pa.Table) -> bytes:
@@ -136,7 +172,7 @@ def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([batch])
 
 
-def _cut(parts: Iterable[Any], rows: int) -> Iterator[pa.Table]:
+def cut(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """Joins small parts and cuts large ones, so that every slice but the last has `rows` rows."""
     import pyarrow as pa
 
@@ -144,11 +180,14 @@ def _cut(parts: Iterable[Any], rows: int) -> Iterator[pa.Table]:
     count = 0
     sent = False
     empty: pa.Table | None = None
-    for part in parts:
-        table = _plain_columns(pa.Table.from_batches([part]) if isinstance(part, pa.RecordBatch) else part)
+    for table in parts:
+        _check_names(table)
         empty = table.slice(0, 0) if empty is None else empty
         if table.num_rows == 0:
             continue
+        if not table.schema.equals(empty.schema):
+            # Such as a column of one part that has nothing but nulls, or keys of another width.
+            table = _conformed(table, empty.schema)
         pending.append(table)
         count += table.num_rows
         while count >= rows:
@@ -163,7 +202,24 @@ def _cut(parts: Iterable[Any], rows: int) -> Iterator[pa.Table]:
         yield empty
 
 
-def _plain_columns(table: pa.Table) -> pa.Table:
+def _check_names(table: pa.Table) -> None:
+    names = table.column_names
+    duplicates = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if duplicates:
+        raise InvalidDataError(f"two columns are named {', '.join(sorted(duplicates))}")
+
+
+def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        return table.select(schema.names).cast(schema)
+    except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidDataError(f"a later part of the rows does not fit the first: {reason}") from None
+
+
+def plain_columns(table: pa.Table) -> pa.Table:
     """Dictionaries, views and large texts as plain columns, and no metadata of other libraries."""
     import pyarrow as pa
 
@@ -171,9 +227,6 @@ def _plain_columns(table: pa.Table) -> pa.Table:
     schema = pa.schema(fields)
     if schema.equals(table.schema, check_metadata=True):
         return table
-    duplicates = {name for name in table.column_names if table.column_names.count(name) > 1}
-    if duplicates:
-        raise InvalidDataError(f"two columns are named {', '.join(sorted(duplicates))}")
     try:
         return table.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -203,21 +256,33 @@ def _table_of_rows(rows: Sequence[Any], time_column: str | None) -> pa.Table:
     if not names:
         raise InvalidDataError("no rows: an empty list has no columns; give an empty frame that has them")
     columns = {name: [row.get(name) for row in rows] for name in names}
-    return pa.table({name: _column(name, values, name == time_column) for name, values in columns.items()})
+    return pa.table({name: column_of(name, values, name == time_column) for name, values in columns.items()})
 
 
-def _column(name: str, values: list[Any], is_time: bool) -> Any:
+def column_of(name: str, values: list[Any], is_time: bool) -> Any:
+    """The values of a column as an Arrow array.
+
+    Raises:
+        InvalidDataError: They mix types; only times may.
+    """
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
     moments = any(issubclass(kind, datetime) for kind in kinds)
     try:
         if moments or (is_time and str in kinds and kinds != {str}):
-            return pa.array([_moment(value) for value in values], pa.timestamp("us", "UTC"))
+            return moments_of(values)
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         shown = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise InvalidDataError(f'column "{name}" mixes types that one column cannot hold: {shown}') from None
+
+
+def moments_of(values: Iterable[Any]) -> Any:
+    """Datetimes, texts and seconds since the epoch as one Arrow array of times."""
+    import pyarrow as pa
+
+    return pa.array([_moment(value) for value in values], pa.timestamp("us", "UTC"))
 
 
 def _moment(value: Any) -> datetime | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from thyme._errors import ConflictError
-from thyme._files import FrameWriter, read_slices
-from thyme._frames import ipc_bytes
+from thyme._errors import ConflictError, InvalidDataError, ThymeError
+from thyme._files import FrameWriter
+from thyme._frames import ipc_bytes, plain_columns
+from thyme._labels import Labels
 from thyme._result import ThymeResult
+from thyme._storage import Place, place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Send = Callable[[Mapping[str, Any], bytes], Awaitable[ThymeResult]]
+Progress = Callable[[int], None]
+
+MEMORY_BYTES = 512 << 20
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
 class Offload(Protocol):
@@ -34,48 +42,54 @@ class OfflineQuery:
         self,
         send: Send,
         params: Mapping[str, Any],
-        progress: Callable[[int], None] | None,
+        labels: Labels,
+        progress: Progress,
         offload: Offload,
+        memory: int = MEMORY_BYTES,
     ) -> None:
         """Prepares the requests.
 
         Args:
             send: Sends one slice as Arrow IPC bytes with these parameters.
             params: The parameters of the request.
+            labels: Where the slices come from.
             progress: Called with the number of rows of each slice that is done.
             offload: Does what takes its time.
+            memory: What is kept of the rows without an output may take so much memory; more goes to a
+                temporary file.
         """
         self._offload = offload
         self._send = send
         self._params = dict(params)
+        self._labels = labels
         self._progress = progress
+        self._memory = memory
         self._first: ThymeResult | None = None
+        self._rows = 0
 
-    async def run(self, parts: AsyncIterable[pa.Table], output: str | Path | None) -> ThymeResult:
+    async def run(self, slices: AsyncIterable[pa.Table], output: str | Path | None) -> ThymeResult:
         """All rows, in memory or in the file `output`."""
-        import pyarrow as pa
-
-        tables: list[pa.Table] = []
-        with FrameWriter(output) if output is not None else nullcontext() as writer:
-            async for part in parts:
+        with Output(output) if output is not None else nullcontext() as written, Kept(self._memory) as kept:
+            async for part in slices:
                 table = await self._slice(part)
-                if writer is not None:
-                    await self._offload(writer.write, table)
-                else:
-                    tables.append(table)
-                if self._progress is not None:
-                    self._progress(part.num_rows)
+                await self._offload(kept.add if written is None else written.write, table)
+                self._rows += part.num_rows
+                self._progress(part.num_rows)
+            table = await self._offload(kept.table) if written is None else None
         assert self._first is not None  # `slices` gives at least one
-        kept: Any
-        if writer is not None:
-            path, schema = writer.path, self._first.to_arrow_with_meta().schema
-            kept = lambda: _read_back(path, schema)  # noqa: E731
-        else:
-            kept = pa.concat_tables(tables, promote_options="permissive")
-        return ThymeResult(table=kept, metadata=self._first.metadata, query_run_id=self._first.query_run_id)
+        first = self._first.to_arrow_with_meta().schema
+        return ThymeResult(
+            table=table if written is None else lambda: _read_back(written.place, first),
+            metadata=self._first.metadata,
+            query_run_id=self._first.query_run_id,
+        )
 
     async def _slice(self, part: pa.Table) -> pa.Table:
-        result = await self._send(self._params, await self._offload(ipc_bytes, part))
+        try:
+            body = await self._offload(lambda: ipc_bytes(plain_columns(part)))
+            result = await self._send(self._params, body)
+        except ThymeError as error:
+            raise self._labels.placed(error, self._rows) from None
         as_of = result.metadata.get("as_of") or {}
         if self._first is None:
             self._first = result
@@ -88,15 +102,133 @@ class OfflineQuery:
             raise ConflictError(
                 "the definitions were changed while the training set was computed; run it again"
             )
-        return result.to_arrow_with_meta()
+        return _with_own_columns(part, result.to_arrow_with_meta())
 
 
-def _read_back(path: Path, schema: pa.Schema) -> pa.Table:
+def memory_bytes(given: str | int | None) -> int:
+    """A number of bytes from one such as `"512MiB"`; none is `MEMORY_BYTES`.
+
+    Raises:
+        InvalidDataError: It is no size, or less than 1 MiB.
+    """
+    if given is None:
+        return MEMORY_BYTES
+    text = str(given).strip().lower()
+    digits = text.rstrip("kmgib").strip()
+    unit = _UNITS.get(text[len(digits) :].strip())
+    if not digits.isascii() or not digits.isdigit() or unit is None or int(digits) * unit < 1 << 20:
+        raise InvalidDataError(f'memory should be a size of at least 1 MiB, such as "512MiB", got {given!r}')
+    return int(digits) * unit
+
+
+def _with_own_columns(part: pa.Table, answer: pa.Table) -> pa.Table:
+    """The answer with the caller's columns as given, also those of types that are sent as others."""
+    import pyarrow as pa
+
+    own = len(part.column_names)
+    columns = [*part.columns, *answer.columns[own:]]
+    fields = [*part.schema, *list(answer.schema)[own:]]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=part.schema.metadata))
+
+
+class Output:
+    """The file that a training set is written to, which appears only when all of it is there."""
+
+    def __init__(self, given: str | Path) -> None:
+        """Begins it.
+
+        Args:
+            given: Its path or URL.
+
+        Raises:
+            InvalidDataError: It cannot be written there.
+        """
+        self._stack = ExitStack()
+        self.place: Place = place(given)
+        path = given
+        if not self.place.is_local:
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="thyme-"))
+            path = Path(folder) / ("rows" + self.place.suffix)
+        try:
+            self._writer = FrameWriter(path)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def write(self, table: pa.Table) -> None:
+        """Appends the rows of `table`, as one piece: the same rows give the same bytes."""
+        self._writer.write(table.replace_schema_metadata(None).combine_chunks())
+
+    def __enter__(self) -> Output:
+        """Gives itself."""
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """Puts the file in its place, or removes it after an error."""
+        with self._stack:
+            self._writer.__exit__(kind, error, trace)
+            if kind is None and not self.place.is_local:
+                self.place.put(self._writer.path)
+
+
+class Kept:
+    """Rows that are kept for the caller: in memory, or mapped from a temporary file if they are too many."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._tables: list[pa.Table] = []
+        self._bytes = 0
+        self._path: str | None = None
+        self._writer: Any = None
+
+    def add(self, table: pa.Table) -> None:
+        """Appends rows."""
+        if self._writer is None:
+            self._tables.append(table)
+            self._bytes += table.nbytes
+            if self._bytes <= self._memory:
+                return
+            self._begin(table.schema)
+        tables, self._tables = self._tables or [table], []
+        for each in tables:
+            self._writer.write_table(each)
+
+    def _begin(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
+
+        handle, self._path = tempfile.mkstemp(prefix="thyme-", suffix=".arrow")
+        os.close(handle)
+        self._writer = pa.ipc.new_file(self._path, schema)
+
+    def table(self) -> pa.Table:
+        """All rows."""
+        import pyarrow as pa
+
+        if self._writer is None:
+            return pa.concat_tables(self._tables, promote_options="permissive")
+        self._writer.close()
+        return pa.ipc.open_file(pa.memory_map(self._path)).read_all()
+
+    def __enter__(self) -> Kept:
+        """Gives itself."""
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Removes the file's name; what is mapped stays until nobody uses it."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._path is not None:
+            os.unlink(self._path)
+
+
+def _read_back(written: Place, schema: pa.Schema) -> pa.Table:
     """The rows of the file that was written, with times as times also from a format that has only text."""
     import pyarrow as pa
 
     types = {field.name: _type_name(field.type) for field in schema}
-    table = pa.concat_tables(list(read_slices(path, types, whole=True)))
+    with Labels(written, types, "") as rows:
+        table = pa.concat_tables(list(rows.slices(MEMORY_BYTES, 0)[1]))
     for i, field in enumerate(table.schema):
         kind = schema.field(field.name).type
         if pa.types.is_timestamp(kind) and not pa.types.is_timestamp(field.type):

@@ -210,16 +210,21 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         min_position: str | None = None,
         position: str | None = None,
         wait_ms: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
+        memory: str | int | None = None,
     ) -> ThymeResult:
         """A training set: the features of each row's entity at each row's time.
 
-        All rows are computed at one position, however many requests it takes.
+        All rows are computed at one position and under one commit, however many requests it takes; see
+        docs/training.md.
 
         Args:
             featureset: The featureset.
-            entities: Rows with the entity and the time: a frame, a list of dicts, a dict of lists, or the
-                path of a Parquet, CSV, JSONL or Arrow file. A column named like a request feature gives it.
+            entities: Rows with the entity and the time: a frame of polars (also a lazy one), pandas or
+                Arrow, a reader of record batches, a list of dicts, a dict of lists; or Parquet, CSV, JSONL
+                or Arrow files: a path, a pattern such as `labels/*.parquet`, a URL such as
+                `s3://bucket/labels.parquet`, or a list of these. A column named like a request feature
+                gives it.
             entity_column: The column with the entity's key, or the columns of a composite key in its
                 order; None means the columns named like the key.
             timestamp_column: The column with the times.
@@ -229,12 +234,15 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 answer.
             meta: Also says how each value came about and how fresh it is: `result.meta`, and columns such as
                 `rides_1h.status` in `output`.
-            output: Writes the rows to this Parquet, CSV, JSONL or Arrow file as they come; the result then
-                reads the file when it is first used.
+            output: Writes the rows to this Parquet, CSV, JSONL or Arrow file, by path or URL, as they come;
+                the result then reads the file when it is first used.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
-            progress: Called with the number of rows of each slice that is done.
+            progress: Called with the number of rows of each slice that is done; None shows a bar if
+                stderr is a terminal, False shows none.
+            memory: How much memory the rows under way, and those kept for the result, may take, such as
+                `"256MiB"`; None is 512 MiB. What has no room goes to a temporary file.
 
         Returns:
             The caller's columns in their order, then the features by name.
@@ -263,6 +271,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 position=position,
                 wait_ms=wait_ms,
                 progress=progress,
+                memory=memory,
             )
         )
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from thyme._progress import progress
 from thyme.cli._app import complain, open_client
 from thyme.cli._options import entity_ids, position_options, request_inputs, time_option
 from thyme.cli._output import cell_text, print_json, print_rows
-from thyme.cli._progress import progress
 from thyme.cli._references import resolve
 
 _WHY = {

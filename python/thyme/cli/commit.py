@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thyme._errors import ConflictError, InvalidDefinitionError, NotFoundError
+from thyme._progress import progress
 from thyme.cli._app import open_client
 from thyme.cli._output import print_json
 from thyme.cli._preview import print_cost, print_values
-from thyme.cli._progress import progress
 from thyme.cli._references import modules_at, modules_named
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from thyme._errors import ConflictError
-from thyme.cli._progress import progress
+from thyme._progress import progress
 
 
 @click.command()

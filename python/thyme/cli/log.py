@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from thyme._errors import fault_text
+from thyme._progress import progress
 from thyme.cli._app import complain, open_client
 from thyme.cli._output import print_json
-from thyme.cli._progress import progress
 from thyme.cli._references import resolve
 
 _SKIPPED_SHOWN = 10

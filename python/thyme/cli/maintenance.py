@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thyme._errors import ThymeError, UnavailableError
+from thyme._progress import progress
 from thyme.cli._app import complain, open_client
 from thyme.cli._output import print_json
-from thyme.cli._progress import progress
 
 if TYPE_CHECKING:
     from thyme.client import ThymeClient

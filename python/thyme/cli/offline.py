@@ -18,7 +18,6 @@ from thyme.cli._options import (
     time_option,
 )
 from thyme.cli._output import write_table
-from thyme.cli._progress import progress
 from thyme.cli._references import resolve
 
 if TYPE_CHECKING:
@@ -30,7 +29,11 @@ TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
 
 @click.command("query-offline")
 @click.argument("ref")
-@click.option("--input", "path", type=click.Path(), help="Labels: a Parquet, CSV, JSONL or Arrow file.")
+@click.option(
+    "--input",
+    "path",
+    help="Labels: a Parquet, CSV, JSONL or Arrow file, a pattern, or a URL such as s3://...",
+)
 @click.option(
     "-e", "--entity", "entities", multiple=True, metavar="ID", help="Instead of a file: ID, or K1=V1,K2=V2."
 )
@@ -41,6 +44,7 @@ TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
     "--entity-column", "columns", multiple=True, help="Default: named like the key. Once a key field."
 )
 @click.option("--timestamp-column", help=f"Default: the first of {', '.join(TIME_COLUMNS)} that is there.")
+@click.option("--memory", metavar="SIZE", help="What the rows under way may take; default 512MiB.")
 @click.option("--as-served", is_flag=True, help="Leave out what came after each row's time.")
 @feature_option
 @position_options
@@ -54,6 +58,7 @@ def query_offline(
     times: tuple[str, ...],
     columns: tuple[str, ...],
     timestamp_column: str | None,
+    memory: str | None,
     as_served: bool,
     features: tuple[str, ...],
     min_position: str | None,
@@ -79,29 +84,27 @@ def query_offline(
         keys = list(key_types(client, name))
         rows = _rows(client, name, entities, times)
         columns, timestamp_column = tuple(keys), "timestamp"
-        total: int | None = len(rows)
     else:
-        names, total = _columns_and_rows(path)
+        names = _columns(path)
         timestamp_column = timestamp_column or _time_column(path, names)
         for column in (*columns, timestamp_column):
             if column not in names:
                 raise InvalidDataError(f'"{path}" has no column "{column}"; it has {", ".join(names)}')
     direct = output if output is not None and kind in (None, "parquet", "csv", "arrow") else None
     direct = direct if direct is not None and kind in (None, _kind_of(direct)) else None
-    with progress(f"{name}: computing", total) as advance:
-        result = client.query_offline(
-            name,
-            rows,
-            entity_column=list(columns) or None,
-            timestamp_column=timestamp_column,
-            as_served=as_served,
-            features=features or None,
-            output=direct,
-            min_position=min_position,
-            position=position,
-            wait_ms=wait_ms,
-            progress=advance,
-        )
+    result = client.query_offline(
+        name,
+        rows,
+        entity_column=list(columns) or None,
+        timestamp_column=timestamp_column,
+        as_served=as_served,
+        features=features or None,
+        output=direct,
+        min_position=min_position,
+        position=position,
+        wait_ms=wait_ms,
+        memory=memory,
+    )
     if direct is None:
         write_table(result.to_arrow(), kind, output)
 
@@ -124,11 +127,17 @@ def _kind_of(path: str) -> str | None:
     return READ_FORMATS.get(Path(path).suffix.lower())
 
 
-def _columns_and_rows(path: str) -> tuple[list[str], int | None]:
-    """The names of a file's columns, and how many rows it has if that is cheap to know."""
+def _columns(path: str) -> list[str]:
+    """The names of the columns of a file, or of the first that a pattern names."""
     from thyme._files import columns_of
+    from thyme._labels import Labels
+    from thyme._storage import places
 
-    return columns_of(path)
+    first = places(path)[0]
+    if first.is_local:
+        return columns_of(first.path)[0]
+    with Labels(first, {}, "") as labels:
+        return labels.columns
 
 
 def _time_column(path: str, names: list[str]) -> str:

@@ -13,13 +13,17 @@ from stand_in import FakeServer
 from thyme import _calls as calls
 from thyme._errors import InvalidDataError
 from thyme._files import FrameWriter, columns_of, json_line_slices, read_slices
+from thyme._labels import Labels
 from thyme.client import ThymeClient
 
 TYPES = {"driver": "str", "fare": "float", "seats": "int", "at": "datetime"}
 
 
-def read(path: Path, whole: bool = False) -> pa.Table:
-    return pa.concat_tables(list(read_slices(path, TYPES, whole=whole)))
+def read(path: Path, as_labels: bool = False) -> pa.Table:
+    if as_labels:
+        with Labels(path, TYPES, "at") as labels:
+            return pa.concat_tables(list(labels.slices(1 << 30, 0)[1]))
+    return pa.concat_tables(list(read_slices(path, TYPES)))
 
 
 @pytest.fixture
@@ -44,11 +48,11 @@ def test_a_csv_is_read_by_the_types_of_the_fields(rides: Path) -> None:
     assert fares[2] == float("-inf")
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_csv_may_have_times_in_seconds(tmp_path: Path, whole: bool) -> None:
+@pytest.mark.parametrize("as_labels", [False, True])
+def test_a_csv_may_have_times_in_seconds(tmp_path: Path, as_labels: bool) -> None:
     path = tmp_path / "x.csv"
     path.write_text("driver,at\nd1,1773568800\nd2,1773568800.5\n")
-    assert read(path, whole)["at"].to_pylist() == [1773568800.0, 1773568800.5]
+    assert read(path, as_labels)["at"].to_pylist() == [1773568800.0, 1773568800.5]
 
 
 def test_a_cell_of_another_type_is_named_with_its_column(tmp_path: Path) -> None:
@@ -120,19 +124,21 @@ def test_json_lines_are_cut_without_reading_them(tmp_path: Path) -> None:
         ("x.csv", b"", "as csv"),
     ],
 )
+@pytest.mark.parametrize("as_labels", [False, True])
 def test_what_is_not_what_its_suffix_says_is_refused(
-    tmp_path: Path, name: str, content: bytes, said: str
+    tmp_path: Path, name: str, content: bytes, said: str, as_labels: bool
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InvalidDataError, match=said) as caught:
-        read(path)
+        read(path, as_labels)
     assert name in str(caught.value)
 
 
-def test_a_missing_file_is_named() -> None:
+@pytest.mark.parametrize("as_labels", [False, True])
+def test_a_missing_file_is_named(as_labels: bool) -> None:
     with pytest.raises(InvalidDataError, match=r'"nowhere\.csv": No such file'):
-        read(Path("nowhere.csv"))
+        read(Path("nowhere.csv"), as_labels)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "arrow", "jsonl", "json"])
@@ -145,7 +151,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path, kind: str) -> None:
         writer.write(part)
         assert not path.exists()
     assert os.listdir(tmp_path) == [path.name]
-    rows = read(path, whole=True).to_pylist()
+    rows = read(path, as_labels=True).to_pylist()
     text = "2026-03-15T10:00:00Z"
     assert rows == [{"at": moment if kind in ("parquet", "arrow") else text, "n": 1}] * 2
 

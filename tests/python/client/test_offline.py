@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from stand_in import FakeServer, Request, refusal, with_metadata
-from thyme import _calls as calls
+from thyme import _labels
 from thyme._errors import ConflictError, InvalidDataError, ThymeError
 from thyme.client import ThymeClient
 
@@ -48,7 +48,7 @@ def test_a_training_set_is_the_labels_and_the_features(
 def test_slices_keep_the_order_and_are_computed_at_one_position(
     fake: FakeServer, client: ThymeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "OFFLINE_SLICE_ROWS", 2)
+    monkeypatch.setattr(_labels, "SLICE_ROWS_MAX", 2)
     fake.replies["/features/offline"] = answer_offline
     done: list[int] = []
     result = client.query_offline(
@@ -62,7 +62,7 @@ def test_slices_keep_the_order_and_are_computed_at_one_position(
 def test_as_served_is_asked_for_in_every_slice(
     fake: FakeServer, client: ThymeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "OFFLINE_SLICE_ROWS", 2)
+    monkeypatch.setattr(_labels, "SLICE_ROWS_MAX", 2)
     fake.replies["/features/offline"] = answer_offline
     client.query_offline("DriverFeatures", LABELS, timestamp_column="at", as_served=True)
     assert [r.params["as_served"] for r in fake.to("/features/offline")] == [["1"]] * 3
@@ -72,7 +72,7 @@ def test_as_served_is_asked_for_in_every_slice(
 def test_a_commit_in_between_is_a_conflict(
     fake: FakeServer, client: ThymeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "OFFLINE_SLICE_ROWS", 2)
+    monkeypatch.setattr(_labels, "SLICE_ROWS_MAX", 2)
 
     def answer(request: Request) -> pa.Table:
         commit = f"c{len(fake.to('/features/offline'))}"
@@ -107,7 +107,7 @@ def test_a_column_of_mixed_types_is_named(client: ThymeClient) -> None:
 def test_an_output_file_holds_the_rows(
     fake: FakeServer, client: ThymeClient, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "OFFLINE_SLICE_ROWS", 2)
+    monkeypatch.setattr(_labels, "SLICE_ROWS_MAX", 2)
     fake.replies["/features/offline"] = answer_offline
     path = tmp_path / f"out.{suffix}"
     result = client.query_offline("DriverFeatures", LABELS, timestamp_column="at", output=path)

@@ -26,12 +26,24 @@ def progress(label: str, total: int | None = None, unit: str = "rows") -> Iterat
         yield lambda rows: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Pace(ProgressColumn):
+        """How fast it goes, and how long it will take if the end is known."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            if not speed:
+                return Text("")
+            left = task.time_remaining
+            return Text(f"{speed:,.0f}/s" + ("" if left is None else f", {_span(left)} left"))
 
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn(f"{{task.completed:,}} {unit}"),
+        Pace(),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -55,3 +67,11 @@ def progress(label: str, total: int | None = None, unit: str = "rows") -> Iterat
             ended = True
         timer.cancel()
         bar.stop()
+
+
+def _span(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
