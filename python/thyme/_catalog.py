@@ -65,6 +65,12 @@ class Catalog:
         fields = (self.dataset(name) or {}).get("fields") or ()
         return {each["name"]: each["type"] for each in fields if "type" in each}
 
+    def request_features(self, name: str) -> set[str]:
+        """The features of a featureset whose values are given with a query, by all names that answer."""
+        features = (self.featureset(name) or {}).get("features") or ()
+        taken = [each for each in features if each.get("source") == "request"]
+        return {name for each in taken for name in (*(each.get("former_names") or ()), each["name"])}
+
     def outputs(self, name: str) -> list[str] | None:
         """The fields of a derived dataset that its pipelines compute; None for any other dataset."""
         dataset = self.dataset(name)

@@ -231,21 +231,25 @@ def error_from_answer(status: int, body: bytes, origin: str) -> ThymeError:
 
 
 def fault_lines(error: ThymeError) -> list[str]:
-    """An indented line for each fault, of many the first; none for faults that the sentence tells already."""
-    told = [str(fault.get("message")) in error.detail for fault in error.faults]
-    if told and all(told):
-        return []
-    lines = [f"  {fault_text(fault)}" for fault in error.faults[:FAULTS_SHOWN]]
-    if len(error.faults) > FAULTS_SHOWN:
-        lines.append(f"  ... and {len(error.faults) - FAULTS_SHOWN:,} more")
+    """An indented line for each fault, of many the first.
+
+    Of faults that the sentence tells already it is where they are; none if that is unknown or told, too.
+    """
+    detail = error.detail
+    if all(str(fault.get("message")) in detail for fault in error.faults):
+        placed = [fault for fault in error.faults if _place(fault) and _place(fault) not in detail]
+        texts = [f"{_place(fault)}{_expected(fault)}" for fault in placed]
+    else:
+        texts = [fault_text(fault) for fault in error.faults]
+    lines = [f"  {text}" for text in texts[:FAULTS_SHOWN]]
+    if len(texts) > FAULTS_SHOWN:
+        lines.append(f"  ... and {len(texts) - FAULTS_SHOWN:,} more")
     return lines
 
 
 def fault_text(fault: Mapping[str, Any]) -> str:
     """One line for a fault: where it is, then its sentence."""
-    where = []
-    if fault.get("file"):
-        where.append(f"{fault['file']}:{fault['line']}" if fault.get("line") else str(fault["file"]))
+    where = [_place(fault)] if fault.get("file") else []
     if fault.get("row") is not None:
         where.append(f"row {fault['row']}")
     message = fault.get("message")
@@ -254,3 +258,15 @@ def fault_text(fault: Mapping[str, Any]) -> str:
         if fault.get("subject"):
             message = f"{fault['subject']}: {message}"
     return ": ".join([*where, str(message)])
+
+
+def _place(fault: Mapping[str, Any]) -> str:
+    """The file and line to change, if a fault has them."""
+    file, line = fault.get("file"), fault.get("line")
+    return f"{file}:{line}" if file and line else str(file or "")
+
+
+def _expected(fault: Mapping[str, Any]) -> str:
+    if fault.get("expected") is None or fault.get("got") is None:
+        return ""
+    return f": expected {fault['expected']}, got {fault['got']}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import shlex
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from thyme._html import block, code, dim, table, text, titled
+from thyme._values import json_ready
 
-_EFFECTS = {"backfill": "filled from the log", "in_place": "in place", "ends": "ends", "none": ""}
+# What each effect of a change means, in words.
+EFFECTS = {"backfill": "filled from the log", "in_place": "in place", "ends": "ends", "none": ""}
 _SUMMARY = ("nulls", "min", "median", "mean", "max")
 
 
@@ -17,7 +21,7 @@ class Plan(dict[str, Any]):
     def _repr_html_(self) -> str:
         """The changes, and with values the features before and after."""
         changes = [
-            [each["kind"], each["subject"], each["detail"], _EFFECTS.get(each["effect"], each["effect"])]
+            [each["kind"], each["subject"], each["detail"], EFFECTS.get(each["effect"], each["effect"])]
             for each in self.get("changes") or ()
             if each["kind"] != "unchanged"
         ]
@@ -95,3 +99,27 @@ def _shown(value: Any) -> str:
     return (
         f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     )
+
+
+def with_inputs(
+    plan: Mapping[str, Any], inputs: Mapping[str, Any], taken: Callable[[str], Collection[str]]
+) -> None:
+    """Gives each `thyme explain` line of a plan the inputs that its values were made with.
+
+    Args:
+        plan: The plan, with values.
+        inputs: The inputs.
+        taken: The request features of a featureset, by its name.
+    """
+    for featureset in plan["values"].get("featuresets") or ():
+        names = taken(featureset["featureset"])
+        words = [shlex.quote(f"{name}={_input(value)}") for name, value in inputs.items() if name in names]
+        given = "".join(f" --input {word}" for word in words)
+        for example in (each for feature in featureset["features"] for each in feature["examples"]):
+            if example.get("explain"):
+                example["explain"] += given
+
+
+def _input(value: Any) -> str:
+    ready = json_ready(value)
+    return ready if isinstance(ready, str) else json.dumps(ready)

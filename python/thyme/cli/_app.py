@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,8 +48,24 @@ COMMANDS = {
 }
 
 
+# Whether an error is printed as JSON, in the context of a command and those around it.
+_AS_JSON = "thyme.cli.as_json"
+# What an error's JSON says, where it is none of the server's or the client's.
+_USAGE, _FILE, _INTERNAL = "usage", "file", "internal"
+
+
 class _Commands(click.Group):
-    """Imports a command when it is asked for, and turns errors into one sentence and exit code 1."""
+    """Imports a command when it is asked for, and turns errors into one sentence and exit code 1.
+
+    With `--json` the error is on stdout, too, as the server writes one: `error`, `detail`, `faults`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_AS_JSON] = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise _usage(ctx, error) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -64,23 +81,48 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _usage(ctx, error) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
             ctx.exit(130)
         except ThymeError as error:
             report(error)
+            _print_error(ctx, error.code, error.detail, error.faults)
         except OSError as error:
             where = f' "{error.filename}"' if error.filename else ""
-            complain(f"cannot use{where or ' a file'}: {error.strerror or error}")
+            _fail(ctx, _FILE, f"cannot use{where or ' a file'}: {error.strerror or error}")
         except ImportError as error:
-            complain(f"{error}; is Thyme installed with its native module (pip install .)?")
+            _fail(ctx, _INTERNAL, f"{error}; is Thyme installed with its native module (pip install .)?")
         except Exception as error:
             if os.environ.get("THYME_DEBUG"):
                 raise
             text = " ".join(str(error).split())
-            complain(f"{type(error).__name__}: {text} (this is a fault of Thyme; THYME_DEBUG=1 shows where)")
+            told = f"{type(error).__name__}: {text} (this is a fault of Thyme; THYME_DEBUG=1 shows where)"
+            _fail(ctx, _INTERNAL, told)
         ctx.exit(1)
+
+
+def _usage(ctx: click.Context, error: click.UsageError) -> click.UsageError:
+    """The error with the exit code of all errors: 2 says that something would change, of a plan."""
+    vars(error)["exit_code"] = 1
+    _print_error(ctx, _USAGE, error.format_message(), ())
+    return error
+
+
+def _fail(ctx: click.Context, code: str, sentence: str) -> None:
+    complain(sentence)
+    _print_error(ctx, code, sentence, ())
+
+
+def _print_error(ctx: click.Context, code: str, detail: str, faults: Sequence[Mapping[str, Any]]) -> None:
+    """Prints an error to stdout where `--json` is given: a script that reads it need not look elsewhere."""
+    if not ctx.meta.get(_AS_JSON):
+        return
+    from thyme.cli._output import print_json
+
+    print_json({"error": code, "detail": detail, "faults": list(faults)})
 
 
 def report(error: ThymeError) -> None:

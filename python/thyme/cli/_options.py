@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from thyme._errors import InvalidDataError
+from thyme._steps import run
 
 if TYPE_CHECKING:
     from thyme.client import ThymeClient
@@ -71,7 +72,11 @@ def entity_ids(client: ThymeClient, name: str, texts: Sequence[str]) -> list[Any
         NotFoundError: Nothing is committed as `name`.
         InvalidDataError: A text does not fit the key.
     """
-    types = key_types(client, name)
+    types = client._catalog_of(name).key_types(name)
+    if types is None:
+        if not client.status().get("backfill"):
+            client.inspect(name)  # raises, with the names that come near
+        return [_pending_id(client, name, text) for text in texts]
     if len(types) == 1:
         ((key, kind),) = types.items()
         return [
@@ -91,6 +96,24 @@ def key_types(client: ThymeClient, name: str) -> dict[str, str]:
     if types is None:
         client.inspect(name)  # raises, with the names that come near
     return types or {}
+
+
+def _pending_id(client: ThymeClient, name: str, text: str) -> Any:
+    """An entity id of a featureset that only the pending commit has: the server alone knows its key.
+
+    Raises:
+        NotFoundError: That commit has no such featureset either.
+    """
+    return run(client._session.fetch("/features", {"featureset": name, "entity_id": text}))["entity_id"]
+
+
+def pending_dataset(client: ThymeClient, name: str, text: str) -> Mapping[str, Any] | None:
+    """What is said of a dataset that only the pending commit has; None of any other."""
+    if client._catalog_of(name).key_types(name) is not None or not client.status().get("backfill"):
+        return None
+    answer = run(client._session.fetch("/features", {"entity_type": name, "entity_id": text}))
+    incomplete: Mapping[str, Any] | None = (answer.get("meta") or {}).get("incomplete")
+    return incomplete
 
 
 def request_inputs(client: ThymeClient, name: str, pairs: Sequence[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thyme._errors import ConflictError, InvalidDefinitionError, NotFoundError
+from thyme._plan import EFFECTS
 from thyme._progress import progress
 from thyme.cli._app import open_client
 from thyme.cli._output import print_json
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # How often a commit that is pending is looked at.
 _LOOK_S = 0.2
-_EFFECTS = {"backfill": "filled from the log"}
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
@@ -307,7 +307,8 @@ def print_changes(changes: Sequence[Mapping[str, Any]], otherwise: str) -> None:
     shown = [change for change in changes if change.get("kind") != "unchanged"]
     for change in shown:
         detail = f"  {change['detail']}" if change.get("detail") else ""
-        effect = f"  [{_EFFECTS[change['effect']]}]" if change.get("effect") in _EFFECTS else ""
+        means = EFFECTS.get(change.get("effect") or "none")
+        effect = f"  [{means}]" if means else ""
         click.echo(f"{_SIGNS.get(change['kind'], ' ')} {change['kind']} {change['subject']}{detail}{effect}")
     if not shown:
         click.echo(otherwise)

@@ -58,10 +58,17 @@ def _print_featureset(featureset: Mapping[str, Any]) -> None:
     old = any(feature.get("former_names") for feature in features)
     rows = [{**each, "old_names": ", ".join(each.get("former_names") or ())} for each in features]
     print_rows(rows, ("id", "name", "type", "source", *(["old_names"] if old else [])))
+    present = {(name, each["id"]) for each in features for name in _names(each)}
     for retired in featureset.get("retired_names") or ():
+        if (retired["name"], retired["id"]) in present:
+            continue  # it is the name once more
         click.echo(f"  {retired['name']} was a name of {retired['id']}, retired at {retired['commit']}")
     if featureset.get("retired_ids"):
         click.echo(f"  ids of removed features: {', '.join(map(str, featureset['retired_ids']))}")
+
+
+def _names(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    return (feature["name"], *(feature.get("former_names") or ()))
 
 
 def _print_dataset(dataset: Mapping[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from thyme.cli._app import complain, open_client
@@ -10,6 +13,7 @@ from thyme.cli._options import (
     feature_option,
     key_types,
     output_options,
+    pending_dataset,
     position_options,
     request_inputs,
     time_option,
@@ -70,7 +74,20 @@ def query(
     as_of = result.metadata.get("as_of") or {}
     if as_of.get("provisional"):
         complain(f"provisional: {as_of.get('time')} is later than now, and what comes until then will count")
+    _say_incomplete((result.metadata.get("meta") or {}).get("incomplete"))
     write_table(result.to_arrow_with_meta(), kind, output)
+
+
+def _say_incomplete(incomplete: Mapping[str, Mapping[str, Any]] | None) -> None:
+    """Says which of the values are null because their pipelines are still filled."""
+    if not incomplete:
+        return
+    facts = next(iter(incomplete.values()))
+    until = f", about until {facts['until']}" if facts.get("until") else ""
+    complain(
+        f"incomplete: {', '.join(incomplete)}: commit {facts['commit']}, which brings this, is not live yet"
+        f" (filled to {100 * facts['progress']:.0f} %{until})"
+    )
 
 
 @click.command()
@@ -102,7 +119,13 @@ def lookup(
 
     client = open_client(ctx)
     name = resolve(ref)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    incomplete = pending_dataset(client, name, entities[0])
+    if incomplete:
+        # No row of it is known: the server says so, and not that there is none.
+        _say_incomplete(incomplete)
+        write_table(ThymeResult(rows=rows).to_arrow(), kind, output)
+        return
     for text, entity in zip(entities, entity_ids(client, name, entities), strict=True):
         row = client.lookup(
             name,

@@ -30,7 +30,7 @@ _TABLES = {
         "history_from",
     ),
     "featuresets": ("name", "features", "extractors"),
-    "old_names": ("featureset", "name", "now", "id", "asked", "included"),
+    "old_names": ("featureset", "name", "now", "id", "asked", "included", "callers"),
     "sources": ("dataset", "kind", "path", "rows", "dead_letters", "caught_up", "error"),
 }
 # Columns that are left out where they are empty.
@@ -69,7 +69,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     for name, value in headlines.items():
         click.echo(f"  {name:<{width}}  {cell_text(value)}")
     for title, columns in _TABLES.items():
-        rows = state.get(title) or []
+        rows = [_shown(row) for row in state.get(title) or []]
         if rows:
             shown = [name for name in columns if name not in _SELDOM or any(row.get(name) for row in rows)]
             print_rows(rows, shown, title=title)
@@ -79,6 +79,14 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 f"{source['dataset']}: {file['path']} has an unfinished last line: {file['bytes']:,} bytes "
                 "wait for the rest of it, or for a newline"
             )
+
+
+def _shown(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row as the table has it: who asked, and how often."""
+    callers = row.get("callers")
+    if not isinstance(callers, Mapping):
+        return row
+    return {**row, "callers": ", ".join(f"{who}: {count:,}" for who, count in callers.items())}
 
 
 @click.command()

@@ -163,18 +163,6 @@ def test_a_fault_of_thyme_is_a_sentence_too(thyme: Thyme, fake: FakeServer) -> N
     assert thyme.fails("query", "DriverFeatures", "-e", "d1").count("\n") == 1
 
 
-def test_wrong_usage_exits_with_2(thyme: Thyme) -> None:
-    for arguments in (
-        ["query"],
-        ["quer"],
-        ["log", "Ride"],
-        ["commit"],
-        ["query-offline", "X"],
-        ["status", "-f", "x"],
-    ):
-        assert thyme(*arguments).exit_code == 2, arguments
-
-
 def test_lookup_names_entities_without_a_row(thyme: Thyme, fake: FakeServer) -> None:
     def answer(request: Request) -> Any:
         found = request.params["entity_id"] == ["d1"]
