@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use thyme_core::{Error, Result, SystemEnv};
-use thyme_store::{CheckpointBatch, ChunkKey, ENTITY_KEY_BYTES_MAX, Store};
+use thyme_store::{CheckpointBatch, ChunkKey, Store};
 
 use crate::events::{EventLog, Severity};
 use crate::health::{Poisoned, Ward};
@@ -493,7 +493,7 @@ impl Leaving {
                 let entity = stripe.bucket(*bucket);
                 *bucket += 1;
                 let Some(entity) = entity else { continue };
-                if !entity.rests() || entity.key.len() > ENTITY_KEY_BYTES_MAX {
+                if !entity.rests() {
                     continue;
                 }
                 self.entities.push((hash_key(&entity.key), entity.key.clone()));

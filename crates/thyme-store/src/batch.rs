@@ -39,7 +39,7 @@ impl CheckpointBatch {
         if self.admits("an entity key", key.key.len(), ENTITY_KEY_BYTES_MAX)
             && self.admits("a timeline chunk", value.len(), VALUE_BYTES_MAX)
         {
-            self.put(encoding::chunk_key(key), value);
+            self.put(encoding::chunk_key(key), &encoding::chunk_value(key.key, value));
         }
     }
 
@@ -87,9 +87,9 @@ impl CheckpointBatch {
         self.writes.len()
     }
 
-    /// Whether there is nothing to write.
+    /// Whether there is nothing to write. One that will be refused is not empty: its writer has to learn of it.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.writes.is_empty() && self.refusal.is_none()
     }
 
     /// The bytes of keys and values in it.

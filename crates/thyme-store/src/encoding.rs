@@ -1,5 +1,8 @@
 //! The store's keys and values, byte by byte (see `docs/formats.md`).
 
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
 use thyme_core::error::{Error, Result};
 
 use crate::ChunkKey;
@@ -20,8 +23,15 @@ const ROW: u8 = 4;
 pub const FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"THYMESTO";
 
-/// The most bytes of an entity key: the tree below cuts longer keys off without a word.
-pub const ENTITY_KEY_BYTES_MAX: usize = 60_000;
+/// The most bytes of an entity key that stands in the key of its chunks: the tree below cuts longer keys off
+/// without a word. Of a longer one the key has the length and the SHA-256, and each value has all of it.
+const ENTITY_KEY_INLINE_MAX: usize = 60_000;
+/// Stands where the length of an entity key would, when it is a long one.
+const LONG: u16 = u16::MAX;
+/// What stands for a long entity key: its length and its SHA-256.
+const LONG_BYTES: usize = 4 + 32;
+/// The most bytes of an entity key.
+pub const ENTITY_KEY_BYTES_MAX: usize = 1 << 28;
 /// The most bytes of a fact's name.
 pub const META_NAME_BYTES_MAX: usize = 1_000;
 /// The most bytes of a value.
@@ -87,13 +97,23 @@ pub fn node_prefix(node: u32) -> Vec<u8> {
     key
 }
 
-/// The prefix of one entity's chunks. A key above the limit has none, and gives a prefix of nothing.
+/// The prefix of one entity's chunks.
 pub fn entity_prefix(node: u32, entity: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(11 + entity.len());
+    let mut key = Vec::with_capacity(11 + entity.len().min(ENTITY_KEY_INLINE_MAX));
     key.extend_from_slice(&node_prefix(node));
-    key.extend_from_slice(&(entity.len().min(u16::MAX as usize) as u16).to_be_bytes());
-    key.extend_from_slice(entity);
+    if is_long(entity) {
+        key.extend_from_slice(&LONG.to_be_bytes());
+        key.extend_from_slice(&(entity.len() as u32).to_be_bytes());
+        key.extend_from_slice(&Sha256::digest(entity));
+    } else {
+        key.extend_from_slice(&(entity.len() as u16).to_be_bytes());
+        key.extend_from_slice(entity);
+    }
     key
+}
+
+fn is_long(entity: &[u8]) -> bool {
+    entity.len() > ENTITY_KEY_INLINE_MAX
 }
 
 pub fn chunk_key(at: ChunkKey<'_>) -> Vec<u8> {
@@ -102,17 +122,57 @@ pub fn chunk_key(at: ChunkKey<'_>) -> Vec<u8> {
     key
 }
 
-/// Node, entity key and chunk id of a chunk's key.
-pub fn parse_chunk_key(key: &[u8]) -> Result<(u32, &[u8], u32)> {
-    fn parse(key: &[u8]) -> Option<(u32, &[u8], u32)> {
+/// What is stored under a chunk's key: the chunk, with a long entity key before it.
+pub fn chunk_value<'a>(entity: &[u8], chunk: &'a [u8]) -> Cow<'a, [u8]> {
+    if is_long(entity) { Cow::Owned([entity, chunk].concat()) } else { Cow::Borrowed(chunk) }
+}
+
+/// A chunk's key, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParsedKey<'a> {
+    pub node: u32,
+    pub chunk: u32,
+    entity: Entity<'a>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entity<'a> {
+    Inline(&'a [u8]),
+    /// Its length; the value begins with it.
+    Long(usize),
+}
+
+impl ParsedKey<'_> {
+    /// The entity key and the chunk, of the value that is stored under this key.
+    pub fn open(&self, mut value: Vec<u8>) -> Result<(Box<[u8]>, Vec<u8>)> {
+        match self.entity {
+            Entity::Inline(entity) => Ok((entity.into(), value)),
+            Entity::Long(length) if length <= value.len() => {
+                let chunk = value.split_off(length);
+                Ok((value.into(), chunk))
+            }
+            Entity::Long(length) => Err(Error::corrupt(format!(
+                "chunk {} of node {} in the store ends within its entity key of {length} bytes; {REBUILD}",
+                self.chunk, self.node
+            ))),
+        }
+    }
+}
+
+/// Takes a chunk's key apart.
+pub fn parse_chunk_key(key: &[u8]) -> Result<ParsedKey<'_>> {
+    fn parse(key: &[u8]) -> Option<ParsedKey<'_>> {
         let (node, rest) = key.strip_prefix(&[CHUNK])?.split_first_chunk::<4>()?;
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let (entity, chunk) = rest.split_last_chunk::<4>()?;
-        (entity.len() == usize::from(u16::from_be_bytes(*length))).then_some((
-            u32::from_be_bytes(*node),
-            entity,
-            u32::from_be_bytes(*chunk),
-        ))
+        let length = u16::from_be_bytes(*length);
+        let entity = if length == LONG {
+            let long = entity.first_chunk::<4>().filter(|_| entity.len() == LONG_BYTES)?;
+            Entity::Long(u32::from_be_bytes(*long) as usize)
+        } else {
+            Entity::Inline(Some(entity).filter(|entity| entity.len() == usize::from(length))?)
+        };
+        Some(ParsedKey { node: u32::from_be_bytes(*node), chunk: u32::from_be_bytes(*chunk), entity })
     }
     parse(key).ok_or_else(|| {
         Error::corrupt(format!(
@@ -154,11 +214,14 @@ fn describe(key: &[u8]) -> String {
         return format!("the fact \"{}\"", String::from_utf8_lossy(name));
     }
     match parse_chunk_key(key) {
-        Ok((node, entity, chunk)) => {
+        Ok(ParsedKey { node, chunk, entity: Entity::Inline(entity) }) => {
             format!(
                 "chunk {chunk} of node {node}, entity key with the CRC32C {:08x},",
                 crc32c::crc32c(entity)
             )
+        }
+        Ok(ParsedKey { node, chunk, entity: Entity::Long(length) }) => {
+            format!("chunk {chunk} of node {node}, entity key of {length} bytes,")
         }
         Err(_) => format!("an entry of kind {}", key.first().copied().unwrap_or_default()),
     }
@@ -174,8 +237,28 @@ mod tests {
             [(0, b"", 0), (0, b"a", 0), (0, b"a", 256), (0, b"b", 1), (0, b"aa", 0), (1, b"a", 0)];
         let keys = parts.map(|(node, key, chunk)| chunk_key(ChunkKey { node, key, chunk }));
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
-        for (key, parts) in keys.iter().zip(parts) {
-            assert_eq!(parse_chunk_key(key).unwrap(), parts);
+        for (key, (node, entity, chunk)) in keys.iter().zip(parts) {
+            let entity = Entity::Inline(entity);
+            assert_eq!(parse_chunk_key(key).unwrap(), ParsedKey { node, chunk, entity });
+        }
+    }
+
+    #[test]
+    fn a_long_entity_key_is_in_the_value_and_its_length_and_hash_are_in_the_key() {
+        for length in [ENTITY_KEY_INLINE_MAX, ENTITY_KEY_INLINE_MAX + 1, 65_535, 65_536, 1_000_000] {
+            let entity = vec![b'a'; length];
+            let at = ChunkKey { node: 7, key: &entity, chunk: 3 };
+            let key = chunk_key(at);
+            assert!(key.len() < 65_536);
+            assert_ne!(key, chunk_key(ChunkKey { key: &[&entity[1..], b"b"].concat(), ..at }));
+            let parsed = parse_chunk_key(&key).unwrap();
+            assert_eq!((parsed.node, parsed.chunk), (7, 3));
+            let value = chunk_value(&entity, b"chunk").into_owned();
+            assert_eq!(parsed.open(value).unwrap(), (entity.clone().into(), b"chunk".to_vec()));
+            if is_long(&entity) {
+                assert!(parsed.open(b"short".to_vec()).is_err());
+                assert!(parse_chunk_key(&key[..key.len() - 1]).is_err());
+            }
         }
     }
 

@@ -229,7 +229,7 @@ impl Store {
 
     /// All chunks of `node`, one entity after the other, the chunks of an entity by ascending id.
     ///
-    /// Entities come by (length of the key, key). It sees the store as it is at the time of the call.
+    /// Entities come by (length of the key, key), those with keys of more than 60,000 bytes by length and hash. It sees the store as it is at the time of the call.
     pub fn chunks(&self, node: u32) -> impl Iterator<Item = Result<StoredChunk>> + Send + use<> {
         self.scan(&encoding::node_prefix(node))
     }
@@ -246,16 +246,18 @@ impl Store {
     fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<StoredChunk>> + Send + use<> {
         self.backend.scan(prefix).map(|pair| {
             let (key, value) = pair?;
-            let (_, entity, chunk) = encoding::parse_chunk_key(&key)?;
-            let entity = entity.into();
-            Ok((entity, chunk, encoding::open_value(&key, &value)?))
+            let parsed = encoding::parse_chunk_key(&key)?;
+            let (entity, value) = parsed.open(encoding::open_value(&key, &value)?)?;
+            Ok((entity, parsed.chunk, value))
         })
     }
 
     /// The chunk at a place. Seldom reads anything when there is none.
     pub fn chunk(&self, key: ChunkKey<'_>) -> Result<Option<Vec<u8>>> {
         let key = encoding::chunk_key(key);
-        self.backend.get(&key)?.map(|value| encoding::open_value(&key, &value)).transpose()
+        let Some(value) = self.backend.get(&key)? else { return Ok(None) };
+        let value = encoding::open_value(&key, &value)?;
+        encoding::parse_chunk_key(&key)?.open(value).map(|(_, chunk)| Some(chunk))
     }
 
     /// Whether `node` has any chunks.
@@ -271,7 +273,7 @@ impl Store {
         while let Some(node) = from {
             let first = self.backend.first(&encoding::node_prefix(node))?;
             let Some(key) = first.filter(|key| key.starts_with(&encoding::chunk_prefix())) else { break };
-            let (found, _, _) = encoding::parse_chunk_key(&key)?;
+            let found = encoding::parse_chunk_key(&key)?.node;
             nodes.push(found);
             from = found.checked_add(1);
         }

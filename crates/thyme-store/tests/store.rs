@@ -122,26 +122,60 @@ fn a_dropped_node_is_gone_and_its_neighbours_stay() {
 #[test]
 fn what_cannot_be_stored_refuses_the_whole_batch() {
     fn write(store: &Store) {
-        let long = vec![1; 60_001];
-        let refused = [
-            batch(|b| b.put_chunk(key(1, &long, 1), b"x")),
-            batch(|b| b.remove_chunk(key(1, &long, 1))),
-            batch(|b| b.put_meta(&"n".repeat(1_001), b"x")),
-        ];
-        for mut refused in refused {
+        let long = "n".repeat(1_001);
+        for mut refused in [batch(|b| b.put_meta(&long, b"x")), batch(|b| b.remove_meta(&long))] {
+            // Nothing but what is refused: it must not pass for a batch without writes.
+            assert!(!refused.is_empty());
             refused.put_meta("position", b"1");
             let error = store.checkpoint(refused).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
             assert!(error.detail().contains("the limit is"), "{error}");
         }
+        assert!(store.spill(batch(|b| b.put_meta(&long, b"x"))).is_err());
         store.checkpoint(CheckpointBatch::new()).unwrap();
-        store.checkpoint(batch(|b| b.put_chunk(key(1, &long[..60_000], 1), b"x"))).unwrap();
     }
     fn read(store: &Store) {
         assert_eq!(store.meta("position").unwrap(), None);
-        assert_eq!(chunks(store, 1)[0].0.len(), 60_000);
     }
     on_both(&[write, read]);
+}
+
+#[test]
+fn entity_keys_of_any_length_are_kept() {
+    fn keys() -> Vec<Vec<u8>> {
+        [0, 59_999, 60_000, 60_001, 65_535, 65_536, 1_000_000].map(|length| vec![1; length]).to_vec()
+    }
+    fn write(store: &Store) {
+        for long in keys() {
+            store
+                .checkpoint(batch(|b| {
+                    b.put_chunk(key(1, &long, 1), b"one");
+                    b.put_chunk(key(1, &long, 2), b"two");
+                }))
+                .unwrap();
+        }
+        store.checkpoint(batch(|b| b.put_chunk(key(1, &[2; 65_536], 1), b"other"))).unwrap();
+    }
+    fn read(store: &Store) {
+        for long in keys() {
+            let found: Vec<_> = store.chunks_of(1, &long).map(Result::unwrap).collect();
+            let want = [(1, b"one".to_vec()), (2, b"two".to_vec())]
+                .map(|(id, value)| (long.clone().into(), id, value));
+            assert_eq!(found, want);
+            assert_eq!(store.chunk(key(1, &long, 2)).unwrap().as_deref(), Some(&b"two"[..]));
+        }
+        assert_eq!(store.chunks(1).map(Result::unwrap).count(), 2 * keys().len() + 1);
+        assert_eq!(store.nodes().unwrap(), [1]);
+        let other: Vec<_> = store.chunks_of(1, &[2; 65_536]).map(Result::unwrap).collect();
+        assert_eq!(other.len(), 1);
+    }
+    fn remove(store: &Store) {
+        for long in keys() {
+            store.checkpoint(batch(|b| (1..3).for_each(|id| b.remove_chunk(key(1, &long, id))))).unwrap();
+        }
+        assert_eq!(store.chunks(1).count(), 1);
+    }
+    on_both(&[write, read, remove]);
 }
 
 #[test]
