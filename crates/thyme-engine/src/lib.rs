@@ -55,6 +55,7 @@ mod starting;
 mod state;
 mod stepper;
 mod stripe;
+mod stuck;
 mod tally;
 pub mod trial;
 

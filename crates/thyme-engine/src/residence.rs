@@ -15,11 +15,12 @@ use parking_lot::{Mutex, MutexGuard};
 use thyme_core::{Error, Result, SystemEnv};
 use thyme_store::{CheckpointBatch, ChunkKey, Store};
 
-use crate::events::{EventLog, Severity};
+use crate::events::EventLog;
 use crate::health::{Poisoned, Ward};
 use crate::retention;
 use crate::state::{NodeState, STRIPES, hash_key};
 use crate::stripe::Entity;
+use crate::stuck::Stuck;
 
 /// Bytes of chunks that are written at once, about.
 const BATCH_BYTES: usize = 512 << 10;
@@ -44,8 +45,7 @@ pub(crate) struct Residence {
     /// Held by whoever takes the marks of what changed and writes it, until it is written: in between the
     /// store is out of date, and the marks do not say so.
     writer: Mutex<Hand>,
-    /// Why nothing can leave memory for now: the last write failed.
-    stuck: Mutex<Option<String>>,
+    stuck: Stuck,
     notes: Mutex<()>,
     ward: Ward,
 }
@@ -104,7 +104,7 @@ impl Residence {
             warming: AtomicBool::new(false),
             nodes: Mutex::default(),
             writer: Mutex::default(),
-            stuck: Mutex::default(),
+            stuck: Stuck::new(limit.unwrap_or(usize::MAX)),
             notes: Mutex::default(),
             ward,
         })
@@ -222,32 +222,20 @@ impl Residence {
 
     /// Why nothing can leave memory for now, if that is so.
     pub fn stuck(&self) -> Option<String> {
-        self.stuck.lock().clone()
+        self.stuck.reason()
     }
 
     fn is_stuck(&self) -> bool {
-        self.stuck.lock().is_some()
+        self.stuck.is()
     }
 
-    /// Says when memory begins to grow over its limit because nothing can be written, and when that ends.
     fn note_written(&self, written: Result<()>) {
-        let mut stuck = self.stuck.lock();
-        match (written, &*stuck) {
-            (Err(error), None) => {
-                let message = format!(
-                    "timelines that are not used cannot be written ({error}), so nothing leaves memory, which grows over its limit of {} bytes; it is tried again; if the disk is full, make room on it",
-                    self.limit
-                );
-                self.ward.events().record(Severity::Error, "memory_stuck", "store", message);
-                *stuck = Some(error.to_string());
-            }
-            (Ok(()), Some(_)) => {
-                let message = "timelines that are not used can be written and leave memory again".to_owned();
-                self.ward.events().record(Severity::Info, "memory_relieved", "store", message);
-                *stuck = None;
-            }
-            _ => {}
-        }
+        self.stuck.note(written, self.ward.events());
+    }
+
+    /// Why no more events are taken for now, if that is so: memory is full, and nothing can leave it.
+    pub fn refusal(&self) -> Option<Error> {
+        self.stuck.refusal(self.resident.load(Ordering::Acquire))
     }
 
     fn writer(&self) -> Option<MutexGuard<'_, Hand>> {

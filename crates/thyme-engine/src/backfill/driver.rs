@@ -153,7 +153,7 @@ impl Driver {
                 Stage::Filling if shared.backfills_held.load(Ordering::Acquire) => return Ok(Moved::Waits),
                 Stage::Filling => {}
             }
-            if filling.was_refused() {
+            if filling.was_refused() || shared.residence.refusal().is_some() {
                 return Ok(Moved::Troubled);
             }
             let filler = match &mut *slot {

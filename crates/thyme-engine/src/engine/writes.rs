@@ -156,6 +156,9 @@ impl Engine {
             let position = if record == 0 { Position::ZERO } else { Position::end_of(record) };
             return done.answer(Ok(Receipt { position, accepted: 0, skipped: 0, duplicates: None }));
         }
+        if let Some(refusal) = self.shared.residence.refusal() {
+            return done.answer(Err(refusal));
+        }
         let has_ids = self.catalog().by_id(push.dataset).is_some_and(|live| live.ids.is_some());
         let done = match has_ids && push.cursor.is_none() {
             true => {

@@ -383,8 +383,12 @@ impl History {
                     book.sent[index].receipt = Some(receipt);
                 }
                 // Keys of earlier pushes are looked up in the store, before anything is written.
-                Err(error) if error.kind() == ErrorKind::StorageFull || error.detail().contains(BLIND) => {
-                    let is_blind = self.store_failed || error.kind() == ErrorKind::StorageFull;
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Overloaded)
+                        || error.detail().contains(BLIND) =>
+                {
+                    let is_blind =
+                        self.store_failed || self.power.is_off() || error.kind() == ErrorKind::StorageFull;
                     assert!(is_blind, "{id} was refused: {error}");
                     self.trace.note(format!("{id} is not taken: {:?}", error.kind()));
                     // Nothing of it is ever to be seen.
