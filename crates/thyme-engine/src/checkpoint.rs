@@ -176,7 +176,13 @@ impl Checkpointer {
                     state.stage = Stage::Waiting { bytes, progress };
                     return Ok(Stepped::AwaitsShards);
                 }
-                let saving = Box::new(Saving::new(progress, self.shared.catalog()));
+                let catalog = self.shared.catalog();
+                // Something was put in the place of nodes that the progress knows: it would be written instead of them,
+                // and they would be gone while a restart still begins with them.
+                if catalog.commit != progress.commit || self.shared.ids().nodes != progress.ids.nodes {
+                    return Ok(Stepped::More);
+                }
+                let saving = Box::new(Saving::new(progress, catalog));
                 state.stage = Stage::Saving { bytes, saving };
             }
             Stage::Saving { bytes, mut saving } => {
