@@ -5,7 +5,7 @@
 //! reads the log from its beginning begins with it: a backfill, an audit, an erasure, and an engine whose store is lost.
 //! It is durable before anything goes, and what goes is above it as if it had never been there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::beside::{read, write_durably};
 use crate::decode::columns::event_times;
 use crate::engine::CommitPlace;
 use crate::erasure::Erased;
+use crate::event_ids::Claims;
 use crate::left_out::{LateRanges, RecordSet};
 use crate::node::Node;
 use crate::record::{CommitRecord, EventsRecord, Payload};
@@ -173,6 +174,7 @@ impl Base {
         &mut self,
         log: &dyn Log,
         until: u64,
+        claims: &HashMap<u32, Claims>,
         counts: &dyn Fn(&str) -> bool,
         stops: &dyn Fn() -> bool,
     ) -> Result<Option<Newest>> {
@@ -186,7 +188,7 @@ impl Base {
             if stops() {
                 return Ok(None);
             }
-            self.take(&record, &mut admission, &mut newest, counts)?;
+            self.take(&record, (&mut admission, claims), &mut newest, counts)?;
             self.progress.record = record.number;
             self.progress.stamp = record.stamp;
             self.first = record.number + 1;
@@ -205,7 +207,7 @@ impl Base {
     fn take(
         &mut self,
         record: &Record,
-        admission: &mut Admission,
+        (admission, claims): (&mut Admission, &HashMap<u32, Claims>),
         newest: &mut Newest,
         counts: &dyn Fn(&str) -> bool,
     ) -> Result<()> {
@@ -220,7 +222,10 @@ impl Base {
                 let time = times.values().iter().copied().fold(i64::MIN, i64::max);
                 let most = newest.entry(events.dataset).or_insert(Latest { time, record: number });
                 *most = (*most).max(Latest { time, record: number });
-                let admitted = admission.admit((number, &events), definition, stamp, None)?;
+                let admitted = {
+                    let claims = claims.get(&events.dataset);
+                    admission.admit((number, &events), definition, stamp, claims)?
+                };
                 if counts(&definition.name) {
                     progress.event_now = progress.event_now.max(admitted.newest);
                 }

@@ -16,6 +16,7 @@ use thyme_log::Disk;
 use crate::base::{Base, Latest, Newest};
 use crate::catalog::{Catalog, Ids};
 use crate::engine::{CommitPlace, Shared};
+use crate::event_ids::Claims;
 use crate::events::Severity;
 use crate::idempotency::WINDOW_US;
 use crate::record::{CommitRecord, Payload};
@@ -188,7 +189,10 @@ impl Cutter {
                 let mut after = base.clone();
                 let counts = |dataset: &str| shared.clock.counts(dataset);
                 let stops = || shared.is_closing();
-                let Some(newest) = after.advance(shared.log.as_ref(), until, &counts, &stops)? else {
+                // A duplicate moves no watermark here either.
+                let claims = Claims::of(&look.catalog, &[]);
+                let Some(newest) = after.advance(shared.log.as_ref(), until, &claims, &counts, &stops)?
+                else {
                     return Ok(None);
                 };
                 if shared.is_held() || shared.ledger.since(0) != look.erasures {
