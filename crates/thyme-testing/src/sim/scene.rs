@@ -124,10 +124,14 @@ impl Scene {
         }
     }
 
-    /// Whether the book has all that a snapshot shows. A commit that waits for what it needs writes and applies at
-    /// once, and ends with a write in whose middle somebody may read.
+    /// Whether the book has all that a snapshot shows. A commit that waits for what it needs, and whoever removes what
+    /// is too old, write and apply at once, and end with a write in whose middle somebody may read.
     fn knows(&self, snapshot: &Snapshot) -> bool {
-        !self.fills || snapshot.position.record() <= self.book.lock().stamps.len() as u64
+        let book = self.book.lock();
+        let (entered, (written, _)) = (book.stamps.len() as u64, self.engine.records());
+        let commit = &snapshot.catalog.commit;
+        let is_known = book.commits.contains_key(commit) || book.announced.contains_key(commit);
+        written <= entered || (snapshot.position.record() <= entered && is_known)
     }
 
     /// What a read gave; nothing if it was refused, and there is a reason.
