@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
+use thyme_core::definition::evolution::Given;
 use thyme_core::{Env, Error, EventTime, Result};
 use thyme_log::{DirDisk, Disk, Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     catalog: RwLock<Arc<Catalog>>,
     pub cursors: Mutex<BTreeMap<String, Vec<u8>>>,
     pub commits: Mutex<Vec<CommitPlace>>,
+    /// What so many of them gave names and versions to.
+    given: Mutex<(usize, Arc<Given>)>,
     /// The record of the last checkpoint, and when it was made (or the engine opened).
     checkpointed: Mutex<(u64, i64)>,
     work: Mutex<Option<String>>,
@@ -378,6 +381,7 @@ impl Engine {
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
             commits: Mutex::new(commits),
+            given: Mutex::default(),
             checkpointed: Mutex::new((progress.record, options.env.now_us())),
             env: options.env,
             work: Mutex::new(None),

@@ -5,10 +5,12 @@
 
 mod dataset;
 mod featureset;
+mod given;
 mod join;
 mod retire;
 mod rollback;
 
+pub use given::Given;
 pub use retire::{retire, retire_version};
 pub use rollback::rollback;
 
@@ -92,12 +94,12 @@ impl ChangeKind {
     }
 }
 
-/// Plans the commit of `proposed` over `current`. Both are valid.
+/// Plans the commit of `proposed` over `current`, after the commits that `given` knows. Both are valid.
 ///
 /// # Errors
 /// A Conflict with one fault for each change of meaning that lacks a version bump or a new feature
-/// id, for each version that goes back, and for each reuse of a retired id.
-pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
+/// id, for each version that goes back or was given to something else, and for each reuse of a retired id.
+pub fn plan(current: &Document, proposed: &Document, given: &Given) -> Result<Plan> {
     let mut plan = Draft::default();
     let mut next = current.clone();
     next.format = FORMAT;
@@ -106,7 +108,8 @@ pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
     let mut at: HashMap<&str, usize> = positions(current.datasets.iter().map(|d| d.name.as_str()));
     for dataset in &proposed.datasets {
         let index = *at.entry(&dataset.name).or_insert(next.datasets.len());
-        let merged = dataset::merge(current.datasets.get(index), dataset, &mut plan);
+        let mut merged = dataset::merge(current.datasets.get(index), dataset, &mut plan);
+        given.dataset(current.datasets.get(index), &mut merged, &mut plan);
         let before = current.datasets.get(index).filter(|d| d.is_derived() && d.version < merged.version);
         superseded.extend(before.cloned());
         put(&mut next.datasets, index, merged);
@@ -121,6 +124,11 @@ pub fn plan(current: &Document, proposed: &Document) -> Result<Plan> {
         let sets = featureset::Sets { current, proposed };
         let merged = featureset::merge(current.featuresets.get(index), featureset, sets, &mut plan);
         put(&mut next.featuresets, index, merged);
+    }
+    for featureset in &proposed.featuresets {
+        if let Some(merged) = next.featureset(&featureset.name) {
+            given.extractors(current.featureset(&featureset.name), merged, &next, &mut plan);
+        }
     }
     plan.finish(next)
 }

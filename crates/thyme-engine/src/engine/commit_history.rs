@@ -1,8 +1,10 @@
 //! The commits that there were. The log has each of them whole; what is in memory is where.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::Document;
-use thyme_core::definition::evolution::{self, Change};
+use thyme_core::definition::evolution::{self, Change, Given};
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Position, Result};
 use thyme_log::Log;
@@ -183,6 +185,23 @@ impl Engine {
             Payload::Commit(commit) => Ok((record.stamp, *commit)),
             _ => Err(gone()),
         }
+    }
+
+    /// What all commits that there were gave names and versions to. Those that are new since it was asked last are read.
+    pub(super) fn given(&self) -> Result<Arc<Given>> {
+        let mut known = self.shared.given.lock();
+        let (read, given) = &mut *known;
+        let places = self.shared.commits.lock().get(*read..).map(<[_]>::to_vec).unwrap_or_default();
+        for place in places {
+            match self.commit_record(&place) {
+                Ok((stamp, commit)) => Arc::make_mut(given).learn(&commit.id, stamp, &commit.document),
+                // An earlier Thyme did not keep the commits of records that it cut.
+                Err(error) if error.kind() == ErrorKind::Gone => {}
+                Err(error) => return Err(error),
+            }
+            *read += 1;
+        }
+        Ok(given.clone())
     }
 
     fn read_commit(&self, place: &CommitPlace, index: usize) -> Result<Committed> {

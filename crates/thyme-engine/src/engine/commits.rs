@@ -20,16 +20,16 @@ impl Engine {
     /// InvalidDefinition with every fault; Conflict for a change of meaning without a version bump.
     pub fn plan(&self, document: &Document) -> Result<Planned> {
         let current = self.catalog();
-        self.with_effects(&current, Self::plan_over(&current, document)?)
+        self.with_effects(&current, self.plan_over(&current, document)?)
     }
 
     /// What a commit of `document` over `catalog` would change.
-    pub(super) fn plan_over(catalog: &Catalog, document: &Document) -> Result<Planned> {
+    pub(super) fn plan_over(&self, catalog: &Catalog, document: &Document) -> Result<Planned> {
         let faults = validate::validate(document, &catalog.document);
         if !faults.is_empty() {
             return Err(refused_definitions(faults));
         }
-        evolution::plan(&catalog.document, document)
+        evolution::plan(&catalog.document, document, self.given()?.as_ref())
     }
 
     /// Commits definitions: all of them or none. `check` sees the plan before anything is written and may
@@ -116,7 +116,10 @@ impl Engine {
         self.nothing_is_pending()?;
         let earlier = self.committed(commit)?.document;
         let current = self.catalog();
-        let plan = self.with_effects(&current, evolution::rollback(&current.document, &earlier)?)?;
+        let plan = self.with_effects(
+            &current,
+            evolution::rollback(&current.document, &earlier, self.given()?.as_ref())?,
+        )?;
         check(&plan)?;
         self.write_commit(plan, note)
     }

@@ -24,7 +24,7 @@ impl Engine {
         // Whoever has pushed before asks about what was pushed.
         let written = Position::end_of(self.records().0);
         let live = self.snapshot(ReadAt { min_position: Some(written), ..ReadAt::default() })?.in_passing();
-        let plan = self.with_effects(&live.catalog, Self::plan_over(&live.catalog, document)?)?;
+        let plan = self.with_effects(&live.catalog, self.plan_over(&live.catalog, document)?)?;
         let id = commit_id(&live.catalog.commit, &plan.next)?;
         let mut next = plan.next.clone();
         next.retired_by(&id);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use thyme_core::error::ErrorKind;
 use thyme_core::{EntityKey, EventTime, Position, Value};
-use thyme_engine::{DeadLetter, Engine, LeftOutQuery, Memory, Options, Parts, ReadAt, SourceBatch, Wanted};
+use thyme_engine::{
+    CommitNote, DeadLetter, Engine, LeftOutQuery, Memory, Options, Parts, ReadAt, SourceBatch, Wanted,
+};
 use thyme_store::{MemoryStore, Room};
 
 use crate::fuse;
@@ -233,6 +235,54 @@ fn a_dataset_that_reaches_back_without_end_after_a_cut_begins_where_the_log_does
             }
         }
     }
+}
+
+#[test]
+fn what_commits_gave_is_known_after_a_rollback_a_cut_and_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::under(TERMS, dir.path(), None, 17);
+    let extra = |name: &str| {
+        json!({"name": "Extra", "fields": [
+            {"name": "user", "type": "str", "role": "key"}, {"name": name, "type": "int"},
+            {"name": "at", "type": "datetime", "role": "timestamp"}]})
+    };
+    let by_order = |of: &str| derived("ByOrder", "Order", of, &[]);
+    let first = world.engine.catalog().commit.clone();
+    world.commit(&[by_order("amount"), extra("a")]);
+    let given = world.engine.catalog().commit.clone();
+    for engine in [&world.engine, &world.twin] {
+        let (_, id, begun) = engine.rollback(&first, CommitNote::default(), |_| Ok(())).unwrap();
+        engine.wait_live(&id, begun).unwrap();
+    }
+    let other = [crate::world::document(TERMS, &[extra("b")]), {
+        let mut sums = by_order("amount");
+        sums["pipelines"][0]["operators"][1]["aggregates"][1]["window"] = json!("3d");
+        crate::world::document(TERMS, &[sums])
+    }];
+    let same = crate::world::document(TERMS, &[by_order("amount"), extra("a")]);
+    let check = |engine: &Engine| {
+        for other in &other {
+            let planned = engine.plan(other).unwrap_err();
+            let committed = engine.commit(other, |_| Ok(())).unwrap_err();
+            for error in [planned, committed] {
+                assert_eq!(error.kind(), ErrorKind::Conflict);
+                let expected = format!("was given already, by the commit {given} at ");
+                assert!(error.detail().contains(&expected), "{error}");
+                assert!(error.detail().ends_with("@dataset(version=2)"), "{error}");
+            }
+        }
+        assert!(engine.plan(&same).is_ok());
+    };
+    check(&world.engine);
+    world.reopen();
+    check(&world.engine);
+    world.live(40);
+    world.cut();
+    assert!(world.first() > world.engine.committed(&given).unwrap().position.record());
+    check(&world.engine);
+    world.lose_store();
+    check(&world.engine);
+    world.commit(&[by_order("amount"), extra("a")]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn fields_follow_a_pipeline_bump(current: &Dataset, proposed: &Dataset) -> bool 
 }
 
 /// The differences that need a version.
-fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
+pub(super) fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     let (was, is) = (&current.fields, &proposed.fields);
     let mut found = Vec::new();
     for field in &was.fields {
@@ -229,7 +229,7 @@ fn source(was: &Source, is: &Source) -> Vec<String> {
 
 /// The proposed items, those that are known first and in the known order: so an order that says
 /// nothing changes nothing.
-fn in_order_of<T: Clone>(known: &[T], proposed: &[T], name: impl Fn(&T) -> &String) -> Vec<T> {
+pub(super) fn in_order_of<T: Clone>(known: &[T], proposed: &[T], name: impl Fn(&T) -> &String) -> Vec<T> {
     let order: std::collections::HashMap<&String, usize> =
         known.iter().enumerate().map(|(i, t)| (name(t), i)).collect();
     let mut items = proposed.to_vec();
@@ -335,7 +335,7 @@ fn only_adds(was: &Pipeline, is: &Pipeline) -> bool {
     growth::feeds_alike(was, is) && was.aggregates().all(|a| named(&a.name) == Some(bare(a)))
 }
 
-fn show_operators(pipeline: &Pipeline) -> String {
+pub(super) fn show_operators(pipeline: &Pipeline) -> String {
     show::list(pipeline.operators.iter().map(OperatorDef::to_string))
 }
 
@@ -349,7 +349,7 @@ fn keep_order(was: &[OperatorDef], next: &mut [OperatorDef]) {
 }
 
 /// The differences in what is computed.
-fn operators(was: &Pipeline, is: &Pipeline) -> Vec<String> {
+pub(super) fn operators(was: &Pipeline, is: &Pipeline) -> Vec<String> {
     let mut found = Vec::new();
     let inputs = |p: &Pipeline| show::list(p.inputs.iter().cloned());
     found.extend(difference("inputs", &inputs(was), &inputs(is), String::clone));
@@ -400,6 +400,6 @@ fn bare_join(join: &JoinDef) -> JoinDef {
     JoinDef { at: Place::default(), ..join.clone() }
 }
 
-fn bare(aggregate: &AggregateDef) -> AggregateDef {
+pub(super) fn bare(aggregate: &AggregateDef) -> AggregateDef {
     AggregateDef { at: Place::default(), ..aggregate.clone() }
 }

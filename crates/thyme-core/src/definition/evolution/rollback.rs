@@ -1,6 +1,6 @@
 //! Earlier definitions again, as a commit on top.
 
-use super::{Plan, diff};
+use super::{Given, Plan, diff};
 use crate::definition::document::{Dataset, Document, Feature, Featureset};
 use crate::error::{Error, ErrorKind, Fault, Result};
 
@@ -9,13 +9,15 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 /// was added since is served no more, except for fields of raw datasets, which their events have.
 ///
 /// # Errors
-/// Conflict with one fault for each feature and name that was ended since.
-pub fn rollback(current: &Document, earlier: &Document) -> Result<Plan> {
+/// Conflict with one fault for each feature and name that was ended since, and for each version of a raw dataset that
+/// was given to another definition.
+pub fn rollback(current: &Document, earlier: &Document, given: &Given) -> Result<Plan> {
     let mut next = earlier.clone();
     let mut faults = Vec::new();
     for dataset in &mut next.datasets {
         let now = current.datasets.iter().find(|d| d.name == dataset.name && d.version == dataset.version);
         now.into_iter().for_each(|now| keep_fields(dataset, now));
+        faults.extend(given.keep_fields(dataset).err());
     }
     for set in &mut next.featuresets {
         if let Some(now) = current.featureset(&set.name) {

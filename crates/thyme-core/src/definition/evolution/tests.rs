@@ -1,6 +1,7 @@
 //! Commits as tables: what is changed in the proposal, and what comes of it.
 
 mod features;
+mod given;
 mod joins;
 mod rollback;
 mod rules;
@@ -8,9 +9,18 @@ mod versions;
 
 use serde_json::{Value as Json, json};
 
-use super::{ChangeKind, Plan, plan};
+use super::{ChangeKind, Given, Plan};
 use crate::definition::Document;
 use crate::error::{Error, ErrorKind};
+
+/// Nothing was ever committed but what is.
+fn plan(current: &Document, proposed: &Document) -> Result<Plan, Error> {
+    super::plan(current, proposed, &Given::default())
+}
+
+fn rollback(current: &Document, earlier: &Document) -> Result<Plan, Error> {
+    super::rollback(current, earlier, &Given::default())
+}
 
 fn base() -> Json {
     json!({

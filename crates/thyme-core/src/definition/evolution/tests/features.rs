@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{changed, parse, planned, shown};
+use super::{changed, parse, plan, planned, shown};
 use crate::definition::Document;
-use crate::definition::evolution::{ChangeKind, plan, retire};
+use crate::definition::evolution::{ChangeKind, retire};
 use crate::error::ErrorKind;
 
 #[test]

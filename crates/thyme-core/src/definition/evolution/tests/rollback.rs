@@ -1,7 +1,7 @@
 //! Back to earlier definitions, as a commit on top.
 
 use super::*;
-use crate::definition::evolution::{retire, rollback};
+use crate::definition::evolution::retire;
 
 fn first() -> Document {
     plan(&parse(json!({"format": 1})), &changed(&[])).unwrap().next

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use super::{AGGREGATES, FILTER, base, changed, committed, parse, planned};
+use super::{AGGREGATES, FILTER, base, changed, committed, parse, plan, planned};
 use crate::definition::Document;
-use crate::definition::evolution::{ChangeKind, Effect, Plan, plan};
+use crate::definition::evolution::{ChangeKind, Effect, Given, Plan};
 use crate::error::{Error, ErrorKind};
 
 const PAGE: &str = include_str!("../../../../../../docs/evolution.md");
@@ -208,6 +208,14 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
                 scored("/featuresets/0/extractors/0/form", json!("dict")),
             ],
         ),
+        ("any version: one that an earlier commit gave to something else", vec![]),
+        (
+            "feature or featureset: `max_age`, `on_stale`",
+            vec![
+                one("/featuresets/0/max_age", json!("1h")),
+                one("/featuresets/0/features/1/max_age", json!("1h")),
+            ],
+        ),
         ("extractor: a higher version", vec![one("/featuresets/0/extractors/0/version", json!(2))]),
         (
             "extractor: another one gives the feature",
@@ -233,6 +241,15 @@ fn other(change: &str) -> Option<Tried> {
             (over(std::slice::from_ref(&optional), &[]), Some(over(&[optional], &[bumped])))
         }
         "raw dataset: `index=True`" => (over(&[off], &[]), None),
+        "any version: one that an earlier commit gave to something else" => {
+            let version = |version: u32| ("/datasets/1/pipelines/0/version", json!(version));
+            let first = committed();
+            let mut given = Given::default();
+            given.learn("earlier", 0, &planned(&[version(2), (FILTER, json!(1))]).unwrap().next);
+            let tried =
+                |n: u32| super::super::plan(&first, &changed(&[version(n), (FILTER, json!(2))]), &given);
+            (tried(2), Some(tried(3)))
+        }
         "feature: the id of a removed one" => {
             let without = [("/featuresets/0/features/0", json!(null))];
             let gone: Document = planned(&without).unwrap().next;

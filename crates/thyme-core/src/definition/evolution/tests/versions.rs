@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{FILTER, base, changed, committed, parse, planned, shown};
+use super::{FILTER, base, changed, committed, parse, plan, planned, shown};
 use crate::definition::Document;
-use crate::definition::evolution::{plan, retire_version};
+use crate::definition::evolution::retire_version;
 use crate::definition::validate::validate;
 
 #[test]
