@@ -19,7 +19,7 @@ use crate::arguments::Arguments;
 const USAGE: &str = "usage: thyme-bench COMMAND [--NAME VALUE]...
 
   serve-floor  --body FILE                    a bare server that answers every GET with these bytes
-  read         --addr HOST:PORT --targets FILE --count N --warmup N [--save-body FILE]
+  read         --addr HOST:PORT --targets FILE --warmup N (--count N | --while FILE) [--save-body FILE]
   freshness    --addr HOST:PORT --users FILE --rate EVENTS_PER_S --batch ROWS --connections N --seconds N
                --pause-ms N --run NAME";
 

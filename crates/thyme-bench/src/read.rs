@@ -1,5 +1,7 @@
 //! Online reads, one after the other over one connection.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::Failure;
@@ -8,14 +10,29 @@ use crate::client::Connection;
 use crate::clock::moment;
 use crate::summary::summary;
 
-/// Asks for `--targets` in turn until there are `--count` answers, after `--warmup` that do not count.
+/// So many reads are made between two looks whether to go on.
+const READS_A_LOOK: usize = 32;
+
+/// Asks for `--targets` in turn until there are `--count` answers, after `--warmup` that do not count; or as long as
+/// the file `--while` is there.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (count, warmup) = (arguments.number::<usize>("count")?, arguments.number::<usize>("warmup")?);
+    let (while_there, warmup) = (arguments.optional("while"), arguments.number::<usize>("warmup")?);
+    let most = match while_there {
+        Some(_) => usize::MAX - warmup,
+        None => arguments.number::<usize>("count")?,
+    };
+    let is_over = |number: usize| {
+        let looks = number.is_multiple_of(READS_A_LOOK);
+        while_there.is_some_and(|path| looks && number > warmup && !Path::new(path).exists())
+    };
     let mut connection = Connection::open(arguments.text("addr")?)?;
     let requests: Vec<Vec<u8>> = arguments.lines("targets")?.iter().map(|t| connection.get(t)).collect();
-    let mut times = Vec::with_capacity(count);
+    let mut times = Vec::new();
     let mut bytes = 0;
-    for (number, request) in requests.iter().cycle().take(warmup + count).enumerate() {
+    for (number, request) in requests.iter().cycle().take(warmup + most).enumerate() {
+        if is_over(number) {
+            break;
+        }
         let start = moment();
         let body = connection.expect_ok(request)?;
         let time = start.elapsed();
@@ -28,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         std::fs::write(path, connection.expect_ok(first)?)?;
     }
     let mut found = summary(&mut times);
-    found["mean_body_bytes"] = json!(bytes / count.max(1));
+    found["mean_body_bytes"] = json!(bytes / times.len().max(1));
     println!("{found}");
     Ok(())
 }

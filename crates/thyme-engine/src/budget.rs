@@ -82,6 +82,11 @@ impl Budget {
         Arc::new(Budget { limit, state: Mutex::default(), admitted: Condvar::new() })
     }
 
+    /// Bytes that there is room for.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// As much room, for another way.
     pub(crate) fn another(&self) -> Arc<Self> {
         Budget::new(self.limit)

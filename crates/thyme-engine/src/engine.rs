@@ -32,7 +32,7 @@ use thyme_log::{DirDisk, Disk, Log, MemoryLog, SegmentLog};
 use thyme_store::{Room, Store};
 
 use crate::applier::Applier;
-use crate::backfill::{Driver, Filling};
+use crate::backfill::{Cores, Driver, Filling};
 use crate::base::Base;
 use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Ids};
@@ -53,7 +53,7 @@ use crate::push::Receipt;
 use crate::queue::Outbox;
 use crate::residence::Residence;
 use crate::retention::{self as keeping, Keeper};
-use crate::shard::Shards;
+use crate::shard::{Shards, Start};
 use crate::starting::{self, Starting};
 use crate::state::DatasetCounters;
 use crate::stepper::Stepper;
@@ -184,7 +184,7 @@ struct Opened {
     durable: bool,
     /// The record of an erasure that was begun and is to be ended before anybody is served.
     unfinished: Unfinished,
-    backfill_cores: usize,
+    backfill_cores: Cores,
 }
 
 /// The log, the disk it is on, and the store.
@@ -226,7 +226,7 @@ pub struct Engine {
     keeper: Mutex<Option<Arc<Keeper>>>,
     replay_lock: Mutex<()>,
     driver: Arc<Driver>,
-    backfill_cores: usize,
+    backfill_cores: Cores,
     checkpointer: Mutex<Option<Arc<Checkpointer>>>,
     stop_checkpoints: Mutex<Option<Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -272,7 +272,7 @@ impl Engine {
         } = Self::opened(options, Shards::by_hand, false)?;
         let commit_lock = Arc::new(Mutex::new(()));
         // Whoever steps is one thread.
-        let driver = |jobs| Driver::new(shared.clone(), jobs, commit_lock.clone(), 1, false);
+        let driver = |jobs| Driver::new(shared.clone(), jobs, commit_lock.clone(), backfill_cores, false);
         let (stepper, jobs, checkpointer, driver) =
             Stepper::new(&shared, applier, checkpointed, durable, driver);
         let keeper = durable.then(|| {
@@ -287,7 +287,7 @@ impl Engine {
             keeper: Mutex::new(keeper.map(Arc::new)),
             replay_lock: Mutex::new(()),
             driver,
-            backfill_cores: backfill_cores.min(1),
+            backfill_cores,
             checkpointer: Mutex::new(checkpointer),
             stop_checkpoints: Mutex::new(None),
             threads: Mutex::default(),
@@ -298,7 +298,7 @@ impl Engine {
         Ok((engine, stepper))
     }
 
-    fn opened(options: Options, shards: fn(usize, u64, &Arc<Gate>) -> Shards, waits: bool) -> Result<Opened> {
+    fn opened(options: Options, shards: Start, waits: bool) -> Result<Opened> {
         let path = options.path.as_deref().filter(|_| options.parts.is_none());
         let directory = path.map(DataDirectory::open).transpose()?;
         let events = Arc::new(EventLog::new(options.env.clone()));
@@ -396,7 +396,14 @@ impl Engine {
         applier.recover(pending.as_ref())?;
         let unfinished = applier.unfinished(pending.as_ref())?;
         *shared.work.lock() = None;
-        let (checkpoint_every, backfill_cores) = (options.checkpoint_every, options.backfill_cores);
+        let checkpoint_every = options.checkpoint_every;
+        let backfill_cores = match options.backfill_cores {
+            // Whoever steps is one thread.
+            0 if !waits => 1,
+            // They serve as well meanwhile.
+            0 => (cores / 2).max(1),
+            count => count,
+        };
         let checkpointed = record;
         Ok(Opened {
             shared,
@@ -407,7 +414,7 @@ impl Engine {
             checkpoint_every,
             durable,
             unfinished,
-            backfill_cores,
+            backfill_cores: Cores { count: backfill_cores, start: shards },
         })
     }
 

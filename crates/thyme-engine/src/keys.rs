@@ -18,20 +18,34 @@ impl Keys {
         &self.bytes[start as usize..self.ends[row] as usize]
     }
 
+    /// Bytes of all keys.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The keys of some rows.
     pub fn pick(&self, rows: &[u32]) -> Keys {
-        rows.iter().map(|row| self.get(*row as usize)).collect()
+        let mut keys =
+            Keys { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(rows.len()) };
+        keys.extend(rows.iter().map(|row| self.get(*row as usize)));
+        keys
     }
 }
 
 impl<'k> FromIterator<&'k [u8]> for Keys {
     fn from_iter<T: IntoIterator<Item = &'k [u8]>>(encoded: T) -> Keys {
         let mut keys = Keys { bytes: Vec::new(), ends: Vec::new() };
-        for key in encoded {
-            keys.bytes.extend_from_slice(key);
-            keys.ends.push(keys.bytes.len() as u32);
-        }
+        keys.extend(encoded);
         keys
+    }
+}
+
+impl<'k> Extend<&'k [u8]> for Keys {
+    fn extend<T: IntoIterator<Item = &'k [u8]>>(&mut self, encoded: T) {
+        for key in encoded {
+            self.bytes.extend_from_slice(key);
+            self.ends.push(self.bytes.len() as u32);
+        }
     }
 }
 

@@ -49,6 +49,7 @@ mod replay;
 mod residence;
 mod retention;
 mod rows;
+mod runs;
 mod shard;
 mod snapshot;
 mod starting;

@@ -490,7 +490,7 @@ impl Node {
     pub(crate) fn write(&self, rows: &NodeRows) -> Result<()> {
         for index in (0..STRIPES).filter(|index| !rows.of_stripe(*index).is_empty()) {
             // What a crash left of later records is what the log brings again: rows, which do not change.
-            self.state.insert(index, rows, Position::MAX)?;
+            self.state.insert(index, &[rows], Position::MAX)?;
             self.state.relieve();
         }
         Ok(())

@@ -68,7 +68,7 @@ pub struct Options {
     pub memory: Option<Memory>,
     /// How many shards; 0 means one a core.
     pub shards: usize,
-    /// How many cores new pipelines are filled with.
+    /// How many cores new pipelines are filled with; 0 means half of them, at least one.
     pub backfill_cores: usize,
     /// What "now" is.
     pub clock: Clock,
@@ -100,7 +100,7 @@ impl Default for Options {
             parts: None,
             memory: None,
             shards: 0,
-            backfill_cores: 1,
+            backfill_cores: 0,
             clock: Clock::Wall,
             checkpoint_every: CHECKPOINT_EVERY,
             log: thyme_log::Options::default(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arrow::array::BooleanArray;
-use thyme_core::Position;
+use thyme_core::{Position, Result};
 use thyme_timeline::Batch;
 
 use crate::keys::Keys;
@@ -33,6 +33,28 @@ impl NodeRows {
 
     pub fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// The same rows, moved so that those of a stripe stand together. Whoever goes over many records a stripe at a
+    /// time reads them in the order that they have in memory.
+    ///
+    /// # Errors
+    /// More bytes of strings than a column can hold.
+    pub fn together(&self) -> Result<NodeRows> {
+        Ok(NodeRows {
+            batch: self.batch.take(&self.order)?,
+            hashes: self.order.iter().map(|row| self.hashes[*row as usize]).collect(),
+            keys: self.keys.pick(&self.order),
+            order: (0..self.order.len() as u32).collect(),
+            starts: self.starts,
+        })
+    }
+
+    /// Bytes of memory, but for strings that are not in keys.
+    pub fn bytes(&self) -> usize {
+        const ROW_BYTES: usize = 3 * size_of::<u64>() + 2 * size_of::<u32>();
+        let rows = self.batch.len() * (ROW_BYTES + self.batch.columns.len() * size_of::<u64>());
+        size_of::<NodeRows>() + rows + self.keys.bytes()
     }
 
     /// Which rows are left without those that change nothing: a version that ends where the same comes again.

@@ -10,20 +10,25 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use thyme_core::Position;
 
+use crate::backfill::Turn;
 use crate::budget::Tickets;
 use crate::gate::Gate;
 use crate::node::{Node, NodeRows};
 use crate::queue::Hand;
 use crate::state::STRIPES;
 
-/// What a shard does for one record.
+/// Rows and the nodes that they are for.
+pub(crate) type Work = Vec<(Arc<Node>, Arc<NodeRows>)>;
+
+/// What a shard does for one record, or for some of a backfill.
 #[derive(Clone)]
 pub(crate) struct Task {
     /// The record that is applied once this is done; `None` for a backfill.
     pub record: Option<u64>,
     /// What the store has of later positions is from before a crash.
     pub at: Position,
-    pub work: Vec<(Arc<Node>, Arc<NodeRows>)>,
+    /// What a node gets of several records stands together, in log order.
+    pub work: Work,
     /// Signalled when everything before is done.
     pub reached: Option<Sender<()>>,
     /// The room that the record takes until all shards are through.
@@ -32,7 +37,7 @@ pub(crate) struct Task {
 
 impl Task {
     /// What a record gives to nodes.
-    pub fn of(record: u64, work: Vec<(Arc<Node>, Arc<NodeRows>)>) -> Task {
+    pub fn of(record: u64, work: Work) -> Task {
         let at = Position::end_of(record.saturating_sub(1));
         Task { record: Some(record), at, work, reached: None, tickets: None }
     }
@@ -46,6 +51,9 @@ pub(crate) enum Shards {
     Threads { senders: Vec<SyncSender<Task>>, threads: Vec<JoinHandle<()>> },
     Hand(Arc<HandShards>),
 }
+
+/// How so many shards begin that are at this record.
+pub(crate) type Start = fn(usize, u64, &Arc<Gate>) -> Shards;
 
 struct Progress {
     applied: Vec<AtomicU64>,
@@ -202,8 +210,10 @@ impl Worker {
     /// Does one task. What goes wrong with some rows is their stripe's or their entity's, which tells it to
     /// whoever reads it; the record is published for all others.
     fn step(&self, task: &Task) {
-        for (node, rows) in &task.work {
-            self.apply(node, rows, task.at);
+        for same in task.work.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
+            let Some((node, _)) = same.first() else { continue };
+            let parts: Vec<&NodeRows> = same.iter().map(|(_, rows)| &**rows).collect();
+            self.apply(node, &parts, task);
         }
         if let Some(record) = task.record {
             self.progress.done(self.shard, record);
@@ -213,16 +223,21 @@ impl Worker {
         }
     }
 
-    fn apply(&self, node: &Node, rows: &NodeRows, at: Position) {
+    fn apply(&self, node: &Node, parts: &[&NodeRows], task: &Task) {
+        let mut turn = Turn::default();
         for index in (self.shard..STRIPES).step_by(self.count) {
-            if rows.of_stripe(index).is_empty() {
+            let rows = parts.iter().map(|rows| rows.of_stripe(index).len()).sum();
+            if rows == 0 {
                 continue;
             }
-            let inserted = catch_unwind(AssertUnwindSafe(|| node.state.insert(index, rows, at)));
+            let inserted = catch_unwind(AssertUnwindSafe(|| node.state.insert(index, parts, task.at)));
             if let Err(panic) = inserted {
                 node.state.poison_stripe(index, format_args!("rows were added"), &*panic);
             }
             node.state.relieve();
+            if task.record.is_none() {
+                turn.did(rows);
+            }
         }
     }
 }

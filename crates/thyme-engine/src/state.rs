@@ -17,11 +17,14 @@ use thyme_timeline::{Layout, Timeline};
 use crate::health::{Ward, said, shown};
 use crate::node::NodeRows;
 use crate::residence::Residence;
+use crate::runs::Runs;
 use crate::stripe::{Loaded, Stripe};
 
 /// Stripes a node. A shard owns those whose index is its own modulo the number of shards, so that
 /// the number of shards never shows.
 pub(crate) const STRIPES: usize = 128;
+/// Entities that are loaded between two holds of the lock, at most.
+const MISSING_MAX: usize = 32;
 /// Keys that [`NodeState::each_where`] gives at once, at most.
 const KEYS_AT_ONCE: usize = 64;
 
@@ -234,36 +237,39 @@ impl NodeState {
         Ok(Some(answer))
     }
 
-    /// Inserts the rows of one stripe in log order. Only the shard that owns the stripe does, so what it
-    /// loads is never out of date. `at` is before the rows' record: what a crash left in the store of
-    /// this record or later ones is dropped, since the log brings it again.
+    /// Inserts the rows of one stripe, of one record or of some in log order. Only the shard that owns the stripe
+    /// does, so what it loads is never out of date. `at` is before the first of the records: what a crash left in the
+    /// store of this or later ones is dropped, since the log brings it again.
     ///
     /// # Errors
     /// Some rows are not in: their stripe, or their entity, is given up until the next start, and says so
     /// to whoever reads it.
-    pub fn insert(&self, index: usize, rows: &NodeRows, at: Position) -> Result<()> {
-        let (order, layout) = (rows.of_stripe(index), self.layout());
-        let (mut next, mut loaded, mut failed) = (0, Vec::new(), Ok(()));
-        while next < order.len() {
-            let record = order.get(next).map_or(0, |row| rows.record(*row as usize));
-            let missing = self.change(index, format_args!("rows of e{record} were added"), |stripe| {
-                loaded.drain(..).for_each(|loaded| stripe.place(loaded, true));
-                next = stripe.insert(&layout, rows, order, next);
+    pub fn insert(&self, index: usize, parts: &[&NodeRows], at: Position) -> Result<()> {
+        let (runs, layout) = (Runs::of(parts, index), self.layout());
+        let mut failed = Ok(());
+        let insert = |which: &mut dyn Iterator<Item = usize>, loaded: Vec<Loaded>| {
+            self.change(index, format_args!("rows of e{} were added", runs.record()), |stripe| {
+                loaded.into_iter().for_each(|loaded| stripe.place(loaded, true));
+                let missing = stripe.insert(&layout, &runs, which);
                 stripe.health.go_off();
                 stripe.settle(&self.residence);
-                stripe.missing(rows, order.get(next..).unwrap_or_default())
-            })?;
-            if next < order.len() {
-                for (hash, key) in missing {
-                    match self.load(&key, at) {
-                        Ok(timeline) => loaded.push(Loaded { hash, key, timeline }),
-                        Err(error) => {
-                            self.give_up(index, key, &error);
-                            failed = Err(error);
-                        }
+                missing
+            })
+        };
+        let missing = insert(&mut (0..runs.len()), Vec::new())?;
+        for some in missing.chunks(MISSING_MAX) {
+            let mut loaded = Vec::with_capacity(some.len());
+            for (hash, key) in some.iter().map(|run| runs.entity(*run)) {
+                match self.load(key, at) {
+                    Ok(timeline) => loaded.push(Loaded { hash, key: key.into(), timeline }),
+                    Err(error) => {
+                        self.give_up(index, key.into(), &error);
+                        failed = Err(error);
                     }
                 }
             }
+            // Each is there now, or given up.
+            insert(&mut some.iter().copied(), loaded)?;
         }
         failed
     }

@@ -3,17 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use thyme_timeline::{Layout, Timeline};
 
 use crate::health::Health;
-use crate::node::NodeRows;
 use crate::residence::Residence;
+use crate::runs::Runs;
 use crate::state::hash_key;
 
 /// Bytes that the allocator adds to an entity: it, its key and its rows are blocks of their own.
 const ALLOCATOR_BYTES: usize = 32;
-/// Entities that are loaded between two holds of the lock, at most.
-const MISSING_MAX: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Entity {
@@ -26,6 +25,12 @@ pub(crate) struct Entity {
 }
 
 impl Entity {
+    /// With the timeline that the store has of it, if it has one.
+    fn new(key: Box<[u8]>, timeline: Option<Timeline>, hot: bool) -> Entity {
+        let stored = timeline.is_some();
+        Entity { key, timeline: timeline.unwrap_or_default(), stored, used: AtomicBool::new(hot) }
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Entity>() - size_of::<Timeline>() + self.timeline.bytes() + self.key.len() + ALLOCATOR_BYTES
     }
@@ -108,11 +113,9 @@ impl Stripe {
         if self.get(hash, &key).is_some() || self.health.refusal(&key).is_some() {
             return;
         }
-        let stored = timeline.is_some();
-        let entity =
-            Entity { key, timeline: timeline.unwrap_or_default(), stored, used: AtomicBool::new(hot) };
+        let entity = Entity::new(key, timeline, hot);
         self.bytes += entity.bytes();
-        self.unstored += usize::from(!stored);
+        self.unstored += usize::from(!entity.stored);
         // What was loaded as of an earlier position is not what the store has.
         self.dirty |= entity.timeline.is_dirty();
         self.table.insert_unique(hash, Box::new(entity), |e| hash_key(&e.key));
@@ -174,49 +177,44 @@ impl Stripe {
         }
     }
 
-    /// Inserts rows from `order[next..]` until one's entity has to be asked of the store; gives how far it came.
-    pub fn insert(&mut self, layout: &Layout, rows: &NodeRows, order: &[u32], mut next: usize) -> usize {
+    /// Inserts the rows of those entities of `which` that are here, or of which the store has nothing; gives the others.
+    pub fn insert(
+        &mut self,
+        layout: &Layout,
+        runs: &Runs<'_>,
+        which: impl Iterator<Item = usize>,
+    ) -> Vec<usize> {
         self.dirty = true;
-        while let Some(&row) = order.get(next) {
-            let (hash, key) = (rows.hashes[row as usize], rows.key(row as usize));
-            if self.complete && self.get(hash, key).is_none() {
-                self.place(Loaded { hash, key: key.into(), timeline: None }, true);
-            }
-            let Some(entity) = self.table.find_mut(hash, |e| *e.key == *key) else {
-                if self.health.refusal(key).is_none() {
-                    break;
-                }
-                next += 1;
+        let Stripe { table, health, complete, unstored, bytes, .. } = self;
+        let mut missing = Vec::new();
+        for run in which {
+            let (hash, key) = runs.entity(run);
+            if health.refusal(key).is_some() {
                 continue;
-            };
-            let before = entity.timeline.bytes();
-            // A hot entity's rows follow each other: its summaries are made once for all of them.
-            while let Some(&row) = order.get(next)
-                && rows.hashes[row as usize] == hash
-                && rows.key(row as usize) == key
-            {
-                entity.timeline.insert(layout, &rows.batch, row as usize);
-                next += 1;
             }
+            let (entity, before) = match table.entry(hash, |e| *e.key == *key, |e| hash_key(&e.key)) {
+                Entry::Occupied(found) => {
+                    let entity = found.into_mut();
+                    let before = entity.timeline.bytes();
+                    (entity, before)
+                }
+                Entry::Vacant(place) if *complete => {
+                    let entity = Box::new(Entity::new(key.into(), None, true));
+                    *unstored += 1;
+                    *bytes += entity.bytes();
+                    let before = entity.timeline.bytes();
+                    (place.insert(entity).into_mut(), before)
+                }
+                Entry::Vacant(_) => {
+                    missing.push(run);
+                    continue;
+                }
+            };
+            // Its summaries are made once for all of its rows.
+            entity.timeline.insert_all(layout, runs.rows(run));
             entity.timeline.seal(layout);
             entity.touch();
-            self.bytes = self.bytes + entity.timeline.bytes() - before;
-        }
-        next
-    }
-
-    /// The first few entities of some rows that are not here.
-    pub fn missing(&self, rows: &NodeRows, order: &[u32]) -> Vec<(u64, Box<[u8]>)> {
-        let mut missing: Vec<(u64, Box<[u8]>)> = Vec::new();
-        for &row in order {
-            let (hash, key) = (rows.hashes[row as usize], rows.key(row as usize));
-            let is_known = self.get(hash, key).is_some() || self.health.refusal(key).is_some();
-            if !is_known && missing.iter().all(|(h, k)| *h != hash || **k != *key) {
-                missing.push((hash, key.into()));
-                if missing.len() == MISSING_MAX {
-                    break;
-                }
-            }
+            *bytes = *bytes + entity.timeline.bytes() - before;
         }
         missing
     }

@@ -27,7 +27,7 @@ pub struct AppOptions {
     pub clock: Clock,
     /// How many shards; 0 means one a core.
     pub shards: usize,
-    /// How many cores new pipelines are filled with; 0 suits most.
+    /// How many cores new pipelines are filled with; 0 means half of them.
     pub backfill_cores: usize,
     /// "Now" fixed to this, for tests.
     pub now_us: Option<i64>,
@@ -147,14 +147,12 @@ impl App {
             path: options.path,
             memory: options.memory,
             shards: options.shards,
+            backfill_cores: options.backfill_cores,
             clock: options.clock,
             env: app.env.clone(),
             starting,
             ..Options::default()
         };
-        if options.backfill_cores > 0 {
-            opening.backfill_cores = options.backfill_cores;
-        }
         opening.checkpoint_every = options.checkpoint_every.unwrap_or(opening.checkpoint_every);
         opening.log.segment_bytes = options.segment_bytes.unwrap_or(opening.log.segment_bytes);
         let engine = Engine::open(opening)?;

@@ -61,8 +61,10 @@ impl Plant {
         let memory = random.pick(&[None, Some(1), Some(40_000)]);
         let memory = memory.map(|bytes| Memory { total: 0, timelines: bytes, records: 1 << 20, store: room });
         let shards = 1 + random.below(3);
+        // Every start may have another number.
+        let (backfill_cores, env) = (1 + random.below(4), self.clock.env());
         let options =
-            Options { parts: Some(parts), shards, memory, env: self.clock.env(), ..Options::default() };
+            Options { parts: Some(parts), shards, backfill_cores, memory, env, ..Options::default() };
         let (engine, stepper) = Engine::open_stepped(options).unwrap();
         assert_eq!(engine.failure(), None);
         self.running = Some((engine, stepper, shards));

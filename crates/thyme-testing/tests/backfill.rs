@@ -2,6 +2,9 @@
 //! power cuts at any write in between, every answer has the bits of the oracle under the commit that it names.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "backfill/cores.rs"]
+mod cores;
+
 use serde_json::json;
 use thyme_core::definition::Document;
 use thyme_core::{ErrorKind, EventTime, Position, Value};

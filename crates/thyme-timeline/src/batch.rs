@@ -1,7 +1,8 @@
 //! Rows on their way into timelines.
 
-use arrow::array::{Array, AsArray, BooleanArray, StringArray};
+use arrow::array::{Array, AsArray, BooleanArray, StringArray, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use thyme_core::{DataType, Error, Position, Result};
 
@@ -76,6 +77,26 @@ impl BatchColumn {
         })
     }
 
+    /// The values of some rows, in their order.
+    ///
+    /// # Errors
+    /// More bytes of strings than a column can hold.
+    fn take(&self, rows: &[u32]) -> Result<BatchColumn> {
+        let indices = || UInt32Array::from(rows.to_vec());
+        Ok(match self {
+            BatchColumn::Words { values, validity } => BatchColumn::Words {
+                values: rows.iter().map(|row| values[*row as usize]).collect(),
+                validity: validity.as_ref().map(|v| NullBuffer::new(taken(v.inner(), rows))),
+            },
+            BatchColumn::Bools(array) => {
+                BatchColumn::Bools(take(array, &indices(), None)?.as_boolean().clone())
+            }
+            BatchColumn::Strings(array) => {
+                BatchColumn::Strings(take(array, &indices(), None)?.as_string().clone())
+            }
+        })
+    }
+
     /// Whether two rows have the same value, bit for bit.
     pub fn is_same(&self, one: usize, other: usize) -> bool {
         self.cell(one) == self.cell(other)
@@ -108,10 +129,33 @@ impl Batch {
         self.times.is_empty()
     }
 
+    /// Some of the rows, in their order.
+    ///
+    /// # Errors
+    /// More bytes of strings than a column can hold.
+    pub fn take(&self, rows: &[u32]) -> Result<Batch> {
+        let words = |words: &[u64]| rows.iter().map(|row| words[*row as usize]).collect();
+        Ok(Batch {
+            times: rows.iter().map(|row| self.times[*row as usize]).collect(),
+            positions: words(&self.positions),
+            columns: self.columns.iter().map(|column| column.take(rows)).collect::<Result<_>>()?,
+            predicates: self.predicates.iter().map(|bits| taken(bits, rows)).collect(),
+            changes: self
+                .changes
+                .as_ref()
+                .map(|changes| Changes { at: words(&changes.at), ends: taken(&changes.ends, rows) }),
+        })
+    }
+
     /// The position of `row`.
     pub fn position(&self, row: usize) -> Option<Position> {
         self.positions.get(row).map(|bits| Position::from_bits(*bits))
     }
+}
+
+/// The bits of some rows.
+fn taken(bits: &BooleanBuffer, rows: &[u32]) -> BooleanBuffer {
+    BooleanBuffer::collect_bool(rows.len(), |row| bits.value(rows[row] as usize))
 }
 
 /// One row of a batch.

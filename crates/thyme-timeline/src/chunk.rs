@@ -291,6 +291,17 @@ impl Chunk {
         }
     }
 
+    /// Makes room for `rows` in all, if there is less.
+    pub(crate) fn reserve(&mut self, layout: &Layout, rows: usize) {
+        if rows > self.capacity() {
+            // A chunk that is larger has room for verdicts that it has not: nobody would make them.
+            if self.lacks_verdicts(layout) {
+                self.judge(layout);
+            }
+            self.grow(layout, rows);
+        }
+    }
+
     /// Makes room for `rows`.
     fn grow(&mut self, layout: &Layout, rows: usize) {
         let (old, new) = (self.capacity(), capacity_for(layout, rows));

@@ -72,6 +72,24 @@ impl Timeline {
     ///
     /// Returns whether anything changed. Reads are right at once, and fast again after [`Timeline::seal`].
     pub fn insert(&mut self, layout: &Layout, batch: &Batch, row: usize) -> bool {
+        self.insert_first(layout, BatchRow { batch, row }, 1)
+    }
+
+    /// [`Timeline::insert`] of each of some rows, in their order. Where they go is made large enough for all of them
+    /// at once.
+    pub fn insert_all<'b>(
+        &mut self,
+        layout: &Layout,
+        rows: impl ExactSizeIterator<Item = (&'b Batch, usize)>,
+    ) {
+        let count = rows.len();
+        for (index, (batch, row)) in rows.enumerate() {
+            self.insert_first(layout, BatchRow { batch, row }, count - index);
+        }
+    }
+
+    /// Inserts the first of `count` rows, all of which are likely to follow each other.
+    fn insert_first(&mut self, layout: &Layout, BatchRow { batch, row }: BatchRow<'_>, count: usize) -> bool {
         let (Some(time), Some(position)) = (batch.times.get(row), batch.positions.get(row)) else {
             return false;
         };
@@ -93,7 +111,9 @@ impl Timeline {
             if self.tail.is_full(rows_max) {
                 self.push_tail(layout, Chunk::new(self.next_id));
             }
-            self.tail.insert(layout, self.tail.len(), key, &row);
+            let len = self.tail.len();
+            self.tail.reserve(layout, (len + count).min(rows_max));
+            self.tail.insert(layout, len, key, &row);
             return true;
         }
         if let Some(body) = &mut self.body

@@ -31,7 +31,7 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
 @click.option(
     "--backfill-cores",
     type=click.IntRange(1),
-    help="How many cores new pipelines are filled from the log with.  [default: 1]",
+    help="How many cores new pipelines are filled from the log with.  [default: half of them]",
 )
 @click.option(
     "--max-connections",

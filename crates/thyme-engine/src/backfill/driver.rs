@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use thyme_core::{Error, ErrorKind, Result};
 
-use super::{Filler, Filling, Hands, Intent, Stage};
+use super::{Cores, Filler, Filling, Hands, Intent, Stage};
 use crate::committer::Job;
 use crate::done::Done;
 use crate::engine::Shared;
@@ -46,7 +46,7 @@ pub(crate) struct Driver {
     jobs: Outbox<Job>,
     /// Held while definitions change.
     commits: Arc<Mutex<()>>,
-    cores: usize,
+    cores: Cores,
     /// Whether one may wait for another.
     waits: bool,
 }
@@ -56,7 +56,7 @@ impl Driver {
         shared: Arc<Shared>,
         jobs: Outbox<Job>,
         commits: Arc<Mutex<()>>,
-        cores: usize,
+        cores: Cores,
         waits: bool,
     ) -> Driver {
         Driver { shared, jobs, commits, cores, waits }

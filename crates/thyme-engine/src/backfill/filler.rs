@@ -8,6 +8,8 @@ use thyme_core::{Error, Position, Result};
 use thyme_log::Record;
 use thyme_store::{CheckpointBatch, Store};
 
+use super::group::Group;
+use super::{Cores, Turn};
 use crate::budget::Budget;
 use crate::catalog::{self, Catalog, Ids};
 use crate::committer::rows_bytes;
@@ -18,14 +20,19 @@ use crate::node::{Node, NodeRows};
 use crate::record::{CommitRecord, EventsRecord};
 use crate::replay::Replay;
 use crate::retention;
-use crate::shard::{Shards, Task};
+use crate::shard::{Shards, Task, Work};
 use crate::state::STRIPES;
 
 const META_SAVED: &str = "backfill";
 /// Bytes of records after which others get a turn at what the filler holds.
-const STEP_BYTES: u64 = 1 << 20;
-/// After so many bytes of records what is filled is saved, at least.
-const SAVE_BYTES: u64 = 64 << 20;
+const STEP_BYTES: u64 = 16 << 20;
+/// Bytes of rows that are put into timelines together, about.
+const GROUP_BYTES: usize = 16 << 20;
+/// How many groups may be on their way to the timelines.
+const GROUPS_AT_ONCE: usize = 3;
+/// After so many bytes of records what is filled is saved, at least. A save takes as much of the processor as the fill
+/// of what it writes, which after a crash would have to be done again.
+const SAVE_BYTES: u64 = 256 << 20;
 /// Above that after this part of all that was read, so that chunks are not written too often.
 const SAVE_PART: u64 = 4;
 /// What is not worth saving when the engine closes: a restart reads it again sooner.
@@ -166,9 +173,9 @@ impl Filler {
     }
 
     /// Threads that insert beside whoever fills; none if it has one core.
-    pub fn with_cores(mut self, shared: &Shared, cores: usize) -> Filler {
-        let more = cores.saturating_sub(1);
-        self.workers.shards = (more > 0).then(|| Shards::start(more, 0, &shared.gate));
+    pub fn with_cores(mut self, shared: &Shared, cores: Cores) -> Filler {
+        let more = cores.count.saturating_sub(1).min(STRIPES);
+        self.workers.shards = (more > 0).then(|| (cores.start)(more, 0, &shared.gate));
         self
     }
 
@@ -215,21 +222,26 @@ impl Filler {
         if from >= until {
             return Ok(true);
         }
-        let enough = self.bytes + STEP_BYTES;
+        let (mut group, mut read, mut turn) = (Group::default(), 0, Turn::default());
+        let enough = GROUP_BYTES.min(self.workers.budget.limit() / GROUPS_AT_ONCE);
         for record in shared.log.read(from)?.take(most) {
             let record = record?;
-            if record.number >= until || self.bytes >= enough {
+            if record.number >= until || group.bytes >= enough || read >= STEP_BYTES {
                 break;
             }
-            self.take(&record, edit, hands)?;
+            read += record.payload.len() as u64;
+            let rows = self.rows;
+            self.take(&record, edit, &mut group)?;
             self.done = record.number;
+            turn.did((self.rows - rows) as usize);
         }
+        (self.bytes, self.unsaved) = (self.bytes + read, self.unsaved + read);
+        self.insert(group, hands)?;
         Ok(self.done + 1 >= until)
     }
 
-    fn take(&mut self, record: &Record, edit: &Edit<'_>, hands: &Hands<'_>) -> Result<()> {
-        self.bytes += record.payload.len() as u64;
-        self.unsaved += record.payload.len() as u64;
+    /// Adds to `group` what a record gives to the nodes.
+    fn take(&mut self, record: &Record, edit: &Edit<'_>, group: &mut Group) -> Result<()> {
         let number = record.number;
         let wanted = |id| self.fresh.iter().any(|node| node.takes(id));
         let taken = self.replay.take(record, &wanted, &|events| edit(number, events))?;
@@ -238,16 +250,20 @@ impl Filler {
         let incoming = Incoming { dataset, number, batch, admitted: &admitted };
         let work = feed(&self.catalog, Some(&self.fresh), incoming)?;
         self.rows += batch.num_rows() as u64;
-        // What a crash left of later records is dropped: they are taken again.
-        let at = Position::end_of(number - 1);
+        group.add(number, rows_bytes(batch), work)
+    }
+
+    /// Puts rows into their timelines, or has others do so.
+    fn insert(&self, group: Group, hands: &Hands<'_>) -> Result<()> {
         let shards = match hands {
             Hands::Own => self.workers.shards.as_ref(),
             Hands::Shards(shards) => Some(*shards),
         };
+        let (at, bytes, work) = (group.at, group.bytes, group.work());
         let Some(shards) = shards else {
-            return work.iter().try_for_each(|(node, rows)| insert(node, rows, at));
+            return insert(&work, at);
         };
-        let tickets = Some(Arc::new(vec![self.workers.budget.take(rows_bytes(batch))]));
+        let tickets = Some(Arc::new(vec![self.workers.budget.take(bytes)]));
         match shards.dispatch(&Task { record: None, at, work, reached: None, tickets }) {
             true => Ok(()),
             false => Err(Error::internal("a shard failed during a backfill")),
@@ -318,10 +334,19 @@ impl Filler {
 }
 
 /// Puts rows into their timelines.
-fn insert(node: &Node, rows: &NodeRows, at: Position) -> Result<()> {
-    for index in (0..STRIPES).filter(|index| !rows.of_stripe(*index).is_empty()) {
-        node.state.insert(index, rows, at)?;
-        node.state.relieve();
+fn insert(work: &Work, at: Position) -> Result<()> {
+    let mut turn = Turn::default();
+    for same in work.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
+        let Some((node, _)) = same.first() else { continue };
+        let parts: Vec<&NodeRows> = same.iter().map(|(_, rows)| &**rows).collect();
+        for index in 0..STRIPES {
+            let rows = parts.iter().map(|rows| rows.of_stripe(index).len()).sum();
+            if rows > 0 {
+                node.state.insert(index, &parts, at)?;
+                node.state.relieve();
+                turn.did(rows);
+            }
+        }
     }
     Ok(())
 }

@@ -8,9 +8,12 @@
 //! catalog and nodes. So a commit is one record at one position, and a store that is lost is made again by filling
 //! there.
 
+use crate::shard::Start;
+
 mod driver;
 mod filler;
 mod filling;
+mod group;
 mod intent;
 
 pub(crate) use driver::{Driver, Moved};
@@ -18,3 +21,33 @@ pub(crate) use filler::{Edit, Filler, Hands, forget_saved};
 pub use filling::PendingCommit;
 pub(crate) use filling::{Filling, Stage};
 pub(crate) use intent::{FILE as INTENT_FILE, Intent};
+
+/// What new pipelines are filled with.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    /// How many threads: one reads, and puts rows into timelines if there is no other.
+    pub count: usize,
+    /// How the others begin.
+    pub start: Start,
+}
+
+/// Rows that are put into timelines within a millisecond, about.
+const ROWS_A_TURN: usize = 4096;
+
+/// A turn on a core. After a millisecond of work a backfill lets whoever waits for the core go first: nobody waits for
+/// it, and online reads that wait for a core are late.
+#[derive(Default)]
+pub(crate) struct Turn {
+    rows: usize,
+}
+
+impl Turn {
+    /// So many rows are done.
+    pub fn did(&mut self, rows: usize) {
+        self.rows += rows;
+        if self.rows >= ROWS_A_TURN {
+            self.rows = 0;
+            std::thread::yield_now();
+        }
+    }
+}

@@ -79,13 +79,16 @@ impl History {
 
     /// The changes up to `at`, each of them made a second time.
     fn timeline(&self, layout: &Layout, at: Position) -> Timeline {
-        let (batch, mut timeline) = (self.batch(), Timeline::with_chunk_rows_max(self.case.chunk_rows_max));
+        let mut timeline = Timeline::with_chunk_rows_max(self.case.chunk_rows_max);
+        // From the last to the first.
+        let order: Vec<u32> = (0..self.changes.len() as u32).rev().collect();
+        let (batch, place) = (self.batch().take(&order).unwrap(), |row: usize| order[row] as usize);
         for (row, _) in self.changes.iter().enumerate().take_while(|(_, change)| change.at <= at) {
-            assert!(timeline.insert(layout, &batch, row));
-            assert!(!timeline.insert(layout, &batch, row));
+            assert!(timeline.insert(layout, &batch, place(row)));
+            assert!(!timeline.insert(layout, &batch, place(row)));
             if row % self.case.seal_every == 0 {
                 timeline.seal(layout);
-                assert!(!timeline.insert(layout, &batch, row / 2));
+                assert!(!timeline.insert(layout, &batch, place(row / 2)));
             }
         }
         if self.case.seal_every.is_multiple_of(2) {

@@ -170,10 +170,14 @@ pub fn batch_of(case: &Case) -> Batch {
     }
 }
 
-/// The timeline of the rows, in their order of arrival; each arrives a second time later.
+/// The timeline of the rows, in their order of arrival, one by one or some at once; each arrives a second time later.
 pub fn timeline_of(case: &Case, layout: &Layout) -> Timeline {
     let batch = batch_of(case);
     let mut timeline = Timeline::with_chunk_rows_max(case.chunk_rows_max);
+    if case.seal_every.is_multiple_of(3) {
+        insert_some_at_once(case, layout, &batch, &mut timeline);
+        return timeline;
+    }
     for (i, row) in case.order.iter().enumerate() {
         assert!(timeline.insert(layout, &batch, *row));
         if i % case.seal_every == 0 {
@@ -185,6 +189,19 @@ pub fn timeline_of(case: &Case, layout: &Layout) -> Timeline {
         timeline.seal(layout);
     }
     timeline
+}
+
+#[expect(clippy::unwrap_used, reason = "a test")]
+fn insert_some_at_once(case: &Case, layout: &Layout, batch: &Batch, timeline: &mut Timeline) {
+    let order: Vec<u32> = case.order.iter().map(|row| *row as u32).collect();
+    let (moved, rows) = (batch.take(&order).unwrap(), (0..order.len()).collect::<Vec<_>>());
+    for some in rows.chunks(case.seal_every) {
+        timeline.insert_all(layout, some.iter().map(|row| (&moved, *row)));
+        timeline.seal(layout);
+        let bytes = timeline.bytes();
+        timeline.insert_all(layout, some.iter().rev().map(|row| (batch, case.order[*row])));
+        assert_eq!(timeline.bytes(), bytes);
+    }
 }
 
 /// What a store has after it took all dirty chunks.
