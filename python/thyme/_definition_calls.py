@@ -23,6 +23,16 @@ class DefinitionCalls:
     """The calls that are about definitions."""
 
     _session: Session
+    # Whether what is committed keeps its sources.
+    _keeps_sources = True
+
+    def _document(self, definitions: Any) -> Any:
+        document = definitions
+        if not isinstance(definitions, Mapping):
+            from thyme._document import collect, load
+
+            document = collect(load(definitions) if isinstance(definitions, str) else definitions)
+        return document if self._keeps_sources else without_sources(document)
 
     async def plan(
         self,
@@ -44,7 +54,7 @@ class DefinitionCalls:
             "time_limit_s": time_limit_s,
         }
         asked = {name: value for name, value in given.items() if value is not None}
-        document = _document(definitions)
+        document = self._document(definitions)
         has_values = values or bool(asked)
         body = to_json({"values": asked, **document} if has_values else document)
         answer = await self._session.request(
@@ -72,7 +82,7 @@ class DefinitionCalls:
         params = {name: "1" for name, on in (("dry_run", dry_run), ("wait_sources", wait_sources)) if on}
         if not wait:
             params["wait"] = "false"
-        document = _document(definitions)
+        document = self._document(definitions)
         files = sources_of(document)
         refuse_secrets(document, files, travel=source)
         if not dry_run:
@@ -163,12 +173,18 @@ class DefinitionCalls:
         return found
 
 
-def _document(definitions: Any) -> Any:
-    if isinstance(definitions, Mapping):
-        return definitions
-    from thyme._document import collect, load
+# What a source may say about lateness holds for pushes as well, once there is no source.
+_STREAM_SETTINGS = ("max_lateness", "max_future_skew")
 
-    return collect(load(definitions) if isinstance(definitions, str) else definitions)
+
+def without_sources(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The definitions with datasets that are pushed to, late and early as their sources were."""
+    datasets = []
+    for dataset in document.get("datasets") or ():
+        source: Mapping[str, Any] = dataset.get("source") or next(iter(dataset.get("sources") or ()), {})
+        settings = {name: source[name] for name in _STREAM_SETTINGS if source.get(name) is not None}
+        datasets.append({**{k: v for k, v in dataset.items() if k not in ("source", "sources")}, **settings})
+    return {**document, "datasets": datasets}
 
 
 def default_author() -> str | None:

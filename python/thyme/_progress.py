@@ -12,7 +12,7 @@ _PATIENCE_S = 1.0
 
 @contextmanager
 def progress(label: str, total: int | None = None, unit: str = "rows") -> Iterator[Callable[[int], None]]:
-    """Shows a bar once a second has passed, if stderr is a terminal.
+    """Shows a bar once a second has passed, if stderr is a terminal, or in a notebook.
 
     Args:
         label: What is going on.
@@ -22,7 +22,7 @@ def progress(label: str, total: int | None = None, unit: str = "rows") -> Iterat
     Yields:
         A function to call with the number of rows that were done.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() and "ipykernel" not in sys.modules:
         yield lambda rows: None
         return
     from rich.console import Console

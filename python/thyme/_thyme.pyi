@@ -55,6 +55,24 @@ class Engine:
     def close(self) -> None:
         """Stops it."""
 
+class Attachment:
+    """A log in the making, of rows that a server gave."""
+
+    def __init__(self, commit: str, document: str) -> None:
+        """Under definitions, as JSON, that are committed as `commit`."""
+
+    def add(self, dataset: str, page: bytes) -> int:
+        """Adds a page of rows of a dataset; gives how many rows there are by now."""
+
+    def rows_begin(self, dataset: str, after: int) -> None:
+        """There are rows of a dataset after this event time (µs) only."""
+
+    def log_begins(self, stamp: int) -> None:
+        """What was known before this stamp (µs) is not known."""
+
+    def open(self, until: str, stamp: int, options: str, host: object) -> Engine:
+        """Opens an engine over them, as of the position `until`, which was written at `stamp`."""
+
 def serve(options: str, host: object) -> None:
     """Runs the server until it is told to stop."""
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from thyme._config import Config
 from thyme._local import LocalClient
 from thyme._result import ThymeResult
 from thyme._selection import Features
@@ -17,9 +18,6 @@ from thyme._values import Time, to_datetime, to_micros
 
 if TYPE_CHECKING:
     import polars as pl
-
-# What a source may say about lateness holds for the pushes that stand for it in a test.
-_STREAM_SETTINGS = ("max_lateness", "max_future_skew")
 
 
 class MockContext:
@@ -32,15 +30,36 @@ class MockContext:
         assert ctx.query(DriverFeatures, "d1")["rides_1h"] == 1
     """
 
-    def __init__(self, now: Time | None = None) -> None:
-        """Starts empty.
+    def __init__(
+        self,
+        now: Time | None = None,
+        *,
+        attach: str | Config | None = None,
+        dataset: Definition | Sequence[Definition] | None = None,
+        last: str | None = None,
+        sample: float | None = None,
+    ) -> None:
+        """Starts empty, or with rows of a running server.
 
         Args:
             now: The time of online reads; None means the largest event time added so far.
+            attach: Begins with rows of this server; see `thyme.local`, also for what follows.
+            dataset: What to copy.
+            last: How far back.
+            sample: Which part of the entities.
         """
         now_us = None if now is None else to_micros(now)
-        self._transport = LocalTransport.open(clock="event", now_us=now_us)
-        self._client = LocalClient(self._transport)
+        if attach is not None:
+            from thyme._attach import attach as attached
+
+            self._transport = attached(
+                attach, dataset, last=last, sample=sample, clock="event", now_us=now_us
+            )
+        elif dataset is not None or last is not None or sample is not None:
+            raise ValueError("dataset=, last= and sample= say what to copy; they need attach=")
+        else:
+            self._transport = LocalTransport.open(clock="event", now_us=now_us)
+        self._client = LocalClient(self._transport, has_sources=False)
         self._committed: set[type] = set()
 
     @property
@@ -139,7 +158,7 @@ class MockContext:
         from thyme._document import collect
 
         document = definitions if isinstance(definitions, Mapping) else collect(definitions)
-        return self._client.commit(_without_sources(document), source=False)
+        return self._client.commit(document, source=False)
 
     def close(self) -> None:
         """Stops the engine."""
@@ -159,16 +178,6 @@ class MockContext:
         if isinstance(definition, type) and definition not in self._committed:
             self.commit(definition)
             self._committed.add(definition)
-
-
-def _without_sources(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The definitions with datasets that are pushed to, late and early as their sources were."""
-    datasets = []
-    for dataset in document.get("datasets") or ():
-        source: Mapping[str, Any] = dataset.get("source") or next(iter(dataset.get("sources") or ()), {})
-        settings = {name: source[name] for name in _STREAM_SETTINGS if source.get(name) is not None}
-        datasets.append({**{k: v for k, v in dataset.items() if k not in ("source", "sources")}, **settings})
-    return {**document, "datasets": datasets}
 
 
 __all__ = ["MockContext"]

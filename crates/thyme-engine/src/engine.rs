@@ -11,6 +11,7 @@ mod left_out;
 mod pending;
 mod reads;
 mod retention;
+mod rows;
 mod served;
 mod simulated;
 mod trials;
@@ -65,6 +66,7 @@ pub use commits::Planned;
 pub use history::{History, HistoryRecord};
 pub use left_out::{Letter, Replay, Reread};
 pub use pending::Begun;
+pub use rows::{RowsPage, RowsPlace, RowsQuery};
 pub use simulated::Logged;
 pub use writes::{PATIENCE, overloaded};
 
@@ -193,7 +195,13 @@ type Parts = (Arc<dyn Log>, Option<Arc<dyn Disk>>, Store);
 /// The log and the store that `options` name.
 fn open_parts(options: &Options, events: &EventLog) -> Result<Parts> {
     let (disk, log_options): (Arc<dyn Disk>, _) = match (&options.parts, &options.path) {
-        (None, None) => return Ok((Arc::new(MemoryLog::default()), None, Store::in_memory())),
+        (None, None) => {
+            let log = options
+                .attached
+                .as_ref()
+                .map_or_else(|| Arc::new(MemoryLog::default()) as Arc<dyn Log>, |it| it.log.clone());
+            return Ok((log, None, Store::in_memory()));
+        }
         (Some(parts), _) => (parts.log.clone(), parts.log_options),
         (None, Some(path)) => (Arc::new(DirDisk::open(&path.join("log"))?), options.log),
     };
@@ -310,7 +318,7 @@ impl Engine {
         let residence = Residence::new(store.clone(), memory.map(|m| m.timelines), waits, ward);
         let base = match &disk {
             Some(disk) => Base::load(disk.as_ref(), log.as_ref())?,
-            None => Base::start(),
+            None => options.attached.as_ref().map_or_else(Base::start, |it| it.base.clone()),
         };
         // Without a store what the log holds is filled in over what it begins with.
         let stored = checkpoint::load_progress(&store)?;

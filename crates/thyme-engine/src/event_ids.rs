@@ -20,7 +20,7 @@ use thyme_core::schema::Role;
 use thyme_core::{EventTime, Field, Position, Result, Span};
 use thyme_timeline::Batch;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LiveDataset};
 use crate::keys::{Keys, encode_keys};
 use crate::node::{Node, NodeId};
 use crate::record::EventsRecord;
@@ -62,16 +62,20 @@ pub(crate) fn kept_for(definition: &Dataset) -> Option<Span> {
     definition.retention.map(|retention| Span(retention.0.saturating_mul(2)))
 }
 
+/// The event time after which it is known of all rows of a dataset which are duplicates; `None`: always.
+pub(crate) fn known_from(live: &LiveDataset) -> Option<EventTime> {
+    let removed = live.ids.as_ref().and_then(|node| node.removed_until())?;
+    live.definition.retention.map(|retention| EventTime(removed.0.saturating_add(retention.0)))
+}
+
 /// Makes refused what would need rows whose duplicates are not known any more, because their claims are gone.
 pub(crate) fn refuse_unknown(catalog: &Catalog) {
     for live in catalog.datasets.values() {
-        let removed = live.ids.as_ref().and_then(|node| node.removed_until());
-        let (Some(removed), Some(retention)) = (removed, live.definition.retention) else { continue };
-        let known = removed.0.saturating_add(retention.0);
+        let Some(known) = known_from(live) else { continue };
         for node in live.joined.iter().chain(catalog.fed_by(live.id)) {
-            let mut from = known;
+            let mut from = known.0;
             for join in node.joins().filter(|join| node.input != live.id && join.right.input == live.id) {
-                from = known.saturating_add(join.within().map_or(0, |within| within.0));
+                from = known.0.saturating_add(join.within().map_or(0, |within| within.0));
             }
             node.remove_until(EventTime(from));
         }

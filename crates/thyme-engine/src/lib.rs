@@ -11,6 +11,7 @@ mod additions;
 pub mod admission;
 mod answers;
 mod applier;
+pub mod attached;
 mod backfill;
 mod base;
 mod beside;
@@ -65,7 +66,7 @@ pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};
 pub use catalog::{Catalog, LiveDataset};
 pub use engine::{
     Begun, Committed, Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread,
-    overloaded,
+    RowsPage, RowsPlace, RowsQuery, overloaded,
 };
 pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};

@@ -64,6 +64,8 @@ pub struct Options {
     pub path: Option<PathBuf>,
     /// Durable parts other than those of a data directory; then there is no `path`.
     pub parts: Option<Parts>,
+    /// A log in memory to go on from, instead of an empty one; then there is neither `path` nor `parts`.
+    pub attached: Option<crate::attached::AttachedLog>,
     /// How much memory to take; `None` is half of the machine's if there is a path, and otherwise no limit.
     pub memory: Option<Memory>,
     /// How many shards; 0 means one a core.
@@ -98,6 +100,7 @@ impl Default for Options {
         Options {
             path: None,
             parts: None,
+            attached: None,
             memory: None,
             shards: 0,
             backfill_cores: 0,

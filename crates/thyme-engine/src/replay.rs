@@ -188,6 +188,20 @@ impl Replay {
         }
     }
 
+    /// As if the streams had these watermarks.
+    pub fn over(mut self, marks: impl Iterator<Item = ((u32, String), Watermark)>) -> Replay {
+        self.admission.marks.extend(marks);
+        self
+    }
+
+    /// The watermarks of a dataset's streams, by stream.
+    pub fn watermarks(&self, dataset: u32) -> Vec<(String, Option<i64>)> {
+        let of_dataset = self.admission.marks.iter().filter(|((id, _), _)| *id == dataset);
+        let mut all: Vec<_> = of_dataset.map(|((_, stream), mark)| (stream.clone(), mark.largest)).collect();
+        all.sort();
+        all
+    }
+
     fn learn(&mut self, datasets: Vec<Dataset>) {
         for d in datasets {
             if let Some(id) = self.ids.of(&d) {

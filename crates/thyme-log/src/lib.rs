@@ -15,6 +15,7 @@ mod record;
 mod rewrite;
 mod segment;
 mod segment_log;
+mod sparse;
 mod stamps;
 mod tail;
 mod writer;
@@ -28,6 +29,7 @@ pub use memory::MemoryLog;
 pub use open::{OpenReport, TornTail};
 pub use overlay::UntouchedDir;
 pub use segment_log::{Options, SegmentLog};
+pub use sparse::SparseLog;
 
 /// The most bytes one record's payload may have.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;

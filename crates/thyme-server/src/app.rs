@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Result, SystemEnv, Value};
+use thyme_engine::attached::AttachedLog;
 use thyme_engine::{Clock, Engine, Memory, Options, Starting, Step};
 use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
@@ -23,6 +24,8 @@ pub struct AppOptions {
     pub path: Option<PathBuf>,
     /// How much memory to take; see [`Options::memory`].
     pub memory: Option<Memory>,
+    /// A log in memory to go on from; then there is no `path`.
+    pub attached: Option<AttachedLog>,
     /// What "now" is.
     pub clock: Clock,
     /// How many shards; 0 means one a core.
@@ -45,6 +48,7 @@ impl Default for AppOptions {
     fn default() -> Self {
         AppOptions {
             path: None,
+            attached: None,
             memory: None,
             clock: Clock::Wall,
             shards: 0,
@@ -145,6 +149,7 @@ impl App {
     ) -> Result<Ready> {
         let mut opening = Options {
             path: options.path,
+            attached: options.attached,
             memory: options.memory,
             shards: options.shards,
             backfill_cores: options.backfill_cores,

@@ -28,6 +28,7 @@ mod previews;
 mod reads;
 mod request;
 pub mod routes;
+mod rows;
 mod state;
 mod verifier;
 mod writes;

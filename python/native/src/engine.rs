@@ -77,6 +77,7 @@ impl Options {
         let memory = memory.map_err(|e| PyValueError::new_err(e.detail().to_owned()))?;
         Ok(AppOptions {
             path: self.path.clone(),
+            attached: None,
             memory,
             clock: clock.unwrap_or_default(),
             shards: self.shards.unwrap_or(0),
@@ -96,17 +97,23 @@ pub struct NativeEngine {
     app: Arc<App>,
 }
 
-#[pymethods]
 impl NativeEngine {
-    /// Opens it: options as JSON, and a `thyme._host.Host` that runs extractors.
-    #[new]
-    fn new(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<Self> {
-        let options = Options::parse(options)?.app()?;
+    /// Opens an engine with these options.
+    pub fn open(py: Python<'_>, options: AppOptions, host: Py<PyAny>) -> PyResult<Self> {
         let app = Arc::new(App::opening());
         let host = Arc::new(PythonHost::new(host));
         let opened = py.detach(|| app.open(options, host));
         opened.map_err(raise)?;
         Ok(NativeEngine { app })
+    }
+}
+
+#[pymethods]
+impl NativeEngine {
+    /// Opens it: options as JSON, and a `thyme._host.Host` that runs extractors.
+    #[new]
+    fn new(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<Self> {
+        NativeEngine::open(py, Options::parse(options)?.app()?, host)
     }
 
     /// Answers one request as the server would: status, headers, body.

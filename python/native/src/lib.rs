@@ -3,6 +3,7 @@
 //! Python is a thin door: definitions are validated, requests answered and extractors called back from
 //! here. No feature value is computed in Python but an extractor's own.
 
+mod attach;
 mod definitions;
 mod engine;
 mod host;
@@ -19,6 +20,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// The native module.
 #[pymodule]
 mod _thyme {
+    #[pymodule_export]
+    use crate::attach::Attachment;
     #[pymodule_export]
     use crate::definitions::{parse_duration, validate, version};
     #[pymodule_export]

@@ -226,7 +226,12 @@ impl Filler {
         let enough = GROUP_BYTES.min(self.workers.budget.limit() / GROUPS_AT_ONCE);
         for record in shared.log.read(from)?.take(most) {
             let record = record?;
-            if record.number >= until || group.bytes >= enough || read >= STEP_BYTES {
+            if record.number >= until {
+                // A log that is a part of another has gaps.
+                self.done = until - 1;
+                break;
+            }
+            if group.bytes >= enough || read >= STEP_BYTES {
                 break;
             }
             read += record.payload.len() as u64;

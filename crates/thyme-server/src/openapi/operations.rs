@@ -175,6 +175,17 @@ pub(crate) const DUPLICATES: Operation = Operation::new(
     ],
 )
 .gives("Duplicates");
+pub(crate) const ROWS: Operation = Operation::new(
+    "The rows of a raw dataset as the log has them, with positions, stamps and verdicts; a page.",
+    &[
+        DATASET,
+        Param::new("after", Shape::Time, "Only those of later event times."),
+        Param::new("until", Shape::Position, "Only those up to here: `until` of an earlier page."),
+        text("sample", "Of this part of the entities, by the hash of their key: a number up to 1."),
+        text("next", "Where the page begins: `next` of an earlier one."),
+    ],
+)
+.in_arrow(Arrow::Always);
 pub(crate) const DEAD_LETTERS: Operation = Operation::new(
     "The records of a dataset that could not become rows, newest first.",
     &[DATASET, LIMIT, BEFORE, flag("all", "Also those that were replayed.")],
