@@ -87,7 +87,7 @@ def _download(
     Returns:
         The position, its stamp, and the event times after which the datasets begin that have older rows.
     """
-    from thyme.cli._progress import progress
+    from thyme._progress import progress
 
     until: str | None = None
     stamp, erasures, rows = 0, None, 0
