@@ -17,7 +17,7 @@ mod target;
 pub(crate) use ledger::{Erased, Ledger};
 pub(crate) use pending::Pending;
 pub(crate) use scan::{Fate, Scan};
-pub(crate) use secret::{hex, random};
+pub(crate) use secret::{Secret, hex, random};
 pub(crate) use target::Target;
 
 use parking_lot::Mutex;

@@ -9,9 +9,11 @@ use thyme_log::Disk;
 
 use crate::beside::{read, write_durably};
 
-/// Its file beside the log. A disk keeps it for its owner alone.
-const FILE: &str = "erase.key";
 const NEW_FILE: &str = "erase.key.new";
+const MAGIC: &[u8; 8] = b"THYMEERK";
+const VERSION: u32 = 1;
+/// Magic, version, secret, and the SHA-256 of these.
+const FILE_BYTES: usize = 8 + 4 + 32 + 32;
 /// The block of SHA-256, which HMAC pads its key to.
 const BLOCK: usize = 64;
 
@@ -34,14 +36,20 @@ pub(crate) fn random() -> Result<[u8; 32]> {
 }
 
 impl Secret {
+    /// Its file beside the log. A disk keeps it for its owner alone.
+    pub const FILE: &str = "erase.key";
+
     /// The secret beside a log, if there is one.
+    ///
+    /// # Errors
+    /// `Corrupt` when its bytes are not what was written: with another secret a source could bring back who was
+    /// erased.
     pub fn load(disk: &dyn Disk) -> Result<Option<Secret>> {
-        let Some(bytes) = read(disk, FILE)? else { return Ok(None) };
-        let found = bytes.len();
-        bytes.try_into().map(|bytes| Some(Secret(bytes))).map_err(|_| {
+        let Some(bytes) = read(disk, Self::FILE)? else { return Ok(None) };
+        Secret::decode(&bytes).map(Some).ok_or_else(|| {
             Error::corrupt(format!(
-                "{} has {found} bytes, expected 32; restore it from a backup",
-                disk.path(FILE)
+                "{} is not what was written, so entities that were erased could not be told from others; restore it from a backup",
+                disk.path(Self::FILE)
             ))
         })
     }
@@ -50,9 +58,29 @@ impl Secret {
     pub fn create(disk: Option<&dyn Disk>) -> Result<Secret> {
         let secret = Secret(random()?);
         if let Some(disk) = disk {
-            write_durably(disk, NEW_FILE, FILE, &secret.0)?;
+            write_durably(disk, NEW_FILE, Self::FILE, &secret.encode())?;
         }
         Ok(secret)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes(), &self.0].concat();
+        let sum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&sum);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Secret> {
+        // Those of earlier Thymes are the secret alone.
+        if let Ok(secret) = bytes.try_into() {
+            return Some(Secret(secret));
+        }
+        let (written, sum) = bytes.split_last_chunk::<32>().filter(|_| bytes.len() == FILE_BYTES)?;
+        let secret = written.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_le_bytes())?;
+        if Sha256::digest(written).as_slice() != sum {
+            return None;
+        }
+        Some(Secret(secret.try_into().ok()?))
     }
 
     /// HMAC-SHA-256 of a dataset's name and an encoded entity key.
@@ -120,7 +148,19 @@ mod tests {
         let made = Secret::create(Some(&disk)).unwrap();
         let again = Secret::load(&disk).unwrap().unwrap();
         assert_eq!(made.hash("D", b"k"), again.hash("D", b"k"));
-        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        let path = dir.path().join(Secret::FILE);
+        let written = std::fs::read(&path).unwrap();
+        for at in 0..written.len() {
+            let mut damaged = written.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(Secret::load(&disk).unwrap_err().to_string().contains("erase.key"), "byte {at}");
+            std::fs::write(&path, &written[..at]).unwrap();
+            assert_eq!(Secret::load(&disk).is_ok(), at == 32, "{at} bytes");
+        }
+        std::fs::write(&path, made.0).unwrap();
+        assert_eq!(made.hash("D", b"k"), Secret::load(&disk).unwrap().unwrap().hash("D", b"k"));
+        let mode = std::fs::metadata(dir.path().join(Secret::FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(unhex(&hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
         assert!(unhex("0").is_none() && unhex("zz").is_none());

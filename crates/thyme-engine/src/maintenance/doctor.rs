@@ -25,6 +25,7 @@ use crate::base::Base;
 use crate::catalog::{self, Catalog};
 use crate::checkpoint;
 use crate::directory::{self, BACKUP_LOCK_FILE, DataDirectory, LOG_FOLDER, STORE_FOLDER};
+use crate::erasure::Secret;
 use crate::node::Node;
 use crate::record::Payload;
 use crate::residence::Residence;
@@ -204,6 +205,9 @@ fn examine_log(
     if let Err(error) = &base {
         found.error("log", error);
     }
+    if let Err(error) = Secret::load(disk.as_ref()) {
+        found.error("log", &error);
+    }
     let count = read_log(&log, base.as_ref().ok(), deep, watch, found)?;
     if found.findings.len() == before {
         let last = log.last();
@@ -345,8 +349,10 @@ fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut 
     if found.findings.len() > damaged_before {
         return;
     }
-    let read = Store::open_untouched(&folder)
-        .and_then(|store| read_store(&store, deep, (last, count), &rebuild, found));
+    let read = Store::open_untouched(&folder).and_then(|store| {
+        look_for_secret(data, &store, found)?;
+        read_store(&store, deep, (last, count), &rebuild, found)
+    });
     if let Err(error) = read {
         let what = error.detail().split_once("; ").map_or(error.detail(), |(what, _)| what);
         match error.kind() {
@@ -354,6 +360,23 @@ fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut 
             _ => found.damaged("store", error.detail(), ""),
         }
     }
+}
+
+/// Whether the secret is there if anybody has been erased.
+fn look_for_secret(data: &Path, store: &Store, found: &mut Examination) -> Result<()> {
+    let erased = checkpoint::load_progress(store)?.is_some_and(|progress| !progress.erased.is_empty());
+    let file = data.join(LOG_FOLDER).join(Secret::FILE);
+    if erased && !file.exists() {
+        found.damaged(
+            "log",
+            format!(
+                "entities have been erased, but {} is missing: no server starts without it",
+                file.display()
+            ),
+            "restore it from a backup",
+        );
+    }
+    Ok(())
 }
 
 fn read_store(
