@@ -1,7 +1,7 @@
 //! The lease of online times: a durable bound on every `T` that was given out, so that stamps stay above
 //! them across a crash after which the clock is behind.
 
-use thyme_core::{Error, Result};
+use thyme_core::{Error, EventTime, Position, Result};
 use thyme_store::{CheckpointBatch, Store};
 
 use crate::engine::Shared;
@@ -23,6 +23,16 @@ fn write(store: &Store, lease: i64) -> Result<()> {
 }
 
 impl Shared {
+    /// The `(T, S)` of an online read; extends the lease if it has to.
+    pub fn online(&self) -> (EventTime, Position) {
+        loop {
+            if let Some(online) = self.gate.online(self.clock.now_source()) {
+                return online;
+            }
+            self.extend_lease(true);
+        }
+    }
+
     /// Extends the lease if it is time. A store that cannot be written does not stop reads: then only a
     /// crash with a clock that steps back may bring stamps below times that were given out, which is said.
     pub fn extend_lease(&self, is_needed: bool) {

@@ -245,7 +245,7 @@ impl Keeper {
     }
 
     fn cut(&self, slack: Slack) -> Result<u64> {
-        self.now().map_or(Ok(0), |now| self.cutter.cut(now, slack))
+        self.cutter.cut(self.now(), slack)
     }
 
     /// Removes what is old now from the timelines. One at a time.
@@ -253,7 +253,7 @@ impl Keeper {
         let mut swept = self.swept.lock();
         let catalog = self.shared.catalog();
         swept.retain(|id, _| catalog.nodes().any(|node| node.id == *id));
-        let Some(now) = self.now() else { return Ok(0) };
+        let now = self.now();
         // Pipelines before the indexes that they join: those keep what the others reach.
         let readable = catalog.datasets.values().filter_map(|live| live.node.as_ref());
         let (mut nodes, mut indexes): (Vec<_>, Vec<_>) = readable.partition(|node| !node.is_index());
@@ -276,8 +276,9 @@ impl Keeper {
         Ok(rows)
     }
 
-    fn now(&self) -> Option<i64> {
-        self.shared.gate.online(self.shared.clock.now_source()).map(|(now, _)| now.0)
+    /// The time of online reads, also where nobody reads.
+    fn now(&self) -> i64 {
+        self.shared.online().0.0
     }
 
     fn enforce_on(

@@ -50,10 +50,7 @@ impl Engine {
     fn online(&self) -> (Arc<Catalog>, (EventTime, Position)) {
         loop {
             let catalog = self.catalog();
-            let Some(online) = self.shared.gate.online(self.shared.clock.now_source()) else {
-                self.shared.extend_lease(true);
-                continue;
-            };
+            let online = self.shared.online();
             if Arc::ptr_eq(&catalog, &self.catalog()) {
                 return (catalog, online);
             }

@@ -21,6 +21,16 @@ use thyme_store::Room;
 
 use world::{DAY, World, compare_reads, derived, joined, open};
 
+#[test]
+fn rows_leave_a_server_that_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(dir.path(), None, 5);
+    world.live(60);
+    // Longer than any bound on the times of reads that was stored with the last one.
+    world.clock.advance(DAY);
+    assert!(world.engine.enforce_retention().unwrap() > 0);
+}
+
 fn run(memory: Option<Memory>, seed: u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), memory, seed);
