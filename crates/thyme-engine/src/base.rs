@@ -9,13 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thyme_core::definition::Dataset;
 use thyme_core::{Error, EventTime, Result};
 use thyme_log::{Disk, Log, Record};
 
 use crate::applier::Progress;
-use crate::beside::{read, write_durably};
+use crate::beside::{read, seal, unseal, write_durably};
 use crate::decode::columns::event_times;
 use crate::engine::CommitPlace;
 use crate::erasure::Erased;
@@ -31,7 +30,6 @@ pub(crate) const FILE: &str = "base";
 const NEW_FILE: &str = "base.rewrite";
 const MAGIC: &[u8; 8] = b"THYMBASE";
 const FORMAT_VERSION: u32 = 1;
-const SUM_BYTES: usize = 32;
 
 /// What the records before `first` came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,13 +125,8 @@ impl Base {
                 "{path}, which says what the log's removed records came to, is damaged; restore it from a backup"
             ))
         };
-        let (body, sum) = bytes.split_last_chunk::<SUM_BYTES>().ok_or_else(damaged)?;
-        if Sha256::digest(body).as_slice() != sum {
-            return Err(damaged());
-        }
-        let (version, json) =
-            body.strip_prefix(MAGIC).and_then(|b| b.split_first_chunk()).ok_or_else(damaged)?;
-        match u32::from_le_bytes(*version) {
+        let (version, json) = unseal(MAGIC, bytes).ok_or_else(damaged)?;
+        match version {
             FORMAT_VERSION => serde_json::from_slice(json).map_err(|_| damaged()),
             version => Err(Error::new(
                 thyme_core::ErrorKind::Unsupported,
@@ -149,12 +142,9 @@ impl Base {
     /// # Errors
     /// What cannot be written as JSON.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        serde_json::to_writer(&mut bytes, self).map_err(|e| Error::internal(format!("base: {e}")))?;
-        let sum = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&sum);
-        Ok(bytes)
+        seal(MAGIC, FORMAT_VERSION, |bytes| {
+            serde_json::to_writer(bytes, self).map_err(|e| Error::internal(format!("base: {e}")))
+        })
     }
 
     /// Makes an encoded one durable, in the place of the one before.

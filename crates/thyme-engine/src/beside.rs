@@ -2,6 +2,7 @@
 
 use std::io;
 
+use sha2::{Digest, Sha256};
 use thyme_core::{Error, Result};
 use thyme_log::Disk;
 
@@ -23,6 +24,33 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(bytes)
     };
     reading().map(Some).map_err(|io| failed("reading", disk, name, &io))
+}
+
+/// The bytes of a file: magic, version, content, and the SHA-256 of these.
+///
+/// # Errors
+/// That of `content`, which appends its part.
+pub(crate) fn seal(
+    magic: &[u8; 8],
+    version: u32,
+    content: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    content(&mut bytes)?;
+    let sum = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&sum);
+    Ok(bytes)
+}
+
+/// Version and content of what [`seal`] made; `None` if it is not what was written.
+pub(crate) fn unseal<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Option<(u32, &'a [u8])> {
+    let (body, sum) = bytes.split_last_chunk::<32>()?;
+    if Sha256::digest(body).as_slice() != sum {
+        return None;
+    }
+    let (version, content) = body.strip_prefix(magic)?.split_first_chunk()?;
+    Some((u32::from_le_bytes(*version), content))
 }
 
 /// Writes a file with `bytes`, whole or not at all.

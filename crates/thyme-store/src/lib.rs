@@ -19,7 +19,6 @@ mod tree_files;
 
 pub use backend::{Backend, Bytes, Pairs, Write};
 pub use batch::{CheckpointBatch, ChunkKey};
-pub use encoding::ENTITY_KEY_BYTES_MAX;
 pub use memory::MemoryStore;
 pub use store::{Room, Store};
 pub use tree_files::{Depth, FileFault};

@@ -1,11 +1,10 @@
 //! What is to be committed once its nodes are filled.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thyme_core::{Error, Result};
 use thyme_log::Disk;
 
-use crate::beside::{read, remove_durably, write_durably};
+use crate::beside::{read, remove_durably, seal, unseal, write_durably};
 use crate::record::CommitRecord;
 
 /// The file beside the log.
@@ -13,7 +12,6 @@ pub(crate) const FILE: &str = "commit.pending";
 const NEW_FILE: &str = "commit.pending.new";
 const MAGIC: &[u8; 8] = b"THYMPEND";
 const FORMAT_VERSION: u32 = 1;
-const SUM_BYTES: usize = 32;
 
 /// A commit that was accepted and is not live yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,18 +40,15 @@ impl Intent {
     }
 
     fn decode(bytes: &[u8]) -> Option<Intent> {
-        let (body, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
-        let json = body.strip_prefix(MAGIC)?.strip_prefix(&FORMAT_VERSION.to_le_bytes())?;
-        (Sha256::digest(body).as_slice() == sum).then(|| serde_json::from_slice(json).ok())?
+        let (version, json) = unseal(MAGIC, bytes)?;
+        (version == FORMAT_VERSION).then(|| serde_json::from_slice(json).ok())?
     }
 
     /// Makes it durable.
     pub fn store(&self, disk: &dyn Disk) -> Result<()> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        serde_json::to_writer(&mut bytes, self).map_err(|e| Error::internal(format!("commit: {e}")))?;
-        let sum = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&sum);
+        let bytes = seal(MAGIC, FORMAT_VERSION, |bytes| {
+            serde_json::to_writer(bytes, self).map_err(|e| Error::internal(format!("commit: {e}")))
+        })?;
         write_durably(disk, NEW_FILE, FILE, &bytes)
     }
 

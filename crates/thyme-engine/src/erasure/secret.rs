@@ -7,13 +7,11 @@ use sha2::{Digest, Sha256};
 use thyme_core::{Error, Result};
 use thyme_log::Disk;
 
-use crate::beside::{read, write_durably};
+use crate::beside::{read, seal, unseal, write_durably};
 
 const NEW_FILE: &str = "erase.key.new";
 const MAGIC: &[u8; 8] = b"THYMEERK";
-const VERSION: u32 = 1;
-/// Magic, version, secret, and the SHA-256 of these.
-const FILE_BYTES: usize = 8 + 4 + 32 + 32;
+const FORMAT_VERSION: u32 = 1;
 /// The block of SHA-256, which HMAC pads its key to.
 const BLOCK: usize = 64;
 
@@ -58,16 +56,13 @@ impl Secret {
     pub fn create(disk: Option<&dyn Disk>) -> Result<Secret> {
         let secret = Secret(random()?);
         if let Some(disk) = disk {
-            write_durably(disk, NEW_FILE, Self::FILE, &secret.encode())?;
+            let bytes = seal(MAGIC, FORMAT_VERSION, |bytes| {
+                bytes.extend_from_slice(&secret.0);
+                Ok(())
+            })?;
+            write_durably(disk, NEW_FILE, Self::FILE, &bytes)?;
         }
         Ok(secret)
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes(), &self.0].concat();
-        let sum = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&sum);
-        bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Secret> {
@@ -75,12 +70,8 @@ impl Secret {
         if let Ok(secret) = bytes.try_into() {
             return Some(Secret(secret));
         }
-        let (written, sum) = bytes.split_last_chunk::<32>().filter(|_| bytes.len() == FILE_BYTES)?;
-        let secret = written.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_le_bytes())?;
-        if Sha256::digest(written).as_slice() != sum {
-            return None;
-        }
-        Some(Secret(secret.try_into().ok()?))
+        let (version, secret) = unseal(MAGIC, bytes)?;
+        Some(Secret(secret.try_into().ok().filter(|_| version == FORMAT_VERSION)?))
     }
 
     /// HMAC-SHA-256 of a dataset's name and an encoded entity key.
