@@ -44,7 +44,7 @@ impl Streams {
         // Rows of erased entities moved the watermark, and were the first with their ids; what is left does not
         // tell any more.
         stream.watermark = given.watermark.map(EventTime);
-        let verdict = |row: usize| {
+        let mut verdict = |row: usize| {
             if let Some(watermark) = given.late.get(&(row as u32)) {
                 let behind = Span(watermark.saturating_sub(record.time(row).0));
                 return Ok(Verdict::Late { watermark: EventTime(*watermark), behind });
@@ -57,7 +57,10 @@ impl Streams {
             }
             Ok(Verdict::Admitted)
         };
-        rows.map(verdict).collect()
+        let verdicts: Result<Vec<Verdict>> = rows.map(&mut verdict).collect();
+        given.newest.into_iter().for_each(|newest| ids.had(EventTime(newest)));
+        ids.pass(record.stamp, retention);
+        verdicts
     }
 }
 

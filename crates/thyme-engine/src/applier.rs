@@ -20,7 +20,7 @@ use crate::catalog::{Catalog, Ids};
 use crate::committer::rows_bytes;
 use crate::engine::{CommitPlace, Shared};
 use crate::erasure::{Erased, Pending, Scan, Target, Unfinished, removal};
-use crate::event_ids::{self, Claims};
+use crate::event_ids::{self, Claims, KnownIds};
 use crate::events::Severity;
 use crate::feed::{Incoming, feed};
 use crate::health::said;
@@ -70,6 +70,9 @@ pub(crate) struct Progress {
     pub ids: Ids,
     /// By dataset id and stream.
     pub watermarks: Vec<(u32, String, Watermark)>,
+    /// Which event ids are known, by dataset id.
+    #[serde(default)]
+    pub known_ids: BTreeMap<u32, KnownIds>,
     /// By stream.
     pub cursors: BTreeMap<String, Vec<u8>>,
     /// By dataset id.
@@ -100,6 +103,7 @@ impl Progress {
             document: Catalog::empty().document,
             ids: Ids::default(),
             watermarks: Vec::new(),
+            known_ids: BTreeMap::new(),
             cursors: BTreeMap::new(),
             counters: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
@@ -151,7 +155,7 @@ pub(crate) struct Applier {
 
 impl Applier {
     pub fn new(shared: Arc<Shared>, shards: Shards, progress: Progress) -> Self {
-        let admission = Admission::of(&progress.watermarks);
+        let admission = Admission::of(&progress);
         admission.marks.iter().for_each(|((dataset, _), mark)| shared.settle(*dataset, mark.largest));
         Applier { shared, shards, admission, progress, has_failed: false }
     }
@@ -275,12 +279,12 @@ impl Applier {
     }
 
     fn progress(&self) -> Progress {
-        let watermarks = self.admission.watermarks();
+        let (watermarks, known_ids) = (self.admission.watermarks(), self.admission.known_ids());
         // These are only kept where they are listed from.
         let dead_letters = self.shared.dead_letters.lock().clone();
         let late = self.shared.late.lock().clone();
         let commits = self.shared.commits.lock().clone();
-        Progress { watermarks, dead_letters, late, commits, ..self.progress.clone() }
+        Progress { watermarks, known_ids, dead_letters, late, commits, ..self.progress.clone() }
     }
 
     fn apply(&mut self, applied: Applied) -> Result<()> {
@@ -476,8 +480,9 @@ impl Applier {
         };
         let base = self.shared.base.read();
         let mut scan = erasing.scan.lock();
-        let scan =
-            scan.get_or_insert_with(|| Scan::of(&base, self.progress.ids.clone(), &self.shared.catalog()));
+        let scan = scan.get_or_insert_with(|| {
+            Scan::of(&base, self.progress.ids.clone(), &self.shared.catalog(), &erasing.target)
+        });
         scan.advance(self.shared.log.as_ref(), number - 1, &erasing.target)?;
         self.barrier()?;
         let catalog = self.shared.catalog();

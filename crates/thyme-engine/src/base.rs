@@ -168,7 +168,7 @@ impl Base {
         counts: &dyn Fn(&str) -> bool,
         stops: &dyn Fn() -> bool,
     ) -> Result<Option<Newest>> {
-        let mut admission = Admission::of(&self.progress.watermarks);
+        let mut admission = Admission::of(&self.progress);
         let mut newest = Newest::new();
         for record in log.read(self.first)? {
             let record = record?;
@@ -187,6 +187,7 @@ impl Base {
             return Err(Error::internal(format!("the log ends before record {until}")));
         }
         self.progress.watermarks = admission.watermarks();
+        self.progress.known_ids = admission.known_ids();
         for (dataset, latest) in newest.iter().filter(|(_, latest)| latest.time > i64::MIN) {
             let gone = self.gone.entry(*dataset).or_insert(latest.time);
             *gone = (*gone).max(latest.time);

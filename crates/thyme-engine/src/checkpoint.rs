@@ -210,6 +210,7 @@ impl Checkpointer {
         // The chunks are on durable storage once this is: it comes after them.
         self.shared.store.checkpoint(batch)?;
         self.shared.keys.saved(progress.record, count);
+        self.shared.remembered.lock().clone_from(&progress.known_ids);
         let residence = &self.shared.residence;
         let live: Vec<u32> = catalog.nodes().map(|n| n.id.0).collect();
         for node in self.shared.store.nodes()? {

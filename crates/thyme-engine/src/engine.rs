@@ -41,7 +41,7 @@ use crate::checkpoint::{self, Checkpointer};
 use crate::committer::{Committer, Job};
 use crate::directory::DataDirectory;
 use crate::erasure::{Erasing, Ledger, Pending, Unfinished};
-use crate::event_ids;
+use crate::event_ids::{self, KnownIds};
 use crate::events::{EventLog, Severity};
 use crate::gate::Gate;
 use crate::health::Ward;
@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     given: Mutex<(usize, Arc<Given>)>,
     /// The record of the last checkpoint, and when it was made (or the engine opened).
     checkpointed: Mutex<(u64, i64)>,
+    /// Which event ids a start would know, by dataset id: claims that may yet be looked for do not go.
+    pub remembered: Mutex<BTreeMap<u32, KnownIds>>,
     work: Mutex<Option<String>>,
     pub starting: Starting,
     /// Held for as long as the engine lives; `None` when it is not over a directory.
@@ -351,6 +353,7 @@ impl Engine {
         keeping::restore(&store, nodes.iter())?;
         base.tell(nodes.iter());
         event_ids::refuse_unknown(&catalog);
+        event_ids::remember(&catalog, &mut progress);
         let pending = disk.as_deref().map(Pending::load).transpose()?.flatten();
         let ledger = Arc::new(Ledger::open(disk.as_deref(), &progress.ids, &progress.erased)?);
         let commits = match progress.commits.is_empty() && !progress.commit.is_empty() {
@@ -391,6 +394,7 @@ impl Engine {
             commits: Mutex::new(commits),
             given: Mutex::default(),
             checkpointed: Mutex::new((progress.record, options.env.now_us())),
+            remembered: Mutex::new(progress.known_ids.clone()),
             env: options.env,
             work: Mutex::new(None),
             starting: options.starting,

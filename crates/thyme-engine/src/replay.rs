@@ -1,6 +1,6 @@
 //! Reading the log again: rows with the verdicts that they were given.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::BooleanBufferBuilder;
 use thyme_core::definition::Dataset;
@@ -8,10 +8,11 @@ use thyme_core::{Error, Result};
 use thyme_log::Record;
 
 use crate::admission::{self, LeftOut, Limits, Watermark};
+use crate::applier::Progress;
 use crate::base::Base;
 use crate::catalog::{self, Ids};
 use crate::decode::columns::event_times;
-use crate::event_ids::{Claims, Rows};
+use crate::event_ids::{Claims, Judge, KnownIds, Rows};
 use crate::node::Admitted;
 use crate::record::{EventsRecord, Payload, peek_dataset};
 
@@ -19,12 +20,15 @@ use crate::record::{EventsRecord, Payload, peek_dataset};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admission {
     pub marks: HashMap<(u32, String), Watermark>,
+    /// Which event ids are known, by dataset id.
+    pub known_ids: HashMap<u32, KnownIds>,
 }
 
 impl Admission {
-    /// That goes on from these watermarks, by dataset id and stream.
-    pub fn of(watermarks: &[(u32, String, Watermark)]) -> Admission {
-        Admission { marks: watermarks.iter().map(|(d, s, w)| ((*d, s.clone()), *w)).collect() }
+    /// That goes on from there.
+    pub fn of(progress: &Progress) -> Admission {
+        let marks = progress.watermarks.iter().map(|(d, s, w)| ((*d, s.clone()), *w));
+        Admission { marks: marks.collect(), known_ids: progress.known_ids.clone().into_iter().collect() }
     }
 
     /// The watermarks, by dataset id and stream.
@@ -32,6 +36,11 @@ impl Admission {
         let mut marks: Vec<_> = self.marks.iter().map(|((d, s), w)| (*d, s.clone(), *w)).collect();
         marks.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         marks
+    }
+
+    /// Which event ids are known, by dataset id.
+    pub fn known_ids(&self) -> BTreeMap<u32, KnownIds> {
+        self.known_ids.iter().map(|(dataset, known)| (*dataset, *known)).collect()
     }
 
     /// The rows' verdicts.
@@ -48,7 +57,8 @@ impl Admission {
         let mut kept: Option<BooleanBufferBuilder> = None;
         let limits = catalog::limits(definition, &record.stream);
         let rows = Rows { number, record, times: times.values() };
-        verdicts(rows, (definition, stamp, limits), mark, claims, |row, why| {
+        let known = self.known_ids.get(&record.dataset).copied().unwrap_or_default();
+        let judge = verdicts(rows, (definition, stamp, limits), mark, (claims, known), |row, why| {
             let kept = kept.get_or_insert_with(|| {
                 let mut kept = BooleanBufferBuilder::new(times.len());
                 kept.append_n(times.len(), true);
@@ -66,6 +76,9 @@ impl Admission {
             (None, None) => times.values().iter().max().copied(),
             (None, Some(kept)) => kept.set_indices().map(|row| times.value(row)).max(),
         };
+        if let Some(judge) = judge.filter(|_| !times.is_empty() || record.remains.left.is_some()) {
+            self.known_ids.insert(record.dataset, judge.known(admitted.newest));
+        }
         Ok(admitted)
     }
 
@@ -81,10 +94,11 @@ fn verdicts(
     rows: Rows<'_>,
     (definition, stamp, limits): (&Dataset, i64, Limits),
     mark: &mut Watermark,
-    claims: Option<&Claims>,
+    (claims, known): (Option<&Claims>, KnownIds),
     mut left_out: impl FnMut(usize, LeftOut),
-) -> Result<()> {
-    let mut judge = claims.map(|claims| claims.judge(rows, definition)).transpose()?.flatten();
+) -> Result<Option<Judge>> {
+    let judge = claims.map(|claims| claims.judge(rows, (definition, stamp, known)));
+    let mut judge = judge.transpose()?.flatten();
     match &rows.record.remains.left {
         // They were given when the record was whole.
         Some(left) => {
@@ -107,10 +121,10 @@ fn verdicts(
             admission::admit(rows.times, stamp, limits, mark, duplicate_of, left_out);
         }
     }
-    match (claims, &judge) {
-        (Some(claims), Some(judge)) => claims.take(judge),
-        _ => Ok(()),
+    if let (Some(claims), Some(judge)) = (claims, &judge) {
+        claims.take(judge)?;
     }
+    Ok(judge)
 }
 
 /// Gives the verdicts again from the log alone, under the limits that were committed at each position, so
@@ -128,7 +142,7 @@ impl Replay {
     /// From the record that `base` stands before, when `ids` and who has claimed which event id are known.
     pub fn of(base: &Base, ids: Ids, claims: HashMap<u32, Claims>) -> Replay {
         let limits = base.definitions.iter().map(|(id, definition)| (*id, definition.clone())).collect();
-        Replay { ids, limits, admission: Admission::of(&base.progress.watermarks), claims }
+        Replay { ids, limits, admission: Admission::of(&base.progress), claims }
     }
 
     /// Of one dataset alone, from before a record: as it was committed then, with the watermarks of its streams.
@@ -144,7 +158,7 @@ impl Replay {
         Replay {
             ids,
             limits: HashMap::from([(dataset, definition)]),
-            admission: Admission { marks: watermarks.iter().map(mark).collect() },
+            admission: Admission { marks: watermarks.iter().map(mark).collect(), ..Admission::default() },
             claims: claims.into_iter().map(|claims| (dataset, claims)).collect(),
         }
     }

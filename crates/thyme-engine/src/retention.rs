@@ -132,9 +132,7 @@ fn is_claims(live: &LiveDataset, node: &Node) -> bool {
 fn joins_allow(catalog: &Catalog, index: &Node) -> EventTime {
     if let Some(live) = catalog.datasets.values().find(|live| is_claims(live, index)) {
         // What is not known to be a duplicate any more must not be looked for, either.
-        let (retention, joined) = (live.definition.retention, live.joined.as_ref());
-        let reach = joined.map_or(EventTime(i64::MAX), |joined| joins_allow(catalog, joined));
-        return EventTime(reach.0.saturating_sub(retention.map_or(0, |retention| retention.0)));
+        return live.joined.as_ref().map_or(EventTime(i64::MAX), |joined| joins_allow(catalog, joined));
     }
     let mut allowed = EventTime(i64::MAX);
     for node in joining(catalog, index) {
@@ -293,7 +291,7 @@ impl Keeper {
             && let Some(until) =
                 due(now, newest, (retention, slack), node.removed_until().max(swept.get(&node.id).copied()))
         {
-            let until = until.min(joins_allow(&self.shared.catalog(), node));
+            let until = until.min(self.allowed(node));
             let looked = node.removed_until().max(swept.get(&node.id).copied());
             if looked.is_none_or(|looked| looked < until) && !self.advance(node, until)? {
                 // Nothing is that old. The next look is a step later.
@@ -311,6 +309,20 @@ impl Keeper {
             }
         }
         Ok(rows)
+    }
+
+    /// Up to where rows of a node may go at all. Ids are forgotten as the log says; their claims go once no start looks for
+    /// them any more.
+    fn allowed(&self, node: &Node) -> EventTime {
+        let catalog = self.shared.catalog();
+        let joins = joins_allow(&catalog, node);
+        match catalog.datasets.values().find(|live| is_claims(live, node)) {
+            Some(live) => {
+                let known = self.shared.remembered.lock().get(&live.id).copied().unwrap_or_default();
+                joins.min(EventTime(known.forgotten.unwrap_or(i64::MIN)))
+            }
+            None => joins,
+        }
     }
 
     /// Moves a node's `removed_until` if there are rows to remove, and says whether; durable when this returns.
@@ -331,7 +343,7 @@ impl Keeper {
             return Ok(false);
         }
         let is_live = catalog.nodes().any(|live| Arc::ptr_eq(&live.state, &node.state));
-        if !is_live || joins_allow(&catalog, node) < until {
+        if !is_live || self.allowed(node) < until {
             return Ok(false);
         }
         let _noting = self.shared.residence.noting();

@@ -52,23 +52,48 @@ pub enum Verdict {
 
 /// The ids of the events of a dataset that are in `E`, with their event times.
 #[derive(Clone, Debug, Default)]
-pub struct EventIds(HashMap<EntityKey, Vec<EventTime>>);
+pub struct EventIds {
+    known: HashMap<EntityKey, Vec<EventTime>>,
+    newest: Option<i128>,
+    forgotten: Option<i128>,
+}
 
 impl EventIds {
     /// Whether the event at the next position, which is not late, is a duplicate; if it is none it is in `E`. Two events
-    /// with one id are the same if they are less than the dataset's `retention` apart.
+    /// with one id are the same if they are less than the dataset's `retention` apart, and the id of the first is not
+    /// forgotten.
     ///
     /// # Errors
     /// A null.
     pub fn has(&mut self, id: &Value, time: EventTime, retention: Option<Span>) -> Result<bool> {
-        let known = self.0.entry(EntityKey::encode(std::slice::from_ref(id))?).or_default();
+        let known = self.known.entry(EntityKey::encode(std::slice::from_ref(id))?).or_default();
         let apart = |other: &EventTime| (i128::from(time.0) - i128::from(other.0)).abs();
         let is_same = |other: &EventTime| retention.is_none_or(|r| apart(other) < i128::from(r.0));
-        let has = known.iter().any(is_same);
+        let is_known = |other: &EventTime| self.forgotten.is_none_or(|until| i128::from(other.0) > until);
+        let has = known.iter().any(|other| is_same(other) && is_known(other));
         if !has {
             known.push(time);
+            self.newest = self.newest.max(Some(i128::from(time.0)));
         }
         Ok(has)
+    }
+
+    /// No event has an id any more; what is forgotten stays so.
+    pub fn free(&mut self) {
+        self.known.clear();
+    }
+
+    /// An event that counts was there, and is no more.
+    pub fn had(&mut self, time: EventTime) {
+        self.newest = self.newest.max(Some(i128::from(time.0)));
+    }
+
+    /// An event has passed, in a record with this stamp: the ids of events that are older than twice the retention are
+    /// forgotten, by the newest event that counts, or the stamp if that is less.
+    pub fn pass(&mut self, stamp: i64, retention: Option<Span>) {
+        if let (Some(newest), Some(r)) = (self.newest, retention) {
+            self.forgotten = self.forgotten.max(Some(newest.min(i128::from(stamp)) - 2 * i128::from(r.0)));
+        }
     }
 }
 
@@ -100,14 +125,16 @@ impl Stream {
         (limits, retention): (Limits, Option<Span>),
         ids: &mut EventIds,
     ) -> Result<Verdict> {
-        if let Some(late) = self.late(time, limits) {
-            return Ok(late);
-        }
-        if ids.has(id, time, retention)? {
-            return Ok(Verdict::Duplicate);
-        }
-        self.admit(time, stamp, limits);
-        Ok(Verdict::Admitted)
+        let verdict = match self.late(time, limits) {
+            Some(late) => late,
+            None if ids.has(id, time, retention)? => Verdict::Duplicate,
+            None => {
+                self.admit(time, stamp, limits);
+                Verdict::Admitted
+            }
+        };
+        ids.pass(stamp, retention);
+        Ok(verdict)
     }
 
     fn late(&self, time: EventTime, limits: Limits) -> Option<Verdict> {

@@ -220,6 +220,11 @@ impl Ledger {
         self.left_out(|verdict| matches!(verdict, Verdict::Late { .. }))
     }
 
+    /// The event time of the row at a position; the least where there is none.
+    pub fn time_of(&self, position: Position) -> i64 {
+        self.rows.iter().find(|row| row.position == position).map_or(i64::MIN, |row| row.event.at)
+    }
+
     /// Where the duplicates are.
     pub fn duplicates(&self) -> Vec<Position> {
         self.left_out(|verdict| verdict == Verdict::Duplicate)

@@ -113,6 +113,8 @@ class Log:
         self.stamp = time.time_ns() // 1000 if stamp is None else stamp
         self.largest: dict[str, int] = {}
         self.ids: dict[tuple[str, Any], list[int]] = {}
+        self.newest: dict[str, float] = {}
+        self.forgotten: dict[str, float] = {}
         self.position = 0
 
     def push(self, name: str, rows: Iterable[Row]) -> None:
@@ -129,7 +131,13 @@ class Log:
         for row in taken:
             t, self.position = row[clock], self.position + 1
             w = self.largest.get(name, -math.inf)
-            if t < w - lateness or self.is_duplicate(dataset, row, t):
+            is_out = t < w - lateness or self.is_duplicate(dataset, row, t)
+            if not is_out:
+                self.newest[name] = max(t, self.newest.get(name, t))
+            # Ids of events that are older than twice the retention are forgotten.
+            old = min(self.newest.get(name, -math.inf), self.stamp) - 2 * span(dataset.get("retention"))
+            self.forgotten[name] = max(old, self.forgotten.get(name, old))
+            if is_out:
                 continue
             if t <= self.stamp + skew:
                 self.largest[name] = max(t, self.largest.get(name, t))
@@ -139,7 +147,8 @@ class Log:
         if dataset.get("event_id") is None:
             return False
         known = self.ids.setdefault((dataset["name"], row[dataset["event_id"]]), [])
-        if any(abs(t - other) < span(dataset.get("retention")) for other in known):
+        forgotten = self.forgotten.get(dataset["name"], -math.inf)
+        if any(abs(t - other) < span(dataset.get("retention")) and other > forgotten for other in known):
             return True
         known.append(t)
         return False

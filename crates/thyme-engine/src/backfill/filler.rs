@@ -164,6 +164,7 @@ impl Filler {
         }
         let log = shared.base.read();
         log.tell(fresh.iter());
+        event_ids::begin(&catalog, &log, &fresh);
         event_ids::refuse_unknown(&catalog);
         let (replay, done) = (Replay::of(&log, ids.clone(), Claims::of(&catalog, &fresh)), log.first - 1);
         drop(log);

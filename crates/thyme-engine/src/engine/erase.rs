@@ -70,7 +70,7 @@ impl Engine {
         }
         // Most of the search is done before the applier has to wait for the rest of it.
         let base = self.shared.base.read().clone();
-        let mut scan = Scan::of(&base, ids, &self.catalog());
+        let mut scan = Scan::of(&base, ids, &self.catalog(), &target);
         let searched = scan.advance(self.shared.log.as_ref(), self.shared.gate.applied(), &target);
         let replayed = searched.and_then(|()| self.replayed_of(&scan));
         self.shared.begin_erasing(target, Some(scan));
@@ -249,7 +249,7 @@ impl Engine {
         }
         let mut scan = erasing.scan.lock();
         let scan = scan.get_or_insert_with(|| {
-            Scan::of(&shared.base.read(), shared.ids.lock().clone(), &shared.catalog())
+            Scan::of(&shared.base.read(), shared.ids.lock().clone(), &shared.catalog(), &erasing.target)
         });
         scan.advance(shared.log.as_ref(), number - 1, &erasing.target)?;
         let mut counts = Counts { records: scan.records(), ..Counts::default() };

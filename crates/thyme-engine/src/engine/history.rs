@@ -88,6 +88,8 @@ pub struct Given {
     pub duplicates: HashSet<u32>,
     /// The stream's watermark after the record.
     pub watermark: Option<i64>,
+    /// The newest event time of the whole record that counts.
+    pub newest: Option<i64>,
 }
 
 /// The rows of one log record, as they were accepted; nothing has been decided about them.
@@ -126,8 +128,12 @@ impl HistoryRecord {
     pub fn verdicts_given(&self) -> Option<Given> {
         let late = |left: &Left| left.late.iter().copied().zip(left.behind.iter().copied()).collect();
         let duplicates = |left: &Left| left.duplicates.iter().copied().collect();
-        let given =
-            |left| Given { late: late(left), duplicates: duplicates(left), watermark: left.watermark };
+        let given = |left: &Left| Given {
+            late: late(left),
+            duplicates: duplicates(left),
+            watermark: left.watermark,
+            newest: left.newest,
+        };
         self.remains.left.as_ref().map(given)
     }
 

@@ -100,8 +100,8 @@ pub(crate) enum Fate {
 
 impl Scan {
     /// From the record that `base` stands before.
-    pub fn of(base: &Base, ids: Ids, catalog: &Catalog) -> Scan {
-        let replay = Replay::of(base, ids, Claims::of(catalog, &[]));
+    pub fn of(base: &Base, ids: Ids, catalog: &Catalog, target: &Target) -> Scan {
+        let replay = Replay::of(base, ids, Claims::of_erasure(catalog, target));
         Scan { replay, next: base.first, freed: HashSet::new(), found: BTreeMap::new() }
     }
 

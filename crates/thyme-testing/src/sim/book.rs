@@ -76,8 +76,6 @@ pub struct Book {
     pub stamps: Vec<i64>,
     /// By source: how many of its rows are in the log.
     pub sources: BTreeMap<String, u64>,
-    /// Whether rows are removed by which duplicates are known.
-    pub forgets_ids: bool,
 }
 
 impl Book {
@@ -96,7 +94,6 @@ impl Book {
             served: Vec::new(),
             stamps: Vec::new(),
             sources: BTreeMap::new(),
-            forgets_ids: false,
         }
     }
 
@@ -106,12 +103,9 @@ impl Book {
         known.unwrap_or_else(|| panic!("commit {commit} is live and not in the log"))
     }
 
-    /// Whether `said` is what became of a push. How many of its rows are duplicates may be left out, and told
-    /// otherwise once ids are forgotten.
-    pub fn is_told(&self, said: Receipt, is: Receipt) -> bool {
-        let told = said.duplicates.is_none()
-            || said.duplicates == is.duplicates
-            || (self.forgets_ids && is.duplicates.is_some());
+    /// Whether `said` is what became of a push. How many of its rows are duplicates may be left out.
+    pub fn is_told(said: Receipt, is: Receipt) -> bool {
+        let told = said.duplicates.is_none() || said.duplicates == is.duplicates;
         let duplicates = None;
         told && Receipt { duplicates, ..said } == Receipt { duplicates, ..is }
     }
@@ -178,7 +172,7 @@ impl Book {
             // A connector asks for no more than that its rows are stored.
             let duplicates = (raw.has_ids && upto.is_none()).then_some(duplicates);
             let receipt = Receipt { position, accepted: events.len() as u64, skipped: 0, duplicates };
-            let told = sent.receipt.is_none_or(|said| self.is_told(said, receipt));
+            let told = sent.receipt.is_none_or(|said| Self::is_told(said, receipt));
             assert!(told, "{receipt:?}, said {sent:?}");
             if duplicates.is_some() && sent.receipt.is_none() {
                 self.entered.insert(sent.id, receipt);

@@ -64,7 +64,7 @@ impl Ledger {
     /// An entity goes, and the ids of its events are free; verdicts on others stay.
     fn erase(&mut self, raw: usize, key: &Value, document: &Document) {
         self.rows.retain(|row| row.event.raw != raw || row.event.key() != key);
-        self.ids[raw] = EventIds::default();
+        self.ids[raw].free();
         let retention = document.dataset(RAWS[raw]).unwrap().retention;
         for row in self.rows.iter().filter(|r| r.event.raw == raw && r.verdict == Verdict::Admitted) {
             self.ids[raw].has(row.event.id(), EventTime(row.event.time), retention).unwrap();
@@ -163,8 +163,7 @@ impl History {
             return event;
         }
         let event = self.random.pick(&self.pool);
-        // With a retention, copies at other times are what it says they are only as long as it keeps them.
-        match self.random.chance(15) && !self.forgets {
+        match self.random.chance(15) {
             true => event.told_otherwise(&mut self.random),
             false => event,
         }
@@ -200,7 +199,7 @@ impl History {
         assert_eq!(receipt.accepted, events.len() as u64);
         let duplicates = self.ledger.note(&self.document, stream, &events, receipt.position.record());
         let told = (stream == "push").then_some(duplicates);
-        assert!(self.forgets || receipt.duplicates == told, "{receipt:?}: {duplicates} of {events:?}");
+        assert_eq!(receipt.duplicates, told, "{events:?}");
     }
 
     /// Goes on from what the disk holds now, or closes and opens again.
@@ -246,7 +245,7 @@ impl History {
             }
             15..17 => self.restart(false),
             17..19 => self.restart(true),
-            19 if !self.forgets && self.random.chance(40) => self.erase(),
+            19 if self.random.chance(40) => self.erase(),
             20 if self.forgets => drop(self.engine().enforce_retention_to_the_edge().unwrap()),
             _ => self.check(1),
         }
@@ -286,32 +285,38 @@ impl History {
             let counters = engine.counters(live);
             let (late, duplicates) = (rows().filter(is_late), rows().filter(is_duplicate));
             let (late, duplicates): (Vec<_>, Vec<_>) = (late.collect(), duplicates.collect());
-            if self.forgets {
-                continue;
-            }
             let told = (counters.events, counters.late, counters.duplicates);
+            let known = engine.whole_after(live).map_or(i64::MIN, |time| time.0);
+            let is_known =
+                |position: &Position| rows().any(|r| r.position == *position && r.event.time > known);
+            let retention = self.document.dataset(name).unwrap().retention.map_or(i64::MAX, |r| r.0);
             // A store that was made anew did not see what an erasure took, nor does it count it.
             assert_eq!(told, (rows().count() as u64, late.len() as u64, duplicates.len() as u64), "{name}");
             let list = |wanted| {
                 let query =
                     LeftOutQuery { wanted, before: Position::MAX, since: i64::MIN, limit: usize::MAX };
-                engine.left_out(live, &query).unwrap()
+                let listed = engine.left_out(live, &query).unwrap().into_iter().rev();
+                listed.filter(|event| is_known(&event.position)).collect::<Vec<_>>()
             };
-            let found: Vec<Position> = list(Wanted::Late).iter().rev().map(|e| e.position).collect();
-            assert_eq!(found, late.iter().map(|row| row.position).collect::<Vec<_>>());
+            let places = |rows: &[&Logged]| -> Vec<Position> {
+                rows.iter().map(|row| row.position).filter(is_known).collect()
+            };
+            let found: Vec<Position> = list(Wanted::Late).iter().map(|e| e.position).collect();
+            assert_eq!(found, places(&late));
             let found = list(Wanted::Duplicates);
-            let positions: Vec<Position> = found.iter().rev().map(|e| e.position).collect();
-            assert_eq!(positions, duplicates.iter().map(|row| row.position).collect::<Vec<_>>());
-            for (event, row) in found.iter().rev().zip(&duplicates) {
+            assert_eq!(found.iter().map(|e| e.position).collect::<Vec<_>>(), places(&duplicates));
+            for event in found.iter().filter(|_| self.erased.is_empty()) {
                 let Why::Duplicate { of } = event.why else { unreachable!("{event:?}") };
+                let row = duplicates.iter().find(|row| row.position == event.position).unwrap();
                 let counts = |other: &&Logged| {
                     other.verdict == Verdict::Admitted
                         && other.event.id() == row.event.id()
                         && other.position < row.position
+                        && other.event.time.abs_diff(row.event.time) < retention.unsigned_abs()
                 };
-                let of = of.filter(|_| self.erased.is_empty());
-                let wanted = rows().find(counts).map(|row| row.position);
-                assert_eq!(of, wanted.filter(|_| self.erased.is_empty()), "{row:?}");
+                let wanted = rows().filter(counts).max_by_key(|row| (row.event.time, row.position));
+                let is_kept = wanted.is_some_and(|row| row.event.time > known);
+                assert_eq!(of, wanted.filter(|_| is_kept).map(|row| row.position), "{row:?}");
             }
         }
     }
