@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use thyme_audit::explain::{Event, FieldExplanation, Group};
 use thyme_audit::{Asked, Difference, Explanation, Options, Origin, Report, Subject};
-use thyme_core::{DataType, Error, EventTime, Result, Value};
+use thyme_core::definition::Document;
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
 use thyme_query::Wanted;
 
 use crate::app::Ready;
@@ -100,6 +101,42 @@ fn put_non_finite(out: &mut Json, non_finite: Map<String, Json>) {
 
 /// `GET /api/v1/explain`.
 pub(crate) fn explain(ready: &Ready, request: &Request) -> Result<Reply> {
+    explain_live(ready, request).map_err(|error| with_pending(ready, request, error))
+}
+
+/// Says of what is not there that the pending commit has it, if that is so.
+fn with_pending(ready: &Ready, request: &Request, error: Error) -> Error {
+    let engine = ready.engine();
+    let pending = engine.pending_commit().filter(|_| error.kind() == ErrorKind::NotFound);
+    match pending {
+        Some(pending) if has(&pending.document, request) && !has(&engine.catalog().document, request) => {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("{}; it is not live yet: {pending}; ask again once it is live", error.detail()),
+            )
+        }
+        _ => error,
+    }
+}
+
+/// Whether the definitions have what a request asks to explain.
+fn has(document: &Document, request: &Request) -> bool {
+    match (request.param("featureset"), request.param("dataset")) {
+        (Some(name), _) => document.featureset(name).is_some_and(|set| {
+            match request.param("feature").and_then(|feature| Wanted::parse(feature).ok()) {
+                Some(Wanted::Id(id)) => set.by_id(id).is_some(),
+                Some(Wanted::Name(name)) => set.feature(&name).is_some(),
+                None => true,
+            }
+        }),
+        (None, Some(name)) => document.dataset(name).is_some_and(|dataset| {
+            request.param("field").is_none_or(|field| dataset.fields.field(field).is_some())
+        }),
+        (None, None) => false,
+    }
+}
+
+fn explain_live(ready: &Ready, request: &Request) -> Result<Reply> {
     let at = query_read_at(request)?;
     let subject = match (request.param("featureset"), request.param("dataset")) {
         (Some(featureset), None) => {

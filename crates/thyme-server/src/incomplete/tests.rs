@@ -95,6 +95,33 @@ fn what_is_not_live_is_null_and_says_so_beside_what_is() {
 }
 
 #[test]
+fn an_explanation_of_what_is_not_live_says_that_it_is_pending() {
+    let (app, _, second) = filling();
+    let told = |what: &str| {
+        let reply = ask(&app, "GET", &format!("/api/v1/explain?{what}&entity_id=a"), &Json::Null);
+        let body: Json = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(reply.status, 404, "{what}: {body}");
+        body["detail"].as_str().unwrap().to_owned()
+    };
+    let new = [
+        "featureset=G&feature=s",
+        "featureset=F&feature=s",
+        "featureset=F&feature=3",
+        "dataset=Sums&field=s",
+    ];
+    for what in new {
+        let detail = told(what);
+        assert!(detail.contains("it is not live yet") && detail.contains(&second), "{what}: {detail}");
+    }
+    let nowhere = ["featureset=F&feature=zz", "featureset=H&feature=s", "dataset=Counts&field=zz"];
+    for what in nowhere {
+        assert!(!told(what).contains("not live yet"), "{what}");
+    }
+    // What is live is not, whatever else is wrong.
+    assert!(!told("featureset=F&feature=c&inputs=%7B%22hour%22%3A1%7D").contains("not live yet"));
+}
+
+#[test]
 fn a_batch_in_arrow_has_null_columns_in_their_places() {
     let (app, ..) = filling();
     for (featureset, features, names) in
