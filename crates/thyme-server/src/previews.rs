@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
-use thyme_core::definition::Document;
+use thyme_core::definition::{Document, Feature, Featureset};
 use thyme_core::time::format_rfc3339;
 use thyme_core::{DataType, Error, EventTime, Result, Value};
 use thyme_engine::trial::{Bounds, Progress, Trial};
@@ -176,7 +176,13 @@ fn cost(ready: &Ready, trial: &Trial, preview: &Preview) -> Json {
         let givers = set.features.iter().filter_map(|f| definition.giver(&f.touched.feature));
         extractors.extend(givers.map(|giver| format!("{}.{}", definition.name, giver.name)));
     }
-    let affected: Vec<&str> = preview.sets.iter().map(|set| set.featureset.as_str()).collect();
+    let ended = ended(&trial.live().catalog.document, document);
+    let mut affected: Vec<&str> = preview.sets.iter().map(|set| set.featureset.as_str()).collect();
+    for (set, _) in &ended {
+        if !affected.contains(&set.name.as_str()) {
+            affected.push(&set.name);
+        }
+    }
     let old_names: Vec<Json> = names::status(ready)
         .as_array()
         .into_iter()
@@ -195,8 +201,18 @@ fn cost(ready: &Ready, trial: &Trial, preview: &Preview) -> Json {
         "extractors": extractors.iter().map(|name| json!({"name": name, "runs_in": "CPython"})).collect::<Vec<_>>(),
         "featuresets": affected,
         "features": preview.sets.iter().map(|set| set.features.len()).sum::<usize>(),
+        "ended": ended.iter().map(|(set, f)| json!({"featureset": set.name, "name": f.name, "id": f.id})).collect::<Vec<_>>(),
         "old_names": old_names,
     })
+}
+
+/// The features that a commit ends.
+fn ended<'a>(was: &'a Document, is: &Document) -> Vec<(&'a Featureset, &'a Feature)> {
+    let there = |set: &Featureset, feature: &Feature| {
+        is.featureset(&set.name).is_some_and(|set| set.features.iter().any(|f| f.id == feature.id))
+    };
+    let all = was.featuresets.iter().flat_map(|set| set.features.iter().map(move |f| (set, f)));
+    all.filter(|(set, feature)| !there(set, feature)).collect()
 }
 
 fn set_json(set: &SetPreview, trial: &Trial) -> Json {

@@ -143,9 +143,12 @@ def print_cost(cost: Mapping[str, Any] | None) -> None:
     else:
         click.echo("  fills nothing from the log")
     featuresets = cost["featuresets"]
-    if featuresets:
+    if cost["features"]:
         count = _counted(cost["features"], "feature", "features")
         click.echo(f"  touches {count} of {', '.join(featuresets)}")
+    for each in cost["ended"]:
+        feature = f"{each['featureset']}.{each['name']} (id {each['id']})"
+        click.echo(f"  ends {feature}: who asks for it gets an error")
     for extractor in cost["extractors"]:
         click.echo(f"  {extractor['name']} runs in {extractor['runs_in']}")
     for name in cost["old_names"]:

@@ -160,6 +160,24 @@ def test_a_plan_shows_the_values_before_and_after(tmp_path: Path) -> None:
         assert (nothing["changed"], nothing["values"]["featuresets"]) == (False, [])
 
 
+def test_a_plan_names_the_features_that_end_and_whose_they_are(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    with ThymeClient(server.url) as client:
+        client.commit(written(tmp_path, "E"))
+        client.log("ETrip", trips(2))
+        file = Path(written(tmp_path, "E"))
+        file.write_text(file.read_text().replace("    fare: float = feature(id=3, ref=ETotals.fare)\n", ""))
+        answer = client.plan(str(file), values=True)
+    assert answer["values"]["featuresets"] == []
+    assert answer["cost"]["ended"] == [{"featureset": "EFeatures", "name": "fare", "id": 3}]
+    assert answer["cost"]["featuresets"] == ["EFeatures"]
+    shown = run("plan", str(file), THYME_API_URL=server.url)
+    assert shown.returncode == 2, shown.stderr
+    assert "- removed EFeatures.fare  id 3 is retired  [ends]" in shown.stdout
+    assert "ends EFeatures.fare (id 3): who asks for it gets an error" in shown.stdout
+
+
 def test_what_a_feature_lacks_or_raises_is_said_of_it(tmp_path: Path) -> None:
     with local() as client:
         client.commit(written(tmp_path, "L"))
