@@ -303,12 +303,13 @@ def _print_beginnings(answer: Mapping[str, Any]) -> None:
 
 
 def print_changes(changes: Sequence[Mapping[str, Any]], otherwise: str) -> None:
-    """Prints changes, one a line."""
-    shown = [change for change in changes if change.get("kind") != "unchanged"]
-    for change in shown:
+    """Prints changes, one a line, and of what stays only what there is to say about it."""
+    for change in changes:
+        if change.get("kind") == "unchanged" and not change.get("detail"):
+            continue
         detail = f"  {change['detail']}" if change.get("detail") else ""
         means = EFFECTS.get(change.get("effect") or "none")
         effect = f"  [{means}]" if means else ""
         click.echo(f"{_SIGNS.get(change['kind'], ' ')} {change['kind']} {change['subject']}{detail}{effect}")
-    if not shown:
+    if all(change.get("kind") == "unchanged" for change in changes):
         click.echo(otherwise)

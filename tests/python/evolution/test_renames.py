@@ -106,6 +106,48 @@ def test_every_one_of_several_names_answers_and_who_asks_is_counted(
     assert (feature["name"], feature["former_names"]) == ("c", ["a", "b"])
 
 
+def test_a_dict_of_inputs_has_the_names_that_the_extractor_was_committed_with(
+    door: tuple[ThymeClient, str], tmp_path: Path
+) -> None:
+    client, p = door
+    file = tmp_path / "features.py"
+
+    def text(name: str, taken: str, found: str, version: int) -> str:
+        from evolution.rides import OTHERS, TEXT
+
+        more = f"""
+
+@featureset
+class {p}Others:
+    driver: str = feature(id=1)
+    {name}: int = feature(id=2, ref={p}Stats.rides)
+    twice: int = feature(id=3)
+
+    @extractor(version={version})
+    @extractor_inputs("{taken}")
+    @extractor_outputs("twice")
+    def doubled(cls, ts, inputs):
+        return inputs["{found}"] * 2
+"""
+        base = TEXT.split(OTHERS)[0].format(p=p, rides="rides", hour="hour", taken="rides", version=1)
+        return base + more
+
+    def commit(*names: str, version: int = 1) -> None:
+        file.write_text(text(*names, version))
+        client.commit(str(file))
+
+    commit("n", "n", "n")
+    at = {"min_position": client.log(f"{p}Ride", rides(2))}
+    assert client.query(f"{p}Others", "d", **at)["twice"] == 4
+    with pytest.raises(
+        ConflictError, match=r"names in its dict of inputs: n -> cnt; bump @extractor\(version=2"
+    ):
+        commit("cnt", "cnt", "n")
+    assert client.query(f"{p}Others", "d", **at)["twice"] == 4
+    commit("cnt", "cnt", "cnt", version=2)
+    assert client.query(f"{p}Others", "d", **at)["twice"] == 4
+
+
 def test_a_retired_name_says_what_became_of_it(door: tuple[ThymeClient, str], tmp_path: Path) -> None:
     client, p = door
     drivers = f"{p}Drivers"

@@ -60,6 +60,23 @@ def test_what_was_added_is_served_no_more_and_its_ids_stay_ended(tmp_path: Path)
             client.rollback("ffffffff")
 
 
+def test_a_field_that_a_raw_dataset_got_since_stays_and_the_rollback_says_so(tmp_path: Path) -> None:
+    with local() as client:
+        file = Path(written(tmp_path, "B"))
+        first = client.commit(str(file))
+        more = file.read_text().replace(
+            "    fare: float\n    at", "    fare: float\n    tip: float | None\n    at", 1
+        )
+        file.write_text(more)
+        second = client.commit(str(file))
+        assert second["changed"]
+        back = client.rollback(first["commit"])
+        assert (back["changed"], back["commit"]) == (False, second["commit"])
+        (stays,) = back["changes"]
+        assert (stays["kind"], stays["subject"], stays["effect"]) == ("unchanged", "BRide.tip", "none")
+        assert "it stays" in stays["detail"]
+
+
 def test_what_was_retired_since_stays_so(tmp_path: Path) -> None:
     with local() as client:
         first = client.commit(written(tmp_path, "B"))

@@ -28,13 +28,20 @@ pub struct Document {
     pub featuresets: Vec<Featureset>,
 }
 
-/// Where in the user's Python something stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where in the user's Python something stands: for messages alone. It is no part of what a definition says, so
+/// definitions that differ in places are equal.
+#[derive(Clone, Debug, Default, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: u32,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Place) -> bool {
+        true
+    }
 }
 
 /// The catalog keywords; they never change a value.
@@ -478,6 +485,32 @@ pub enum Form {
 }
 
 impl Document {
+    /// What it says, without where it stands.
+    pub fn without_places(&self) -> Document {
+        let mut bare = self.clone();
+        for dataset in &mut bare.datasets {
+            dataset.at = Place::default();
+            for pipeline in &mut dataset.pipelines {
+                pipeline.at = Place::default();
+                for operator in &mut pipeline.operators {
+                    match operator {
+                        OperatorDef::Join(join) => join.at = Place::default(),
+                        OperatorDef::Aggregate { aggregates } => {
+                            aggregates.iter_mut().for_each(|a| a.at = Place::default());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        for set in &mut bare.featuresets {
+            set.at = Place::default();
+            set.features.iter_mut().for_each(|f| f.at = Place::default());
+            set.extractors.iter_mut().for_each(|e| e.at = Place::default());
+        }
+        bare
+    }
+
     /// The featureset called `name`.
     pub fn featureset(&self, name: &str) -> Option<&Featureset> {
         self.featuresets.iter().find(|f| f.name == name)

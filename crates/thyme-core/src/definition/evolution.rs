@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::document::{Dataset, Document, FORMAT, Meta, Place};
-use super::naming::versioned;
+use super::naming::{unversioned, versioned};
 use crate::error::{Error, ErrorKind, Fault, Result};
 
 /// What will be there after a commit, and how it differs from what is.
@@ -136,16 +136,24 @@ pub fn plan(current: &Document, proposed: &Document, given: &Given) -> Result<Pl
 /// What is different in `is` from `was`, two states of the same definitions, whether or not one could be
 /// committed over the other.
 pub fn diff(was: &Document, is: &Document) -> Vec<Change> {
-    let mut draft = Draft::default();
+    let mut draft = Draft { compares: true, ..Draft::default() };
+    let named = |document: &'_ Document, name: &str| document.datasets.iter().any(|d| d.name == name);
     for dataset in &is.datasets {
-        dataset::merge(was.dataset(&dataset.name), dataset, &mut draft);
+        let before = was.datasets.iter().find(|d| d.name == dataset.name);
+        match before.is_none() && dataset.name != unversioned(&dataset.name) {
+            true => drop(supersede(
+                Dataset { name: unversioned(&dataset.name).to_owned(), ..dataset.clone() },
+                &mut draft,
+            )),
+            false => drop(dataset::merge(before, dataset, &mut draft)),
+        }
     }
     let sets = featureset::Sets { current: was, proposed: is };
     for featureset in &is.featuresets {
         featureset::merge(was.featureset(&featureset.name), featureset, sets, &mut draft);
         retire::compare(was.featureset(&featureset.name), featureset, &mut draft);
     }
-    let gone = was.datasets.iter().filter(|d| is.dataset(&d.name).is_none()).map(|d| &d.name);
+    let gone = was.datasets.iter().filter(|d| !named(is, &d.name)).map(|d| &d.name);
     let sets = was.featuresets.iter().filter(|f| is.featureset(&f.name).is_none()).map(|f| &f.name);
     for name in gone.chain(sets) {
         draft.change(ChangeKind::Removed, name, "");
@@ -156,10 +164,11 @@ pub fn diff(was: &Document, is: &Document) -> Vec<Change> {
         detail: format!("{} -> {}", fault.expected, fault.got),
         effect: Effect::InPlace,
     });
-    let mut changes: Vec<Change> = refused.collect();
+    let mut changes: Vec<Change> =
+        draft.changes.into_iter().filter(|c| c.kind != ChangeKind::Unchanged).collect();
     let known: HashSet<String> = changes.iter().map(|c| c.subject.clone()).collect();
-    let others = draft.changes.into_iter().filter(|c| c.kind != ChangeKind::Unchanged);
-    changes.extend(others.filter(|c| !known.contains(&c.subject)));
+    // What has no other words is said by what would be refused.
+    changes.extend(refused.filter(|c| !known.contains(&c.subject)));
     changes
 }
 
@@ -186,6 +195,8 @@ fn put<T>(list: &mut Vec<T>, index: usize, item: T) {
 /// The changes and conflicts found so far.
 #[derive(Default)]
 struct Draft {
+    /// Whether two states are compared, either of which may be the later one.
+    compares: bool,
     changes: Vec<Change>,
     conflicts: Vec<Fault>,
 }

@@ -215,7 +215,8 @@ fn refused_definitions(faults: Vec<Fault>) -> Error {
 
 /// The id of a commit: the hash of what it stands on and of what it says.
 pub(super) fn commit_id(parent: &str, document: &Document) -> Result<String> {
-    let bytes = serde_json::to_vec(document).map_err(|e| Error::internal(format!("commit: {e}")))?;
+    let bytes = serde_json::to_vec(&document.without_places())
+        .map_err(|e| Error::internal(format!("commit: {e}")))?;
     let digest = Sha256::new().chain_update(parent).chain_update(bytes).finalize();
     Ok(digest.iter().take(6).map(|b| format!("{b:02x}")).collect())
 }

@@ -1,7 +1,7 @@
 //! Datasets and their pipelines.
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
-use crate::definition::document::{AggregateDef, Dataset, JoinDef, OperatorDef, Pipeline, Place, Source};
+use crate::definition::document::{AggregateDef, Dataset, OperatorDef, Pipeline, Source};
 use crate::definition::{growth, show};
 use crate::schema::{Field, Role};
 
@@ -15,7 +15,7 @@ pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut D
         return proposed.clone();
     };
     let name = &proposed.name;
-    if proposed.version < current.version {
+    if proposed.version < current.version && !draft.compares {
         draft.conflict(
             &proposed.at,
             name,
@@ -29,7 +29,7 @@ pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut D
         return proposed.clone();
     }
     let mut next = proposed.clone();
-    let bumped = proposed.version > current.version;
+    let bumped = proposed.version != current.version;
     if !bumped {
         next.fields.fields = in_order_of(&current.fields.fields, &proposed.fields.fields, |f| &f.name);
     }
@@ -38,13 +38,16 @@ pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut D
     if bumped {
         details.push(format!("version: {} -> {}", current.version, proposed.version));
         if !current.is_derived() {
-            details.push(format!(
-                "it starts without the events of version {}, which stay in the log",
-                current.version
-            ));
+            details.push(match proposed.version > current.version {
+                true => format!(
+                    "it starts without the events of version {}, which stay in the log",
+                    current.version
+                ),
+                false => format!("it has the events of version {} again", proposed.version),
+            });
         }
         details.extend(meaning);
-    } else if !meaning.is_empty() && !fields_follow_a_pipeline_bump(current, &next) {
+    } else if !meaning.is_empty() && !draft.compares && !fields_follow_a_pipeline_bump(current, &next) {
         refuse(current, proposed, &meaning, draft);
     } else {
         details.extend(meaning);
@@ -52,7 +55,7 @@ pub(super) fn merge(current: Option<&Dataset>, proposed: &Dataset, draft: &mut D
     details.extend(in_place(current, &next));
     draft.changed(name, &details);
     let again = proposed.index && is_filled_again(current, &next);
-    if again || current.retention != proposed.retention || (bumped && next.is_readable()) {
+    if again || bumped || current.retention != proposed.retention {
         draft.filled();
     }
     merge_pipelines(current, &mut next, bumped, draft);
@@ -331,8 +334,8 @@ fn merge_pipeline(
 
 /// Whether all that was computed still is, and the same way.
 fn only_adds(was: &Pipeline, is: &Pipeline) -> bool {
-    let named = |name: &str| is.aggregates().find(|a| a.name == name).map(bare);
-    growth::feeds_alike(was, is) && was.aggregates().all(|a| named(&a.name) == Some(bare(a)))
+    let named = |name: &str| is.aggregates().find(|a| a.name == name);
+    growth::feeds_alike(was, is) && was.aggregates().all(|a| named(&a.name) == Some(a))
 }
 
 pub(super) fn show_operators(pipeline: &Pipeline) -> String {
@@ -362,7 +365,6 @@ pub(super) fn operators(was: &Pipeline, is: &Pipeline) -> Vec<String> {
             (OperatorDef::Aggregate { aggregates: was }, OperatorDef::Aggregate { aggregates: is }) => {
                 found.extend(aggregates(was, is));
             }
-            (OperatorDef::Join(was), OperatorDef::Join(is)) if bare_join(was) == bare_join(is) => {}
             (was, is) if was != is => found.push(changed_text(&was.to_string(), &is.to_string())),
             _ => {}
         }
@@ -376,12 +378,11 @@ fn changed_text(was: &str, is: &str) -> String {
 }
 
 fn aggregates(was: &[AggregateDef], is: &[AggregateDef]) -> Vec<String> {
-    let named = |list: &[AggregateDef], name: &str| list.iter().find(|a| a.name == name).map(bare);
     let mut found = Vec::new();
     for old in was {
-        match named(is, &old.name) {
+        match is.iter().find(|a| a.name == old.name) {
             None => found.push(format!("aggregate {}={old} is removed", old.name)),
-            Some(new) if new != bare(old) => {
+            Some(new) if new != old => {
                 found.push(format!(
                     "aggregate {}: {}",
                     old.name,
@@ -391,15 +392,7 @@ fn aggregates(was: &[AggregateDef], is: &[AggregateDef]) -> Vec<String> {
             Some(_) => {}
         }
     }
-    let added = is.iter().filter(|a| named(was, &a.name).is_none());
+    let added = is.iter().filter(|a| was.iter().all(|was| was.name != a.name));
     found.extend(added.map(|a| format!("aggregate {}={a} is added", a.name)));
     found
-}
-
-fn bare_join(join: &JoinDef) -> JoinDef {
-    JoinDef { at: Place::default(), ..join.clone() }
-}
-
-pub(super) fn bare(aggregate: &AggregateDef) -> AggregateDef {
-    AggregateDef { at: Place::default(), ..aggregate.clone() }
 }

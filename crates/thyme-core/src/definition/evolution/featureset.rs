@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
 use crate::definition::document::{
-    Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, OnStale, Place,
+    Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, Form, OnStale, Place,
 };
 use crate::definition::naming::unversioned;
 use crate::definition::show;
@@ -128,8 +128,15 @@ fn merge_features(was: &Featureset, next: &mut Featureset, draft: &mut Draft) {
                 format!("{subject} has the id {id}, which a removed feature had; ids are never reused: give it a new one"),
             );
         } else {
-            let detail = added_detail(was, &feature.name, id);
-            draft.change(ChangeKind::Added, &subject, detail);
+            let replaced = was.features.iter().find(|f| f.name == feature.name && f.id != Some(id));
+            let given = Outer { was: &was_given, is: &is_given };
+            match replaced.filter(|old| means_the_same(old, &feature, &given)) {
+                Some(old) => refuse_renumbered(old, &feature, place, &subject, draft),
+                None => {
+                    let detail = added_detail(was, &feature.name, id);
+                    draft.change(ChangeKind::Added, &subject, detail);
+                }
+            }
         }
         merged.push(feature);
     }
@@ -166,6 +173,26 @@ fn refuse_taken(next: &Featureset, feature: &Feature, owner: &Feature, place: &P
         name.clone(),
         format!(
             "{set}.{name} takes a name that still answers for the feature with the id {id}, which is called {now}: {fix}, or choose another name"
+        ),
+    );
+}
+
+/// Whether a feature with another id says what one of its name said: then it is the same one.
+fn means_the_same(old: &Feature, new: &Feature, givers: &Outer<'_>) -> bool {
+    let origin = |f: &Feature, givers: &Givers| (origin(f, givers.contains_key(&f.name)), f.data_type);
+    origin(old, givers.was) == origin(new, givers.is) && givers.was.get(&old.name) == givers.is.get(&new.name)
+}
+
+/// Another id is another feature, and whoever asks by the name would get it without noticing.
+fn refuse_renumbered(old: &Feature, new: &Feature, place: &Place, subject: &str, draft: &mut Draft) {
+    let (was, is) = (old.id.unwrap_or(0), new.id.unwrap_or(0));
+    draft.conflict(
+        place,
+        subject,
+        format!("id {was}"),
+        format!("id {is}"),
+        format!(
+            "{subject} has the id {was} and would have the id {is}, and means the same: an id is a feature's for good; keep id={was}, or give the feature with the id {is} another name"
         ),
     );
 }
@@ -366,6 +393,9 @@ fn extractor_meaning(
     if !old.inputs.iter().map(before).eq(new.inputs.iter().map(after)) {
         let (was, is) = (taken(old), taken(new));
         found.push(format!("inputs: {was} -> {is}{}", renamed(&was, &is)));
+    } else if new.form == Form::Dict && taken(old) != taken(new) {
+        // Its code finds them by name.
+        found.push(format!("names in its dict of inputs: {} -> {}", taken(old), taken(new)));
     }
     if outputs(was, old) != outputs(is, new) {
         let (was, is) = (given(old), given(new));

@@ -126,7 +126,7 @@ impl Given {
         for is in pipeline.aggregates().filter(|a| is_new(&a.name)) {
             let Some(was) = was.aggregates().find(|a| a.name == is.name) else { continue };
             let types = |d: &Dataset| d.fields.field(&is.name).map(show::field);
-            if dataset::bare(was) != dataset::bare(is) {
+            if was != is {
                 meaning.push(format!("aggregate {}: {was} -> {is}", is.name));
             } else if types(given) != types(dataset) {
                 meaning.extend(difference("field", &types(given), &types(dataset), show_option));
@@ -283,6 +283,14 @@ impl Said {
                 let names = |taken: &[Taken]| show::list(taken.iter().map(|t| t.feature.clone()));
                 found.push(format!("{what}: {} -> {}", names(was), names(is)));
             }
+        }
+        let named = |said: &Said| said.inputs.iter().map(|t| t.feature.clone()).collect::<Vec<_>>();
+        if found.is_empty() && is.form == Form::Dict && named(self) != named(is) {
+            found.push(format!(
+                "names in its dict of inputs: {} -> {}",
+                show::list(named(self)),
+                show::list(named(is))
+            ));
         }
         let deps = |said: &Said| show::list(said.deps.iter().cloned());
         found.extend(difference("deps", &deps(self), &deps(is), String::clone));

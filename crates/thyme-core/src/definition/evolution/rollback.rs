@@ -1,6 +1,6 @@
 //! Earlier definitions again, as a commit on top.
 
-use super::{Given, Plan, diff};
+use super::{Change, ChangeKind, Effect, Given, Plan, diff};
 use crate::definition::document::{Dataset, Document, Feature, Featureset};
 use crate::error::{Error, ErrorKind, Fault, Result};
 
@@ -32,11 +32,28 @@ pub fn rollback(current: &Document, earlier: &Document, given: &Given) -> Result
         emptied
     }));
     let Some(first) = faults.first() else {
-        let changes = diff(current, &next);
+        let mut changes = diff(current, &next);
+        changes.extend(kept(earlier, &next));
         return Ok(Plan { next, changes });
     };
     let detail = format!("{} ({} in all)", first.message, faults.len());
     Err(Error::new(ErrorKind::Conflict, detail).with_faults(faults))
+}
+
+/// Fields that stay although the earlier commit did not have them.
+fn kept(earlier: &Document, next: &Document) -> Vec<Change> {
+    let mut found = Vec::new();
+    for dataset in &next.datasets {
+        let before = earlier.datasets.iter().find(|d| d.name == dataset.name);
+        for field in before.into_iter().flat_map(|before| {
+            dataset.fields.fields.iter().filter(|field| before.fields.field(&field.name).is_none())
+        }) {
+            let detail = "it stays: events have it; a new version of the dataset ends it".to_owned();
+            let (kind, effect) = (ChangeKind::Unchanged, Effect::None);
+            found.push(Change { kind, subject: format!("{}.{}", dataset.name, field.name), detail, effect });
+        }
+    }
+    found
 }
 
 /// Events that were written with a field have it.

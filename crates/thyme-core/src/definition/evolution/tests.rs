@@ -117,7 +117,12 @@ fn the_same_again_changes_nothing() {
         ("/datasets/1/pipelines/0/operators/2/aggregates/0/at", json!({"file": "b.py", "line": 12})),
         ("/featuresets/0/features/0/at", json!({"file": "b.py", "line": 20})),
     ]);
-    assert_eq!(shown(&elsewhere.unwrap()), [""; 0]);
+    let elsewhere = elsewhere.unwrap();
+    assert_eq!(shown(&elsewhere), [""; 0]);
+    assert_eq!(elsewhere.next, committed(), "a place is no part of what a definition says");
+    let written = |document: &Document| serde_json::to_string(document).unwrap();
+    assert_ne!(written(&elsewhere.next), written(&committed()));
+    assert_eq!(written(&elsewhere.next.without_places()), written(&committed().without_places()));
 }
 
 #[test]

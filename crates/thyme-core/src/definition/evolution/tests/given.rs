@@ -189,6 +189,26 @@ fn a_version_of_an_extractor_means_one_thing() {
 }
 
 #[test]
+fn an_extractor_with_a_dict_comes_back_with_the_names_that_its_code_finds() {
+    let called = |name: &str| {
+        changed(&[
+            ("/featuresets/0/features/1/name", json!(name)),
+            ("/featuresets/0/extractors/0/version", json!(2)),
+            ("/featuresets/0/extractors/0/form", json!("dict")),
+            ("/featuresets/0/extractors/0/inputs/0/feature", json!(name)),
+        ])
+    };
+    let mut history = History::new();
+    let first = history.now.clone();
+    history.commit(&called("rides")).unwrap();
+    history.back_to(&first);
+    let refused = history.refusal(&called("trips"));
+    assert!(refused.contains("F.scored@2 was given already"), "{refused}");
+    assert!(refused.contains("names in its dict of inputs: rides, hour -> trips, hour"), "{refused}");
+    history.commit(&called("rides")).unwrap();
+}
+
+#[test]
 fn an_extractor_whose_features_have_new_ids_comes_back_under_its_version() {
     let with = |id: Json, code: &str| {
         let mut document = base();

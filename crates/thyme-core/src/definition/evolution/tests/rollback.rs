@@ -1,7 +1,7 @@
 //! Back to earlier definitions, as a commit on top.
 
 use super::*;
-use crate::definition::evolution::retire;
+use crate::definition::evolution::{Effect, diff, retire};
 
 fn first() -> Document {
     plan(&parse(json!({"format": 1})), &changed(&[])).unwrap().next
@@ -50,6 +50,45 @@ fn a_name_of_in_between_goes_on_answering_and_a_field_of_in_between_stays() {
         ("rides", &["trips".to_owned()][..])
     );
     assert_eq!(back.datasets[0].fields, fields);
+}
+
+#[test]
+fn a_rollback_over_a_field_alone_changes_nothing_and_says_that_it_stays() {
+    let first = first();
+    let tip = json!({"name": "tip", "type": "float", "optional": true});
+    let now = plan(&first, &changed(&[("/datasets/0/fields/-", tip)])).unwrap().next;
+    let back = rollback(&now, &first).unwrap();
+    assert_eq!(back.next, now);
+    let said: Vec<_> = back.changes.iter().map(|c| (c.kind, c.subject.as_str(), c.effect)).collect();
+    assert_eq!(said, [(ChangeKind::Unchanged, "Ride.tip", Effect::None)]);
+    assert!(back.changes[0].detail.starts_with("it stays"), "{}", back.changes[0].detail);
+}
+
+#[test]
+fn two_states_are_compared_in_either_direction() {
+    let first = first();
+    let window = format!("{AGGREGATES}/0/window");
+    let second =
+        plan(&first, &changed(&[("/datasets/1/version", json!(2)), (&window, json!("2h"))])).unwrap();
+    let listed = |was: &Document, is: &Document| -> Vec<(String, String, Effect)> {
+        diff(was, is)
+            .into_iter()
+            .map(|c| (format!("{} {}", c.kind.word(), c.subject), c.detail, c.effect))
+            .collect()
+    };
+    let planned: Vec<_> = second.changes.iter().filter(|c| c.kind != ChangeKind::Unchanged).collect();
+    let there = listed(&first, &second.next);
+    assert_eq!(there.len(), planned.len());
+    for change in &planned {
+        let name = format!("{} {}", change.kind.word(), change.subject);
+        assert!(there.contains(&(name, change.detail.clone(), change.effect)), "{change:?} of {there:?}");
+    }
+    let back = listed(&second.next, &first);
+    let names: Vec<&str> = back.iter().map(|(name, _, _)| name.as_str()).collect();
+    assert_eq!(names, ["changed Stats", "changed Stats.compute", "removed Stats@1"]);
+    assert_eq!((back[0].1.as_str(), back[0].2), ("version: 2 -> 1", Effect::Backfill));
+    assert!(back[1].1.contains("window=\"2h\"") && back[1].2 == Effect::Backfill, "{:?}", back[1]);
+    assert_eq!(back[2].2, Effect::Ends);
 }
 
 #[test]

@@ -208,6 +208,29 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
                 scored("/featuresets/0/extractors/0/form", json!("dict")),
             ],
         ),
+        (
+            "dataset: its key, or its timestamp",
+            vec![
+                ride("/datasets/0/fields/1/role", json!("value")),
+                ride("/datasets/0/fields/4/name", json!("when")),
+            ],
+        ),
+        (
+            "a dataset or featureset: the file leaves it out",
+            vec![
+                one("/datasets/0", json!(null)),
+                one("/datasets/1", json!(null)),
+                one("/featuresets/0", json!(null)),
+            ],
+        ),
+        (
+            "feature: another id under its name, and nothing else",
+            vec![
+                one("/featuresets/0/features/1/id", json!(9)),
+                one("/featuresets/0/features/2/id", json!(9)),
+            ],
+        ),
+        ("extractor with a dict of inputs: the names in it, also to follow a rename", vec![]),
         ("any version: one that an earlier commit gave to something else", vec![]),
         (
             "feature or featureset: `max_age`, `on_stale`",
@@ -249,6 +272,14 @@ fn other(change: &str) -> Option<Tried> {
             let tried =
                 |n: u32| super::super::plan(&first, &changed(&[version(n), (FILTER, json!(2))]), &given);
             (tried(2), Some(tried(3)))
+        }
+        "extractor with a dict of inputs: the names in it, also to follow a rename" => {
+            let dict = ("/featuresets/0/extractors/0/form", json!("dict"));
+            let name = ("/featuresets/0/features/1/name", json!("trips"));
+            let taken = ("/featuresets/0/extractors/0/inputs/0/feature", json!("trips"));
+            let bumped = ("/featuresets/0/extractors/0/version", json!(2));
+            let followed = [dict.clone(), name, taken, bumped];
+            (over(std::slice::from_ref(&dict), &followed[..3]), Some(over(&[dict], &followed)))
         }
         "feature: the id of a removed one" => {
             let without = [("/featuresets/0/features/0", json!(null))];
