@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thyme._audit import owner_and_name
-from thyme._errors import ConflictError, NotFoundError, ThymeError
+from thyme._errors import NotFoundError
 from thyme._plan import Plan, with_inputs
 from thyme._secrets import refuse_secrets
 from thyme._session import Definition, Session, decode, name_of, warn
@@ -91,28 +91,12 @@ class DefinitionCalls:
             if source:
                 document = {"source": files, **document}
         body = to_json(document)
-        try:
-            sent = await self._session.request("POST", "/api/v1/commit", params, body, unhurried=True)
-        except ConflictError as error:
-            raise await self._conflict(error, params.get("base")) from None
-        answer = decode(sent)
+        answer = decode(await self._session.request("POST", "/api/v1/commit", params, body, unhurried=True))
         if not dry_run:
             self._session.forget()
             self._session.wrote(answer)
         warn(answer)
         return answer
-
-    async def _conflict(self, error: ConflictError, base: str | None) -> ThymeError:
-        """Why a commit was refused: a base that never was comes before what was committed since."""
-        if base in (None, "none"):
-            return error
-        try:
-            await self.committed(str(base))
-        except NotFoundError as unknown:
-            return unknown if unknown.detail.startswith("there is no commit") else error
-        except ThymeError:
-            return error
-        return error
 
     def history(self, limit: int | None = None) -> AsyncIterator[dict[str, Any]]:
         """See `ThymeClient.history`."""

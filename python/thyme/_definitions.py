@@ -171,7 +171,7 @@ class DefinitionsClient:
 
         Args:
             from_commit: The one before; None is the parent of `to_commit`, `"none"` is nothing at all.
-            to_commit: The one after.
+            to_commit: The one after; `"none"` is nothing at all.
 
         Returns:
             `from`, `to`, `changes`, `counts`.

@@ -246,19 +246,22 @@ pub(crate) fn history(ready: &Ready, request: &Request) -> Result<Reply> {
 /// `GET /api/v1/diff`: what one commit has otherwise than another.
 pub(crate) fn diff(ready: &Ready, request: &Request) -> Result<Reply> {
     let engine = ready.engine();
-    let to = engine.committed(request.param("to").unwrap_or("latest"))?;
+    let (to, before) = match request.param("to").unwrap_or("latest") {
+        NOTHING => (String::new(), String::new()),
+        reference => engine.committed(reference).map(|to| (to.id, to.parent))?,
+    };
     let from = match request.param("from") {
         Some(NOTHING) => String::new(),
         Some(reference) => engine.committed(reference)?.id,
-        None => to.parent.clone(),
+        None => before,
     };
-    let found = engine.diff(&from, &to.id)?;
+    let found = engine.diff(&from, &to)?;
     let count = |kind: ChangeKind| found.iter().filter(|c| c.kind == kind).count();
     Ok(Reply::json(
         200,
         &json!({
             "from": base_of(&from),
-            "to": to.id,
+            "to": base_of(&to),
             "changes": changes(&found),
             "counts": {
                 "added": count(ChangeKind::Added),

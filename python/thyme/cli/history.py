@@ -39,7 +39,7 @@ def history(ctx: click.Context, commit: str | None, limit: int, as_json: bool) -
 def diff(ctx: click.Context, from_commit: str | None, to_commit: str, as_json: bool) -> None:
     """What the commit TO has otherwise than FROM: by default what the newest one changed.
 
-    A commit is an id, the beginning of one, or latest. FROM may be none, for nothing at all.
+    A commit is an id, the beginning of one, latest, or none for nothing at all.
     """
     answer = open_client(ctx).diff(from_commit, to_commit)
     if as_json:

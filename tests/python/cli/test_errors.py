@@ -169,17 +169,3 @@ def test_lookup_says_of_a_pending_dataset_that_no_row_is_known_yet(thyme: Thyme,
     assert (result.exit_code, result.stdout) == (0, "[]\n"), result.stderr
     assert "incomplete: Fresh: commit c2, which brings this, is not live yet" in result.stderr
     assert "no row" not in result.stderr
-
-
-def test_a_commit_over_a_base_that_never_was_is_told_so(
-    thyme: Thyme, fake: FakeServer, tmp_path: Path
-) -> None:
-    (tmp_path / "one.py").write_text(DEFINITIONS)
-    fake.replies["/api/v1/commit"] = refusal(409, "conflict", "this was planned against xyz")
-    fake.replies["/api/v1/history"] = refusal(404, "not_found", "there is no commit xyz; the newest is c1")
-    assert thyme.fails("commit", "one.py", "--base", "xyz") == "there is no commit xyz; the newest is c1\n"
-    # A base that there was, and one of a server on which nothing is committed, are refused as they were.
-    fake.replies["/api/v1/history"] = {"commit": "xyz"}
-    assert thyme.fails("commit", "one.py", "--base", "xyz") == "this was planned against xyz\n"
-    fake.replies["/api/v1/history"] = refusal(404, "not_found", "nothing is committed yet")
-    assert thyme.fails("commit", "one.py", "--base", "xyz") == "this was planned against xyz\n"

@@ -96,6 +96,37 @@ def test_a_commit_over_another_base_is_refused_with_what_changed(tmp_path: Path)
         assert (same["commit"], same["changed"]) == (theirs, False)
 
 
+def test_the_same_definitions_from_another_file_are_the_same_commit(tmp_path: Path) -> None:
+    with local() as client:
+        base = client.commit({"format": 1})["commit"]
+        first = client.commit(written(tmp_path, "R"), base=base)["commit"]
+        moved = tmp_path / "elsewhere.py"
+        moved.write_text("# A line before all others.\n" + Path(written(tmp_path, "R")).read_text())
+        again = client.commit(str(moved), base=base)
+        assert (again["commit"], again["changed"]) == (first, False)
+    with local() as client:
+        # Nor does it count for what a commit is called.
+        assert client.commit({"format": 1})["commit"] == base
+        assert client.commit(str(moved))["commit"] == first
+
+
+def test_a_commit_that_is_none_is_named_and_nothing_can_be_compared_with(tmp_path: Path) -> None:
+    with local() as client:
+        first = client.commit(written(tmp_path, "R"))["commit"]
+        changed = written(tmp_path, "R", hour="h")
+        with pytest.raises(ConflictError, match=r"^base: there is no commit abcdef; the newest of 1 is"):
+            client.commit(changed, base="abcdef")
+        with pytest.raises(ConflictError, match=f"see what it changed with `thyme diff none {first}`"):
+            client.commit(changed, base="none")
+        for wrong in ("", "abc"):
+            with pytest.raises(NotFoundError, match="its first 4 characters or more, got"):
+                client.diff(wrong, "latest")
+        gone = client.diff(first, "none")
+        assert (gone["from"], gone["to"]) == (first, "none")
+        assert {each["kind"] for each in gone["changes"]} == {"removed"}
+        assert {each["subject"] for each in gone["changes"]} >= {"RRide", "RStats", "RDrivers"}
+
+
 def test_the_command_line_plans_commits_lists_and_compares(run: Run, own: Server, tmp_path: Path) -> None:
     url = {"THYME_API_URL": own.url, "THYME_AUTHOR": "ci"}
     file = written(tmp_path, "R")

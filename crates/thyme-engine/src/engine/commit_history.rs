@@ -96,15 +96,18 @@ impl Engine {
         self.read_commit(&place, index)
     }
 
-    /// What is different in `to` from `from`; an empty `from` is nothing at all.
+    /// What is different in `to` from `from`; an empty one is nothing at all.
     ///
     /// # Errors
     /// As [`Engine::committed`].
     pub fn diff(&self, from: &str, to: &str) -> Result<Vec<Change>> {
         let nothing =
             Document { format: thyme_core::definition::FORMAT, datasets: vec![], featuresets: vec![] };
-        let was = if from.is_empty() { nothing } else { self.committed(from)?.document };
-        Ok(evolution::diff(&was, &self.committed(to)?.document))
+        let at = |commit: &str| match commit {
+            "" => Ok(nothing.clone()),
+            commit => self.committed(commit).map(|committed| committed.document),
+        };
+        Ok(evolution::diff(&at(from)?, &at(to)?))
     }
 
     /// Refuses a commit that was planned against another than the present one.
@@ -120,11 +123,18 @@ impl Engine {
             );
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
+        if !base.is_empty()
+            && let Err(error) = self.place_of(base)
+        {
+            let detail = format!("base: {}; plan again", error.detail());
+            return Err(Error::new(ErrorKind::Conflict, detail));
+        }
         let newest = self.committed(&current)?;
         let by = newest.note.author.map(|author| format!(" by {author}")).unwrap_or_default();
         let detail = format!(
-            "this was planned against {}, and {current} was committed since{by}; see what it changed with `thyme diff {base} {current}`, and plan again",
-            shown(base)
+            "this was planned against {}, and {current} was committed since{by}; see what it changed with `thyme diff {} {current}`, and plan again",
+            shown(base),
+            if base.is_empty() { "none" } else { base }
         );
         let faults = self.diff(base, &current).unwrap_or_default().into_iter().map(|change| Fault {
             message: format!("{} {}: {}", change.kind.word(), change.subject, change.detail),
@@ -155,6 +165,9 @@ impl Engine {
             (Some(found), _) => Ok(found),
             (None, _) => {
                 let detail = match commits.last() {
+                    _ if reference.len() < PREFIX_MIN => format!(
+                        "expected the id of a commit, or its first {PREFIX_MIN} characters or more, got {reference:?} (thyme history lists the commits)"
+                    ),
                     None => "nothing is committed yet".to_owned(),
                     Some(last) => format!(
                         "there is no commit {reference}; the newest of {} is {} (thyme history lists them)",

@@ -121,7 +121,7 @@ pub(crate) const DIFF: Operation = Operation::new(
     "What one commit has otherwise than another.",
     &[
         text("from", "A commit; the parent of `to` if it is left out, `none` is nothing at all."),
-        text("to", "A commit; the latest if it is left out."),
+        text("to", "A commit; the latest if it is left out, `none` is nothing at all."),
     ],
 )
 .gives("Diff");
