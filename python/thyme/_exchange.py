@@ -6,10 +6,10 @@ import random
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from thyme._config import Config
-from thyme._errors import ConnectionFailed
+from thyme._errors import ConnectionFailed, InvalidDataError, TooLargeError
 from thyme._retries import Policy, Tries
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 # The server closes a connection that was idle for 75 s; one is given up well before.
 KEEPALIVE_S = 30.0
+# The head of a request, which its target is a part of, has 64 KiB at most.
+TARGET_BYTES_MAX = 60_000
 # Whoever asks how the server is wants that answer, and not a better one later.
 _ABOUT_THE_SERVER = ("/health", "/api/v1/status", "/metrics")
 
@@ -55,7 +57,12 @@ class Target:
         }
 
     def exchange(self, target: str, repeatable: bool, timeout_s: float | None) -> Exchange:
-        """One request to this server."""
+        """One request to this server.
+
+        Raises:
+            TooLargeError: Its target is longer than any server takes.
+        """
+        _refuse_long(target)
         return Exchange(self._config, target, repeatable, timeout_s)
 
 
@@ -100,11 +107,14 @@ class Exchange:
 
         Raises:
             ConnectionFailed: It was the last.
+            InvalidDataError: It can never be sent.
         """
         import httpx
 
         if isinstance(error, RuntimeError):
             raise ConnectionFailed(f"this client is closed ({error})") from None
+        if isinstance(error, httpx.InvalidURL):
+            raise InvalidDataError(f"{self._origin} cannot be asked: {error}; is the URL right?") from None
         if not isinstance(error, httpx.TransportError):
             raise error
         pause = None
@@ -147,6 +157,20 @@ class Exchange:
 
     def _tried(self) -> str:
         return f" (tried {self._tries.count} times)" if self._tries.count > 1 else ""
+
+
+def _refuse_long(target: str) -> None:
+    if len(target) <= TARGET_BYTES_MAX:
+        return
+    path, _, query = target.partition("?")
+    name, value = max(parse_qsl(query), key=lambda pair: len(pair[1]), default=("", ""))
+    shown = (
+        f"{name} has {len(value.encode()):,} bytes ({value[:20]}...)" if name else f"it is {target[:20]}..."
+    )
+    raise TooLargeError(
+        f"{path}: what is asked for has to fit into an address of {TARGET_BYTES_MAX:,} bytes, "
+        f"and this one would have {len(target):,}: {shown}; give a shorter one"
+    )
 
 
 def _seconds(text: str) -> float | None:

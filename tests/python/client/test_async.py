@@ -24,7 +24,7 @@ from thyme._config import Config
 from thyme._exchange import Answer
 from thyme._steps import Blocking, iterate, run
 from thyme.client import ThymeWarning
-from thyme.errors import ConnectionFailed, InvalidDataError, NotFoundError
+from thyme.errors import ConnectionFailed, InvalidDataError, NotFoundError, TooLargeError
 
 TEN = datetime(2026, 5, 15, 10, tzinfo=UTC)
 
@@ -73,6 +73,18 @@ def test_requests_and_results_are_those_of_the_other_client(fake: FakeServer) ->
     assert dict(here) == dict(there) == {"rides_1h": 1, "last_ride": TEN}
     first, second = fake.to("/features")
     assert first == second
+
+
+def test_a_key_too_long_for_an_address_is_named() -> None:
+    async def ask() -> None:
+        transport = AsyncHttpTransport(
+            Config(), httpx.MockTransport(lambda _: httpx.Response(200, json=CATALOG))
+        )
+        async with AsyncThymeClient(transport=transport) as client:
+            with pytest.raises(TooLargeError, match="entity_id has 70,000 bytes"):
+                await client.lookup("Ride", "k" * 70_000)
+
+    asyncio.run(ask())
 
 
 def test_the_servers_warnings_point_at_the_line_that_asked(fake: FakeServer) -> None:

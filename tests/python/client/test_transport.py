@@ -11,7 +11,15 @@ import pytest
 from running import free_port
 from stand_in import CATALOG, FakeServer
 from thyme._config import Config
-from thyme._errors import ConnectionFailed, InternalError, OverloadedError, ThymeError, UnavailableError
+from thyme._errors import (
+    ConnectionFailed,
+    InternalError,
+    InvalidDataError,
+    OverloadedError,
+    ThymeError,
+    TooLargeError,
+    UnavailableError,
+)
 from thyme._transport import HttpTransport, LocalTransport
 from thyme.client import ThymeClient
 
@@ -266,3 +274,23 @@ def test_a_closed_http_client_says_so() -> None:
     client.close()
     with pytest.raises(ConnectionFailed, match="closed"):
         client.status()
+
+
+def test_a_key_too_long_for_an_address_is_named_and_nothing_is_sent() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/api/v1/featuresets"
+        return httpx.Response(200, json=CATALOG)
+
+    for key in ("k" * 70_000, "\u00e9" * 12_000):
+        with pytest.raises(
+            TooLargeError, match=r"/features: .* entity_id has \d\d,000 bytes \(.{20}\.\.\.\)"
+        ):
+            http_client(handle).lookup("Ride", key)
+
+
+def test_an_address_that_is_none_is_no_matter_of_httpx() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise httpx.InvalidURL("Invalid port: ':9x'")
+
+    with pytest.raises(InvalidDataError, match="cannot be asked: Invalid port"):
+        http_client(handle).inspect()
