@@ -2,6 +2,7 @@
 
 mod feature;
 mod field;
+mod letters;
 
 use std::ops::ControlFlow;
 
@@ -12,6 +13,7 @@ use thyme_query::{ColumnBuffer, Reader};
 use crate::input::{Streams, columns};
 use crate::rights::Rights;
 pub use field::{Event, FieldExplanation, Group, Reason};
+pub use letters::{DeadLetters, Letter};
 
 /// What is explained.
 #[derive(Clone, Debug)]
@@ -169,7 +171,7 @@ fn read(reader: &Reader, snapshot: &Snapshot, explanation: &mut Explanation) -> 
                 }
             }
             for field in fields.iter_mut().filter(|f| f.made.input == record.dataset) {
-                field.dead_letters += record.dead_letters.len() as u64;
+                field.take_letters(&record)?;
             }
             Ok(ControlFlow::Continue(()))
         })?;

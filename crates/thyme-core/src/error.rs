@@ -17,6 +17,8 @@ pub enum ErrorKind {
     TooLarge,
     /// What is asked for has been removed (retention, erasure).
     Gone,
+    /// The body is of a type that is not taken: send it as another.
+    MediaType,
     /// The request is well-formed but cannot be done on this server.
     Unsupported,
     /// More comes in than can be done: nothing was stored; retry later.
@@ -47,6 +49,7 @@ impl ErrorKind {
             ErrorKind::Conflict => "conflict",
             ErrorKind::TooLarge => "too_large",
             ErrorKind::Gone => "gone",
+            ErrorKind::MediaType => "unsupported_media_type",
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::Unavailable => "unavailable",

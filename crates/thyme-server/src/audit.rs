@@ -245,7 +245,13 @@ fn field_json(field: &FieldExplanation, out: &mut Json) {
     out["events"] = group_json(&field.counted);
     out["left_out"] = left_out.into();
     out["events_of_entity"] = field.events().into();
-    out["dead_letters_of_dataset"] = field.dead_letters.into();
+    let letters = field.dead_letters.shown.iter().map(|letter| {
+        json!({"position": letter.position.to_string(), "origin": letter.origin, "reason": letter.reason})
+    });
+    out["dead_letters"] =
+        json!({"total": field.dead_letters.of_entity, "shown": letters.collect::<Vec<_>>()});
+    out["dead_letters_of_unknown_entity"] = field.dead_letters.of_unknown.into();
+    out["dead_letters_of_dataset"] = field.dead_letters.of_dataset.into();
     let mut recomputed = json!({
         "served": json::to_json("served", &field.served, &mut non_finite),
         "value": json::to_json("value", &field.recomputed, &mut non_finite),

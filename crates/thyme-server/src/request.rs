@@ -197,6 +197,7 @@ fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::Conflict => 409,
         ErrorKind::Gone => 410,
         ErrorKind::TooLarge => 413,
+        ErrorKind::MediaType => 415,
         ErrorKind::Unsupported | ErrorKind::Extractor | ErrorKind::Stale => 422,
         ErrorKind::Overloaded => 429,
         ErrorKind::Unavailable | ErrorKind::Poisoned => 503,

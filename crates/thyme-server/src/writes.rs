@@ -115,10 +115,15 @@ impl Received {
     /// Reads the rows, unless they were answered before; notes the dataset as soon as it is known.
     fn decode(&mut self, ready: &Ready, request: &Request) -> Result<Next> {
         openapi::LOG.check(request)?;
+        refuse_type(&request.content_type())?;
         let idempotency = idempotency(ready, request)?;
         if let Some(asked) = &idempotency
             && let Some(receipt) = ready.engine().answered(asked)?
         {
+            if receipt.skipped > 0 {
+                // It is the same body, so the same rows of it were skipped. It is no push of this dataset to be counted.
+                self.faults = read(ready, request, &mut None).map(|push| push.faults).unwrap_or_default();
+            }
             return Ok(Next::Answered(receipt));
         }
         let mut push = read(ready, request, &mut self.dataset)?;
@@ -158,6 +163,18 @@ fn received(receipt: Receipt, faults: &[Fault]) -> Reply {
     Reply::json(200, &body)
 }
 
+/// Refuses a body of a type that holds no rows.
+fn refuse_type(content_type: &str) -> Result<()> {
+    let taken = ["", "application/json", ARROW_STREAM, PARQUET].into_iter().chain(NDJSON);
+    if taken.into_iter().any(|taken| taken == content_type) {
+        return Ok(());
+    }
+    let detail = format!(
+        "Content-Type {content_type} is not taken: send application/json, application/x-ndjson, {ARROW_STREAM} or {PARQUET}; nothing was stored"
+    );
+    Err(Error::new(ErrorKind::MediaType, detail))
+}
+
 /// The idempotency key of a push, scoped to its caller and dataset.
 fn idempotency(ready: &Ready, request: &Request) -> Result<Option<Idempotency>> {
     let Some(key) = request.header("idempotency-key") else { return Ok(None) };
@@ -190,11 +207,6 @@ fn read(ready: &Ready, request: &Request, dataset: &mut Option<Arc<LiveDataset>>
     if content_type == PARQUET {
         let live = find(request.required("dataset")?)?;
         return engine.read_batches(&live, &arrow_io::read_parquet(request.body.clone())?);
-    }
-    if !matches!(content_type.as_str(), "" | "application/json") {
-        return Err(Error::invalid_data(format!(
-            "Content-Type {content_type} is not taken: send application/json, application/x-ndjson or {ARROW_STREAM}"
-        )));
     }
     let body: LogBody<'_> = parse(request)?;
     if let Some(other) = request.param("dataset").filter(|d| *d != body.dataset) {

@@ -168,15 +168,33 @@ def _print_field(explanation: Mapping[str, Any], indent: str) -> None:
     click.echo(f"{indent}computed again from these events: {_value(recomputed, 'value')}, {word}")
     if not explanation["events_of_entity"]:
         click.echo(f"{indent}the log has no event of this entity")
-    dead = explanation["dead_letters_of_dataset"]
-    if dead:
-        click.echo(
-            f"{indent}{dead:,} records of {definition['input']} are dead letters (see thyme dead-letters)"
-        )
+    _print_dead_letters(explanation, indent)
     _print_events(_count(explanation["events"]["total"], "counts", "count"), explanation["events"])
     for group in explanation["left_out"]:
         why = _WHY.get(group["reason"], group["reason"])
         _print_events(f"{_count(group['total'], 'does not', 'do not')}: {why}", group)
+
+
+def _print_dead_letters(explanation: Mapping[str, Any], indent: str) -> None:
+    """Those that name the entity, and how many there are of which nobody can tell."""
+    dataset = explanation["definition"]["input"]
+    letters, unknown = explanation["dead_letters"], explanation["dead_letters_of_unknown_entity"]
+    if letters["total"]:
+        title = _letters(letters["total"], dataset, "names this entity", "name this entity")
+        if len(letters["shown"]) < letters["total"]:
+            title += f", the newest {len(letters['shown']):,}"
+        click.echo(f"{indent}{title}")
+        if letters["shown"]:
+            print_rows(letters["shown"], ["position", "origin", "reason"])
+    if unknown:
+        title = _letters(unknown, dataset, "does not tell whose it is", "do not tell whose they are")
+        click.echo(f"{indent}{title} (see thyme dead-letters {dataset})")
+
+
+def _letters(total: int, dataset: str, one: str, many: str) -> str:
+    return (
+        f"1 dead letter of {dataset} {one}" if total == 1 else f"{total:,} dead letters of {dataset} {many}"
+    )
 
 
 def _count(total: int, one: str, many: str) -> str:

@@ -445,6 +445,59 @@ def test_logs_and_dead_letters_are_tables(thyme: Thyme, fake: FakeServer) -> Non
     assert thyme("dead-letters", "Ride", "-f", "json").stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("total", "shown", "unknown", "said"),
+    [
+        (0, 0, 0, []),
+        (1, 1, 0, ["1 dead letter of Ride names this entity", "x: expected float"]),
+        (3, 1, 0, ["3 dead letters of Ride name this entity, the newest 1", "x: expected float"]),
+        (
+            2,
+            0,
+            1,
+            ["2 dead letters of Ride name this entity", "1 dead letter of Ride does not tell whose it is"],
+        ),
+        (0, 0, 1200, ["1,200 dead letters of Ride do not tell whose they are (see thyme dead-letters Ride)"]),
+    ],
+)
+def test_an_explanation_says_whose_dead_letters_it_counts(
+    total: int, shown: int, unknown: int, said: list[str], thyme: Thyme, fake: FakeServer
+) -> None:
+    letter = {"position": "e2", "origin": "push", "reason": "x: expected float"}
+    fake.replies["/api/v1/explain"] = {
+        "name": "Ride.fare",
+        "entity_id": "d1",
+        "value": 1.5,
+        "origin": "field",
+        "notes": [],
+        "definition": {
+            "dataset": "Ride",
+            "version": 1,
+            "field": "fare",
+            "input": "Ride",
+            "pipeline_version": None,
+            "operators": [],
+            "aggregate": "the latest row",
+            "after": None,
+            "until": "2026-03-15T10:00:00Z",
+        },
+        "events": {"total": 1, "shown": []},
+        "left_out": [],
+        "events_of_entity": 1,
+        "dead_letters": {"total": total, "shown": [letter] * shown},
+        "dead_letters_of_unknown_entity": unknown,
+        "dead_letters_of_dataset": 5_000,
+        "recomputed": {"served": 1.5, "value": 1.5, "same": True},
+        "as_of": {"time": "2026-03-15T10:00:00Z", "position": "e3", "commit": "c1"},
+    }
+    result = thyme("explain", "Ride.fare", "-e", "d1")
+    assert result.exit_code == 0, result.output
+    for text in said:
+        assert text in result.stdout
+    assert "5,000" not in result.stdout
+    assert ("dead letter" in result.stdout) == bool(said)
+
+
 def test_a_table_shows_control_characters_and_does_not_obey_them(thyme: Thyme, fake: FakeServer) -> None:
     letter = {"position": "e1", "dataset": "Ride", "origin": "x:1", "reason": "r", "raw": "\x1b[2Ja\nb é日"}
     fake.replies["/api/v1/dead-letters"] = {"dead_letters": [letter]}

@@ -9,6 +9,7 @@ use thyme_oracle::window::contains;
 use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
 use thyme_query::Reader;
 
+use super::letters::DeadLetters;
 use super::{Explanation, Origin, at};
 use crate::input::{Made, input_of};
 use crate::rights::Rights;
@@ -124,8 +125,8 @@ pub struct FieldExplanation {
     pub counted: Group,
     /// Those that do not.
     pub left_out: BTreeMap<Reason, Group>,
-    /// Records of the dataset that could not become rows; of which entity they are is not known.
-    pub dead_letters: u64,
+    /// Records of the input up to S that could not become rows.
+    pub dead_letters: DeadLetters,
     pub(crate) made: Made,
     key: Vec<Value>,
     limit: usize,
@@ -197,7 +198,7 @@ pub(super) fn explanation(
         recomputed: Value::Null,
         counted: Group::default(),
         left_out: BTreeMap::new(),
-        dead_letters: 0,
+        dead_letters: DeadLetters::default(),
         made,
         key: key.to_vec(),
         limit,
@@ -231,6 +232,15 @@ impl FieldExplanation {
     pub(super) fn may_be_of(&self, record: &HistoryRecord, row: usize) -> bool {
         let keys = self.made.pipeline.keys.iter().zip(&self.key);
         !self.made.key_as_it_came || keys.into_iter().all(|(name, value)| record.value(name, row) == *value)
+    }
+
+    /// Takes the dead letters of the next record of the log.
+    pub(super) fn take_letters(&mut self, record: &HistoryRecord) -> Result<()> {
+        if record.number > self.position.record() {
+            return Ok(());
+        }
+        let names = self.made.key_as_it_came.then_some(self.made.pipeline.keys.as_slice());
+        self.dead_letters.take(record, names, &self.key, self.limit)
     }
 
     fn output(&self) -> Option<&Output> {

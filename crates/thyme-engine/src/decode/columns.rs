@@ -16,7 +16,7 @@ use thyme_core::value::canonical;
 use thyme_core::{DataType, Error, Field, Result, Schema, time};
 
 use super::rows::TEXT_BYTES_MAX;
-use super::{Decoded, FAULTS_MAX, Rejected, row_fault};
+use super::{Decoded, FAULTS_MAX, ROW_FAULTS_MAX, Rejected, row_fault};
 use crate::gather::repeated;
 
 /// Brings a batch to `schema`: columns by name, types widened where nothing is lost, floats canonical.
@@ -64,6 +64,8 @@ pub fn conform(schema: &Schema, extra: Extra, batch: &RecordBatch, first_row: u6
         }
     }
     if !faults.is_empty() {
+        // Those of columns first, then row by row. Of each column the first are there, so of all of them, too.
+        faults.sort_by_key(|fault| fault.row);
         faults.truncate(FAULTS_MAX);
         let detail = format!("{}; nothing was stored", super::with_row(&faults[0]));
         return Err(Error::invalid_data(detail).with_faults(faults));
@@ -89,7 +91,7 @@ fn with_default(field: &Field, column: &ArrayRef, first_row: u64) -> Result<Arra
 /// One column to the type of `field`.
 ///
 /// # Errors
-/// The faults, at most [`FAULTS_MAX`].
+/// The faults, at most twice [`FAULTS_MAX`].
 pub fn conform_column(field: &Field, column: &ArrayRef, first_row: u64) -> Result<ArrayRef, Vec<Fault>> {
     let column = decode_dictionary(column)
         .map_err(|e| vec![column_fault(&field.name, "a readable column".into(), &e)])?;
@@ -105,11 +107,34 @@ pub fn conform_column(field: &Field, column: &ArrayRef, first_row: u64) -> Resul
         let nulls = arrow::array::new_null_array(&field.data_type.arrow(), column.len());
         return check_nulls(field, nulls, first_row);
     }
-    let converted = match (field.data_type, column.data_type()) {
+    let converted = match convert(field, &column, first_row, &wrong_type) {
+        Ok(converted) => converted,
+        Err(mut faults) if faults.iter().all(|fault| fault.row.is_some()) => {
+            faults.extend(check_nulls(field, column, first_row).err().unwrap_or_default());
+            return Err(faults);
+        }
+        Err(faults) => return Err(faults),
+    };
+    let checked = check_nulls(field, converted, first_row)?;
+    match field.data_type {
+        DataType::Float => Ok(canonical_floats(&checked)),
+        DataType::Str => short_texts(field, checked, first_row),
+        _ => Ok(checked),
+    }
+}
+
+/// A column in the type of `field`, whatever is null in it.
+fn convert(
+    field: &Field,
+    column: &ArrayRef,
+    first_row: u64,
+    wrong_type: &dyn Fn() -> Vec<Fault>,
+) -> Result<ArrayRef, Vec<Fault>> {
+    Ok(match (field.data_type, column.data_type()) {
         (DataType::Int, A::UInt64) => unsigned(field, column.as_primitive::<UInt64Type>(), first_row)?,
-        (DataType::Int, t) if t.is_integer() => cast(&column, &A::Int64).map_err(|_| wrong_type())?,
+        (DataType::Int, t) if t.is_integer() => cast(column, &A::Int64).map_err(|_| wrong_type())?,
         // pandas has no int with missing values: it sends floats.
-        (DataType::Int, A::Float32 | A::Float64) => integral(field, &column, first_row)?,
+        (DataType::Int, A::Float32 | A::Float64) => integral(field, column, first_row)?,
         (DataType::Float, A::Float64) => column.clone(),
         (DataType::Float, t)
             if t.is_numeric()
@@ -118,21 +143,15 @@ pub fn conform_column(field: &Field, column: &ArrayRef, first_row: u64) -> Resul
                     A::Decimal128(..) | A::Decimal256(..) | A::Decimal32(..) | A::Decimal64(..)
                 ) =>
         {
-            cast(&column, &A::Float64).map_err(|_| wrong_type())?
+            cast(column, &A::Float64).map_err(|_| wrong_type())?
         }
         (DataType::Str, A::Utf8 | A::LargeUtf8 | A::Utf8View) => {
-            cast(&column, &A::Utf8).map_err(|_| wrong_type())?
+            cast(column, &A::Utf8).map_err(|_| wrong_type())?
         }
         (DataType::Bool, A::Boolean) => column.clone(),
-        (DataType::Datetime, _) => datetimes(field, &column, first_row)?.ok_or_else(wrong_type)?,
+        (DataType::Datetime, _) => datetimes(field, column, first_row)?.ok_or_else(wrong_type)?,
         _ => return Err(wrong_type()),
-    };
-    let checked = check_nulls(field, converted, first_row)?;
-    match field.data_type {
-        DataType::Float => Ok(canonical_floats(&checked)),
-        DataType::Str => short_texts(field, checked, first_row),
-        _ => Ok(checked),
-    }
+    })
 }
 
 /// Brings batches to the schema of `dataset`. Where the dataset skips invalid rows, these are found one by
@@ -153,8 +172,8 @@ pub fn conform_all(dataset: &Dataset, batches: &[RecordBatch]) -> Result<Decoded
                     match conform(schema, dataset.extra, &batch.slice(row, 1), first_row + row as u64) {
                         Ok(one) => out.push(one),
                         Err(e) => {
-                            let fault = e.faults().first().cloned().unwrap_or_default();
-                            rejected.push(Rejected { fault, raw: shown_row(batch, row).into_bytes() });
+                            let faults = e.faults().iter().take(ROW_FAULTS_MAX).cloned().collect();
+                            rejected.push(Rejected { faults, raw: shown_row(batch, row).into_bytes() });
                         }
                     }
                 }

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use thyme_core::definition::Extra;
 use thyme_core::error::{Fault, nearest};
 use thyme_core::{Error, Result, Schema};
 
 use super::rows::{Cell, RowBuilder};
-use super::{Decoded, Rejected, row_fault};
+use super::{Decoded, ROW_FAULTS_MAX, Rejected, cut, row_fault};
 
 /// Reads rows, each the JSON text of one object. Rows that cannot be read are `rejected`.
 ///
@@ -19,8 +20,8 @@ pub fn rows<'a>(schema: &Schema, extra: Extra, rows: impl Iterator<Item = &'a [u
     let mut cells = vec![Cell::Missing; schema.fields.len()];
     let mut rejected = Vec::new();
     for (row, text) in rows.enumerate() {
-        if let Err(fault) = one_row(&mut builder, &mut cells, extra, row as u64, text) {
-            rejected.push(Rejected { fault, raw: text.to_vec() });
+        if let Err(faults) = one_row(&mut builder, &mut cells, extra, row as u64, text) {
+            rejected.push(Rejected { faults, raw: text.to_vec() });
         }
     }
     Ok(Decoded { batch: builder.finish()?, rejected })
@@ -40,32 +41,58 @@ pub fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Reads one row's text and appends it.
+///
+/// # Errors
+/// What is wrong with it, field by field, at most [`ROW_FAULTS_MAX`]: nothing was appended.
 pub fn one_row(
     builder: &mut RowBuilder,
     cells: &mut [Cell],
     extra: Extra,
     row: u64,
     text: &[u8],
-) -> Result<(), Fault> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let seed = RowSeed { builder, cells: &mut *cells, extra };
-    let problem = seed
-        .deserialize(&mut deserializer)
-        .and_then(|problem| deserializer.end().map(|()| problem))
-        .map_err(|e| row_fault(row, "row", "a JSON object", format!("malformed JSON ({e})")))?;
-    match problem {
-        None => builder.push(row, cells),
-        Some(Problem::NotAnObject(got)) => Err(row_fault(row, "row", "a JSON object", got)),
-        Some(Problem::Unknown(name)) => {
-            let known = nearest(&name, builder.fields().iter().map(|f| f.name.as_str()));
-            let hint = match known.as_slice() {
-                [] => "a field of the dataset".to_owned(),
-                near => format!("a field of the dataset (did you mean {}?)", near.join(", ")),
-            };
-            Err(row_fault(row, &name, hint, "an unknown field"))
-        }
-        Some(Problem::Twice(name)) => Err(row_fault(row, &name, "the field once", "it twice")),
+) -> Result<(), Vec<Fault>> {
+    let mut read = read_cells(builder, cells, extra, text, Values::Plain);
+    if read.is_err() {
+        // Where only a value cannot be read, this tells which.
+        read = read_cells(builder, cells, extra, text, Values::EachAlone);
     }
+    let problems =
+        read.map_err(|e| vec![row_fault(row, "row", "a JSON object", format!("malformed JSON ({e})"))])?;
+    if problems.is_empty() {
+        return builder.push(row, cells);
+    }
+    let mut faults: Vec<Fault> = Vec::new();
+    for problem in problems {
+        faults.push(match problem {
+            Problem::NotAnObject(got) => return Err(vec![row_fault(row, "row", "a JSON object", got)]),
+            Problem::Unknown(name) => {
+                let known = nearest(&name, builder.fields().iter().map(|f| f.name.as_str()));
+                let hint = match known.as_slice() {
+                    [] => "a field of the dataset".to_owned(),
+                    near => format!("a field of the dataset (did you mean {}?)", near.join(", ")),
+                };
+                row_fault(row, &name, hint, "an unknown field")
+            }
+            Problem::Twice(name) => row_fault(row, &name, "the field once", "it twice"),
+        });
+    }
+    faults.extend(builder.check(row, cells));
+    faults.truncate(ROW_FAULTS_MAX);
+    Err(faults)
+}
+
+/// Reads a row's text into cells, one a field.
+fn read_cells(
+    builder: &RowBuilder,
+    cells: &mut [Cell],
+    extra: Extra,
+    text: &[u8],
+    values: Values,
+) -> serde_json::Result<Vec<Problem>> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let seed = RowSeed { builder, cells, extra, values };
+    let problems = seed.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| problems)
 }
 
 enum Problem {
@@ -74,14 +101,24 @@ enum Problem {
     Twice(String),
 }
 
+/// How values are read.
+#[derive(Clone, Copy)]
+enum Values {
+    /// One after the other; the first that JSON has no value for ends it.
+    Plain,
+    /// Each from its own text, so that one that cannot be read is a cell like another.
+    EachAlone,
+}
+
 struct RowSeed<'b> {
     builder: &'b RowBuilder,
     cells: &'b mut [Cell],
     extra: Extra,
+    values: Values,
 }
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
-    type Value = Option<Problem>;
+    type Value = Vec<Problem>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -91,13 +128,13 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
 macro_rules! not_an_object {
     ($($method:ident: $type:ty => $what:literal),*) => {
         $(fn $method<E>(self, _: $type) -> Result<Self::Value, E> {
-            Ok(Some(Problem::NotAnObject($what.into())))
+            Ok(vec![Problem::NotAnObject($what.into())])
         })*
     };
 }
 
 impl<'de> Visitor<'de> for RowSeed<'_> {
-    type Value = Option<Problem>;
+    type Value = Vec<Problem>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
@@ -107,16 +144,16 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         visit_f64: f64 => "a number", visit_str: &str => "a text");
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Some(Problem::NotAnObject("null".into())))
+        Ok(vec![Problem::NotAnObject("null".into())])
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Some(Problem::NotAnObject("an array".into())))
+        Ok(vec![Problem::NotAnObject("an array".into())])
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut problem = None;
+        let mut problems = Vec::new();
         for cell in self.cells.iter_mut() {
             if !matches!(cell, Cell::Str(_)) {
                 *cell = Cell::Missing;
@@ -136,15 +173,19 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
                         *word |= bit;
                         was
                     });
-                    if twice {
-                        problem = Some(Problem::Twice(fields[index].name.clone()));
+                    if twice && problems.len() < ROW_FAULTS_MAX {
+                        problems.push(Problem::Twice(fields[index].name.clone()));
                     }
-                    map.next_value_seed(CellSeed(&mut self.cells[index]))?;
+                    let cell = &mut self.cells[index];
+                    match self.values {
+                        Values::Plain => map.next_value_seed(CellSeed(cell))?,
+                        Values::EachAlone => read_alone(map.next_value()?, cell),
+                    }
                 }
                 Err(name) => {
                     map.next_value::<IgnoredAny>()?;
-                    if self.extra == Extra::Forbid && problem.is_none() {
-                        problem = Some(Problem::Unknown(name));
+                    if self.extra == Extra::Forbid && problems.len() < ROW_FAULTS_MAX {
+                        problems.push(Problem::Unknown(name));
                     }
                 }
             }
@@ -154,7 +195,20 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
                 *cell = Cell::Missing;
             }
         }
-        Ok(problem)
+        Ok(problems)
+    }
+}
+
+/// Reads a cell from the text of its value alone.
+fn read_alone(value: &RawValue, cell: &mut Cell) {
+    let text = value.get();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    if let Err(error) = CellSeed(cell).deserialize(&mut deserializer) {
+        let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        *cell = Cell::Other(match is_number {
+            true => format!("{}, which is outside float64", cut(text)),
+            false => format!("a value that cannot be read ({error})"),
+        });
     }
 }
 
@@ -258,12 +312,18 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
 
 /// One refusal for a push with invalid rows.
 pub fn refusal(dataset: &str, rejected: &[Rejected]) -> Error {
-    let faults: Vec<Fault> = rejected.iter().take(super::FAULTS_MAX).map(|r| r.fault.clone()).collect();
+    let faults = super::listed(rejected);
     let first = faults.first().map_or_else(String::new, super::with_row);
-    let more = match rejected.len() {
-        0 | 1 => String::new(),
-        n => format!(" (and {} more invalid rows)", n - 1),
-    };
+    let fields = rejected.first().map_or(0, |row| row.faults.len().saturating_sub(1));
+    let more: Vec<String> = [
+        (fields, if fields == 1 { "fault of this row" } else { "faults of this row" }),
+        (rejected.len().saturating_sub(1), if rejected.len() == 2 { "invalid row" } else { "invalid rows" }),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} more {what}"))
+    .collect();
+    let more = if more.is_empty() { String::new() } else { format!(" (and {})", more.join(" and ")) };
     Error::invalid_data(format!("dataset {dataset}: {first}{more}; nothing was stored")).with_faults(faults)
 }
 
@@ -285,7 +345,7 @@ mod tests {
 
     fn faults(lines: &str) -> Vec<String> {
         let decoded = ndjson(&schema(), Extra::Forbid, lines.as_bytes()).unwrap();
-        decoded.rejected.into_iter().map(|r| r.fault.message).collect()
+        decoded.rejected.iter().map(Rejected::reason).collect()
     }
 
     #[test]
@@ -314,12 +374,36 @@ mod tests {
             ("[1]", "row: expected a JSON object, got an array"),
             ("{\"k\":\"a\",\"k\":\"b\",\"at\":0}", "k: expected the field once, got it twice"),
             ("{\"k\":{\"a\":1},\"at\":0}", "k: expected str, got an object"),
+            (
+                "{\"k\":\"a\",\"x\":-1e400,\"at\":0}",
+                "x: expected float or null, got -1e400, which is outside float64",
+            ),
+            (
+                "{\"z\":1,\"k\":null,\"x\":1e999,\"y\":[2e400],\"at\":null,\"k\":7}",
+                "z: expected a field of the dataset (did you mean k, x?), got an unknown field; \
+                 y: expected a field of the dataset (did you mean k, x?), got an unknown field; \
+                 k: expected the field once, got it twice; k: expected str, got int 7; \
+                 x: expected float or null, got 1e999, which is outside float64; at: expected datetime, got null",
+            ),
         ];
         for (line, message) in cases {
             assert_eq!(faults(line), [message], "{line}");
         }
         assert!(faults("{\"k\":\"a\",\"at\":1773568800000}")[0].contains("milliseconds"));
         assert!(faults("{\"k\":\"a\",")[0].contains("malformed JSON"));
+    }
+
+    #[test]
+    fn of_a_row_with_very_many_faults_the_first_are_told() {
+        let unknown: Vec<String> = (0..500).map(|i| format!("\"field{i}\":{i}")).collect();
+        let row = format!("{{{}}}", unknown.join(","));
+        let decoded = ndjson(&schema(), Extra::Forbid, format!("{row}\n{row}\n").as_bytes()).unwrap();
+        let counts: Vec<usize> = decoded.rejected.iter().map(|row| row.faults.len()).collect();
+        assert_eq!(counts, [ROW_FAULTS_MAX, ROW_FAULTS_MAX]);
+        let error = refusal("D", &decoded.rejected);
+        assert_eq!(error.faults().len(), 2 * ROW_FAULTS_MAX);
+        let told = "got an unknown field (and 19 more faults of this row and 1 more invalid row); nothing was stored";
+        assert!(error.detail().ends_with(told), "{error}");
     }
 
     #[test]

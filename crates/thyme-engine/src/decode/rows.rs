@@ -11,7 +11,7 @@ use thyme_core::error::Fault;
 use thyme_core::value::canonical;
 use thyme_core::{DataType, Field, Result, Schema, Value, time};
 
-use super::{row_fault, shown};
+use super::{ROW_FAULTS_MAX, row_fault, shown};
 
 /// The longest text a field may have, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -98,15 +98,32 @@ impl RowBuilder {
         self.rows
     }
 
-    /// Appends a row of one cell a field, or says what is wrong with it and appends nothing.
+    /// Appends a row of one cell a field, or says what is wrong with its fields and appends nothing.
     /// Cells are changed in place to the type of their field.
-    pub fn push(&mut self, row: u64, cells: &mut [Cell]) -> Result<(), Fault> {
+    pub fn push(&mut self, row: u64, cells: &mut [Cell]) -> Result<(), Vec<Fault>> {
+        let faults = self.check(row, cells);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        self.append(cells);
+        Ok(())
+    }
+
+    /// Brings cells to the types of their fields, and gives what is wrong with those that cannot be.
+    pub(super) fn check(&self, row: u64, cells: &mut [Cell]) -> Vec<Fault> {
+        let mut faults = Vec::new();
         for ((field, default), cell) in self.fields.iter().zip(&self.defaults).zip(cells.iter_mut()) {
-            if *cell != Cell::Missing || default.is_none() {
-                coerce(field, cell)
-                    .map_err(|expected| row_fault(row, &field.name, expected, cell.describe()))?;
+            if (*cell != Cell::Missing || default.is_none())
+                && let Err(expected) = coerce(field, cell)
+                && faults.len() < ROW_FAULTS_MAX
+            {
+                faults.push(row_fault(row, &field.name, expected, cell.describe()));
             }
         }
+        faults
+    }
+
+    fn append(&mut self, cells: &[Cell]) {
         for ((column, default), cell) in self.columns.iter_mut().zip(&self.defaults).zip(cells.iter()) {
             let cell = match (cell, default) {
                 (Cell::Missing, Some(default)) => default,
@@ -126,7 +143,6 @@ impl RowBuilder {
             }
         }
         self.rows += 1;
-        Ok(())
     }
 
     /// The batch of all rows.

@@ -2,6 +2,7 @@
 
 use thyme_core::{DataType, Field};
 
+use super::cut;
 use super::rows::Cell;
 
 /// Reads the text of a cell as its field's type. An empty text is null where the field may be null, and nothing
@@ -15,7 +16,14 @@ pub fn cell(field: &Field, text: &str) -> Cell {
     match field.data_type {
         DataType::Str => as_text(),
         DataType::Int => text.trim().parse().map_or_else(|_| as_text(), Cell::Int),
-        DataType::Float => text.trim().parse().map_or_else(|_| as_text(), Cell::Float),
+        DataType::Float => match text.trim().parse::<f64>() {
+            Ok(value) if value.is_finite() || !text.contains(|c: char| c.is_ascii_digit()) => {
+                Cell::Float(value)
+            }
+            // Digits that come to more than any float are not infinity.
+            Ok(_) => Cell::Other(format!("{}, which is outside float64", cut(text.trim()))),
+            Err(_) => as_text(),
+        },
         DataType::Bool => match text.trim() {
             "true" | "True" | "TRUE" | "1" => Cell::Bool(true),
             "false" | "False" | "FALSE" | "0" => Cell::Bool(false),

@@ -94,10 +94,10 @@ impl Engine {
             ticket: None,
             letters: None,
             idempotency: None,
-            faults: rejected.iter().take(decode::FAULTS_MAX).map(|r| r.fault.clone()).collect(),
+            faults: decode::listed(&rejected),
             dead_letters: rejected
-                .into_iter()
-                .map(|r| DeadLetter::new("push", r.fault.message, &r.raw))
+                .iter()
+                .map(|rejected| DeadLetter::new("push", rejected.reason(), &rejected.raw))
                 .collect(),
             batch,
         })

@@ -3,9 +3,8 @@
 use arrow::array::RecordBatch;
 use thyme_core::Result;
 use thyme_core::definition::Dataset;
-use thyme_core::error::Fault;
 use thyme_engine::DeadLetter;
-use thyme_engine::decode::{Cell, RowBuilder, json};
+use thyme_engine::decode::{Cell, RowBuilder, json, reason};
 
 use crate::connector::BATCH_ROWS;
 
@@ -70,14 +69,14 @@ impl<'d> Gather<'d> {
     pub fn json(&mut self, text: &[u8]) -> Result<(), String> {
         self.text_bytes += text.len();
         let builder = self.builder.get_or_insert_with(|| RowBuilder::new(&self.dataset.fields));
-        json::one_row(builder, &mut self.cells, self.dataset.extra, 0, text).map_err(|fault| reason(&fault))
+        json::one_row(builder, &mut self.cells, self.dataset.extra, 0, text).map_err(|faults| reason(&faults))
     }
 
     /// Takes the row that is in [`Gather::cells`], or says what is wrong with it; `bytes` is its length as text.
     pub fn row(&mut self, bytes: usize) -> Result<(), String> {
         self.text_bytes += bytes;
         let builder = self.builder.get_or_insert_with(|| RowBuilder::new(&self.dataset.fields));
-        builder.push(0, &mut self.cells).map_err(|fault| reason(&fault))
+        builder.push(0, &mut self.cells).map_err(|faults| reason(&faults))
     }
 
     /// Takes rows that are in the dataset's schema already.
@@ -116,9 +115,4 @@ impl<'d> Gather<'d> {
         };
         Ok((batch, self.dead))
     }
-}
-
-/// What is wrong with a row, without the row's number: the origin says where it is.
-pub(super) fn reason(fault: &Fault) -> String {
-    format!("{}: expected {}, got {}", fault.subject, fault.expected, fault.got)
 }

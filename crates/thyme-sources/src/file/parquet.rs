@@ -10,8 +10,9 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use thyme_core::Result;
 use thyme_core::definition::Dataset;
 use thyme_engine::decode::columns::{conform, shown_row};
+use thyme_engine::decode::reason;
 
-use super::gather::{Gather, reason};
+use super::gather::Gather;
 use crate::connector::BATCH_ROWS;
 
 /// Uncompressed bytes that one decoded batch should stay below.
@@ -118,7 +119,7 @@ fn take(batch: &RecordBatch, shown: &str, first_row: u64, into: &mut Gather<'_>)
         match error.faults().first() {
             Some(fault) if fault.row.is_some() && rows == 1 => {
                 let origin = format!("{shown}:{}", first_row + start as u64 + 1);
-                into.reject(origin, reason(fault), shown_row(batch, start).as_bytes());
+                into.reject(origin, reason(error.faults()), shown_row(batch, start).as_bytes());
             }
             Some(fault) if fault.row.is_some() => {
                 let half = rows / 2;

@@ -338,10 +338,7 @@ fn read_source(engine: &Engine, rows: &[Json], cursor: u8) -> u64 {
     let decoded =
         thyme_engine::decode::json::rows(fields, live.definition.extra, lines.iter().map(|l| l.as_bytes()))
             .unwrap();
-    let bad = decoded
-        .rejected
-        .iter()
-        .map(|r| thyme_engine::DeadLetter::new("file", r.fault.message.clone(), &r.raw));
+    let bad = decoded.rejected.iter().map(|r| thyme_engine::DeadLetter::new("file", r.reason(), &r.raw));
     let batch = SourceBatch {
         stream: "file".into(),
         cursor: vec![cursor],
