@@ -3,11 +3,17 @@
 use std::io;
 
 use sha2::{Digest, Sha256};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_log::Disk;
 
 fn failed(what: &str, disk: &dyn Disk, name: &str, io: &io::Error) -> Error {
-    Error::unavailable(format!("{what} {}: {io}", disk.path(name)))
+    let kind = match io.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorKind::StorageFull
+        }
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{what} {}: {io}", disk.path(name)))
 }
 
 /// The bytes of a small file; `None` when there is none of that name.
@@ -65,7 +71,11 @@ pub(crate) fn write_durably(disk: &dyn Disk, new: &str, name: &str, bytes: &[u8]
         disk.rename(new, name)?;
         disk.sync_names()
     };
-    write().map_err(|io| failed("writing", disk, name, &io))
+    write().map_err(|io| {
+        // Half of it helps nobody, and what could not be written may be somebody's key. The next one removes it if this fails.
+        let _ = disk.remove(new);
+        failed("writing", disk, name, &io)
+    })
 }
 
 /// Gives a file another name durably; no harm if there is none.

@@ -33,7 +33,16 @@ pub fn parse_file_name(name: &str) -> Option<u64> {
 
 /// The error for a failed call of the file system.
 pub fn io_failed(what: &str, path: &str, io: &io::Error) -> Error {
-    Error::unavailable(format!("{what} {path}: {io}"))
+    let kind = if is_full(io) { ErrorKind::StorageFull } else { ErrorKind::Unavailable };
+    Error::new(kind, format!("{what} {path}: {io}"))
+}
+
+/// Whether a write found no room.
+pub fn is_full(io: &io::Error) -> bool {
+    matches!(
+        io.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// A record's place, in the sparse index.

@@ -7,7 +7,7 @@ use thyme_core::error::{Error, ErrorKind, Result};
 
 use crate::disk::{Disk, DiskFile};
 use crate::record::{RecordHeader, SegmentHeader, encode_record, record_bytes};
-use crate::segment::{Mark, Segment};
+use crate::segment::{Mark, Segment, is_full};
 use crate::segment_log::{Durable, Options};
 use crate::{NewRecord, check_batch};
 
@@ -138,11 +138,7 @@ impl Writer {
 
     /// The error for a failed write. A full disk is no reason to stop, once `undo` took back what was written.
     fn write_failed(&mut self, path: &str, fault: io::Error, undo: impl FnOnce() -> io::Result<()>) -> Error {
-        let full = matches!(
-            fault.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        );
-        if !full {
+        if !is_full(&fault) {
             return self.poison(&format!("writing {path}"), &fault);
         }
         match undo() {

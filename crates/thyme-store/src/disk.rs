@@ -19,7 +19,7 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use thyme_core::error::{Error, ErrorKind, Result};
 
 use crate::backend::{Backend, Bytes, Pairs, Write};
-use crate::failure::{damaged, failed, in_use, io_failed};
+use crate::failure::{Place, damaged, in_use, io_failed};
 use crate::renewal;
 use crate::scratch::Scratch;
 use crate::store::Room;
@@ -38,7 +38,7 @@ const TABLE_BYTES: u64 = 16 << 20;
 const PROBE_BYTES: usize = 1 << 20;
 
 pub struct DiskStore {
-    dir: PathBuf,
+    place: Arc<Place>,
     room: Room,
     /// Where the tree's files are, if not there.
     folder: PathBuf,
@@ -74,19 +74,20 @@ enum Writes {
 
 impl std::fmt::Debug for DiskStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DiskStore").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("DiskStore").field("dir", &self.place.dir()).finish_non_exhaustive()
     }
 }
 
 impl Tree {
-    /// Opens what is in `folder`, and speaks of it as `dir`.
-    fn open(folder: &Path, dir: &Path, room: Room) -> Result<Self> {
+    /// Opens what is in `folder`, and speaks of it as the store at `place`.
+    fn open(folder: &Path, place: &Place, room: Room) -> Result<Self> {
+        let dir = place.dir();
         refuse_damage(dir)?;
         clear_unmade(folder).map_err(|io| io_failed(&dir.display().to_string(), "opening", &io))?;
         // What it cannot make sense of, the tree may say with a panic.
         let open = || Database::builder(folder).cache_size(room.cache).worker_threads(WORKERS).open();
-        let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged(dir, "it cannot be opened"))?;
-        let opening = |fault| failed(dir, "opening", fault);
+        let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| place.damaged("opening"))?;
+        let opening = |fault| place.failed("opening", fault);
         let database = opened.map_err(opening)?;
         let keyspace = database.keyspace(KEYSPACE, options).map_err(opening)?;
         Ok(Tree { keyspace, database, memtable: (room.memtable, AtomicU64::new(0)) })
@@ -145,16 +146,17 @@ impl DiskStore {
 
     fn open_in(folder: &Path, dir: &Path, room: Room, scratch: Option<Scratch>) -> Result<Self> {
         let lock = take_lock(folder)?;
-        let tree = RwLock::new(Some(Tree::open(folder, dir, room)?));
-        let (dir, folder, writes) = (dir.to_owned(), folder.to_owned(), Mutex::new(Writes::Good));
+        let place = Arc::new(Place::new(dir));
+        let tree = RwLock::new(Some(Tree::open(folder, &place, room)?));
+        let (folder, writes) = (folder.to_owned(), Mutex::new(Writes::Good));
         let (lock, scans) = (Mutex::new(lock), Arc::new(()));
-        Ok(DiskStore { dir, room, folder, tree, writes, scans, lock, _scratch: scratch })
+        Ok(DiskStore { place, room, folder, tree, writes, scans, lock, _scratch: scratch })
     }
 
     /// Moves what is written from the journal into tables, whose files carry checksums.
     pub fn settle(&self) -> Result<()> {
         let settled = |tree: &Tree| {
-            let writing = |fault| failed(&self.dir, "writing tables of", fault);
+            let writing = |fault| self.place.failed("writing tables of", fault);
             tree.keyspace.rotate_memtable_and_wait().map_err(writing)
         };
         self.with(settled)
@@ -165,18 +167,18 @@ impl DiskStore {
             Some(tree) => read(tree),
             None => Err(Error::unavailable(format!(
                 "the store in {} is closed, or being opened again after its disk was full",
-                self.dir.display()
+                self.place.dir().display()
             ))),
         }
     }
 
     /// Opens the tree again, so that it takes writes. It is left alone while there is no space: it can still be read.
     fn reopen(&self) -> Result<()> {
-        self.probe().map_err(|io| io_failed(&self.dir.display().to_string(), "writing to", &io))?;
+        self.probe().map_err(|io| io_failed(&self.place.dir().display().to_string(), "writing to", &io))?;
         let mut tree = self.tree.write();
         // It holds a lock on its files until it is gone.
         drop(tree.take());
-        *tree = Some(Tree::open(&self.folder, &self.dir, self.room)?);
+        *tree = Some(Tree::open(&self.folder, &self.place, self.room)?);
         Ok(())
     }
 
@@ -192,12 +194,12 @@ impl DiskStore {
         }
         Err(Error::unavailable(format!(
             "the store in {} is being read for longer than a minute",
-            self.dir.display()
+            self.place.dir().display()
         )))
     }
 
     fn closed(&self) -> Error {
-        Error::unavailable(format!("the store in {} is closed", self.dir.display()))
+        Error::unavailable(format!("the store in {} is closed", self.place.dir().display()))
     }
 
     fn probe(&self) -> io::Result<()> {
@@ -221,13 +223,13 @@ impl DiskStore {
                 *state = Writes::Good;
             }
             Writes::Closed => return Err(self.closed()),
-            Writes::Lost => return Err(failed(&self.dir, "writing to", fjall::Error::Poisoned)),
+            Writes::Lost => return Err(self.place.failed("writing to", fjall::Error::Poisoned)),
         }
         self.with(|tree| {
             tree.write(writes, mode).map_err(|fault| {
                 // What the tree does by itself may also find no space, which is seen at the next write.
                 let by_itself = matches!(fault, fjall::Error::Poisoned);
-                let error = failed(&self.dir, "writing a checkpoint to", fault);
+                let error = self.place.failed("writing a checkpoint to", fault);
                 *state = match error.kind() {
                     ErrorKind::StorageFull => Writes::Full,
                     _ if by_itself => Writes::Full,
@@ -249,17 +251,17 @@ impl Backend for DiskStore {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let reading = |fault| failed(&self.dir, "reading", fault);
+        let reading = |fault| self.place.failed("reading", fault);
         self.with(|tree| tree.database.snapshot().get(&tree.keyspace, key).map_err(reading))
     }
 
     fn scan(&self, prefix: &[u8]) -> Pairs {
-        let dir = self.dir.clone();
+        let place = Arc::clone(&self.place);
         // Through a snapshot: a scan of the keyspace itself would see half of a batch that is being applied.
         match self.with(|tree| Ok(tree.database.snapshot().prefix(&tree.keyspace, prefix))) {
             Ok(pairs) => {
                 let read = move |guard: fjall::Guard| {
-                    guard.into_inner().map_err(|fault| failed(&dir, "reading", fault))
+                    guard.into_inner().map_err(|fault| place.failed("reading", fault))
                 };
                 Box::new(Held { pairs: pairs.map(read), _scan: Arc::clone(&self.scans) })
             }
@@ -269,7 +271,7 @@ impl Backend for DiskStore {
 
     fn first(&self, start: &[u8]) -> Result<Option<Bytes>> {
         let range = (Bound::Included(start), Bound::Unbounded);
-        let reading = |fault| failed(&self.dir, "reading", fault);
+        let reading = |fault| self.place.failed("reading", fault);
         self.with(|tree| {
             let first = tree.database.snapshot().range::<&[u8], _>(&tree.keyspace, range).next();
             first.map(|guard| guard.key()).transpose().map_err(reading)
@@ -286,19 +288,19 @@ impl Backend for DiskStore {
             Writes::Good => {}
             Writes::Closed => return Err(self.closed()),
             Writes::Full | Writes::Lost => {
-                return Err(failed(&self.dir, "renewing", fjall::Error::Poisoned));
+                return Err(self.place.failed("renewing", fjall::Error::Poisoned));
             }
         }
-        renewal::copy(&self.dir, self.scan(&[]))?;
+        renewal::copy(self.place.dir(), self.scan(&[]))?;
         let mut tree = self.alone()?;
         // It holds a lock on its files until it is gone.
         drop(tree.take());
-        let swapped = renewal::swap(&self.dir);
+        let swapped = renewal::swap(self.place.dir());
         if swapped.is_ok() {
             // The one it has is on the files that went.
-            *self.lock.lock() = take_lock(&self.dir)?;
+            *self.lock.lock() = take_lock(self.place.dir())?;
         }
-        *tree = Some(Tree::open(&self.folder, &self.dir, self.room)?);
+        *tree = Some(Tree::open(&self.folder, &self.place, self.room)?);
         swapped
     }
 
@@ -310,7 +312,7 @@ impl Backend for DiskStore {
     }
 
     fn place(&self) -> String {
-        self.dir.display().to_string()
+        self.place.dir().display().to_string()
     }
 }
 

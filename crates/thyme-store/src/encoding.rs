@@ -182,8 +182,10 @@ pub fn parse_chunk_key(key: &[u8]) -> Result<ParsedKey<'_>> {
     })
 }
 
+/// What damage of the store means.
+pub const WHAT_IT_MEANS: &str = "nothing of that is served, and the log has all that was acknowledged";
 /// What to do about a damaged store.
-pub const REBUILD: &str = "stop the server and remove the store's directory: the log rebuilds it";
+pub const REBUILD: &str = "stop the server and run `thyme doctor --data DIR --fix-store` for its directory: the next start rebuilds the store from the log; or restore a backup";
 
 fn checksum(key: &[u8], value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key), value)

@@ -70,6 +70,31 @@ pub fn survey(dir: &Path, depth: Depth) -> io::Result<Vec<FileFault>> {
     Ok(faults)
 }
 
+/// The first table in `dir` that is not what was written, among those of about `bytes_max` bytes. The tree may be at work:
+/// what it has replaced meanwhile is passed over.
+pub fn damaged_table(dir: &Path, bytes_max: u64) -> io::Result<Option<FileFault>> {
+    let mut left = bytes_max;
+    for keyspace in sorted(&dir.join("keyspaces"))? {
+        let current = keyspace.join("current");
+        let Some(id) = fs::read(&current).ok().and_then(|bytes| read_u64(&bytes, 0)) else { continue };
+        for (table, checksum) in read_list(&keyspace.join(format!("v{id}"))).unwrap_or_default() {
+            let path = keyspace.join("tables").join(table.to_string());
+            match hash_file(&path) {
+                Ok(hash) if hash != checksum => {
+                    return Ok(Some(fault(path, "does not match its checksum")));
+                }
+                Ok(_) => {}
+                Err(io) if io.kind() == io::ErrorKind::NotFound => continue,
+                Err(io) => return Err(io),
+            }
+            let length = fs::metadata(&path).map_or(0, |meta| meta.len());
+            let Some(rest) = left.checked_sub(length) else { return Ok(None) };
+            left = rest;
+        }
+    }
+    Ok(None)
+}
+
 fn fault(path: PathBuf, flaw: impl Into<String>) -> FileFault {
     FileFault { path, flaw: flaw.into() }
 }

@@ -275,6 +275,7 @@ fn one_damage(seed: u64, built: &Path, last: u64) -> bool {
         Ok(Ok(())) => false,
         Ok(Err(error)) => {
             assert!(names_it(&error, &dir), "{case}: {error}");
+            assert!(!error.detail().contains("Mismatch"), "{case}: {error}");
             assert_eq!(found.health(), Health::Damaged, "{case}: {error}; the doctor saw {found:?}");
             true
         }
@@ -313,7 +314,80 @@ fn the_doctor_changes_nothing_and_sees_what_a_start_would_cut() {
     let found = examine();
     let torn = found.findings.iter().find(|f| f.part == "log" && f.health == Health::Attention).unwrap();
     assert!(torn.what.contains("a write that was never acknowledged"), "{torn:?}");
+    assert!(torn.what.contains(&*last.to_string_lossy()), "{torn:?}");
+    assert_eq!(found.health(), Health::Attention, "{found:?}");
     assert_eq!(fs::metadata(&last).unwrap().len(), length - 9);
+}
+
+#[test]
+fn of_a_record_that_is_cut_short_though_the_store_has_it_the_doctor_says_that_it_was_acknowledged() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, last) = build(root.path(), false);
+    let segment = files(&dir.join("log")).into_iter().rfind(|path| path.extension().is_some()).unwrap();
+    let length = fs::metadata(&segment).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 9).unwrap();
+    let about_the_log = || {
+        let found = maintenance::examine(&dir, true, i64::MAX, &|_, _| {}).unwrap();
+        let of = |f: &&maintenance::Finding| f.part == "log" && f.health != Health::Intact;
+        let mut told = found.findings.iter().filter(of);
+        let only = told.next().unwrap().clone();
+        assert_eq!((told.count(), only.health), (0, Health::Damaged), "{found:?}");
+        only
+    };
+    let cut = about_the_log();
+    let said = format!("it was acknowledged, for the store is at record {last}");
+    assert!(cut.what.contains(&*segment.to_string_lossy()) && cut.what.contains(&said), "{cut:?}");
+    assert!(cut.action.contains("from a backup"), "{cut:?}");
+    // The store knows what the log has lost: it is not set aside.
+    let error = maintenance::set_store_aside(&dir).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let error = open(&dir).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // Now that the start has taken the half record away.
+    let gone = about_the_log();
+    assert!(
+        gone.what.contains(&format!("it ends at record {}, but the store is at record {last}", last - 1))
+    );
+}
+
+#[test]
+fn a_damaged_table_is_named_with_what_it_means_and_what_to_do_wherever_it_is_met() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, last) = build(root.path(), false);
+    let tables: Vec<PathBuf> =
+        files(&dir).into_iter().filter(|p| p.to_string_lossy().contains("keyspaces/1/tables/")).collect();
+    let whole: Vec<Vec<u8>> = tables.iter().map(|table| fs::read(table).unwrap()).collect();
+    let told = |error: &Error, table: &Path| {
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        for part in [
+            format!("{} does not match its checksum", table.display()),
+            "the log has all that was acknowledged".to_owned(),
+            format!("thyme doctor --data {} --fix-store", dir.display()),
+        ] {
+            assert!(error.detail().contains(&part), "{error}");
+        }
+    };
+    let (mut at_start, mut at_read) = (0, 0);
+    for (table, whole) in tables.iter().zip(&whole) {
+        // Blocks of data come first.
+        for at in [20, whole.len() / 2] {
+            Damage::Flip { at: at as u64, mask: 1 }.apply(table);
+            match open(&dir) {
+                Err(error) => {
+                    told(&error, table);
+                    at_start += 1;
+                }
+                Ok(engine) => {
+                    if let Err(error) = assert_true_at(&engine, last) {
+                        told(&error, table);
+                        at_read += 1;
+                    }
+                }
+            }
+            fs::write(table, whole).unwrap();
+        }
+    }
+    assert!(at_start + at_read > 0, "{at_start} {at_read}");
 }
 
 #[test]

@@ -16,7 +16,6 @@ import pytest
 
 import thyme
 from crash.lives import Lives, counted
-from thyme.errors import UnavailableError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 AT = 1_773_568_800
@@ -209,15 +208,12 @@ def test_what_is_not_a_whole_backup_is_refused_by_name(data: Path, tmp_path: Pat
         broken = tmp_path / "broken"
         shutil.copytree(backup, broken)
         harm(broken)
-        target = tmp_path / "target"
-        done = run("restore", str(broken), "--data", str(target))
+        before = sorted(path.name for path in tmp_path.iterdir())
+        done = run("restore", str(broken), "--data", str(tmp_path / "target"))
         assert done.returncode == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == before  # nothing is left of it
         assert run("doctor", "--data", str(broken)).returncode in (1, 3)
-        if (target / "RESTORING").exists():  # a restore that stopped half way is not served
-            with pytest.raises(UnavailableError, match="was interrupted"):
-                thyme.local(target)
         shutil.rmtree(broken)
-        shutil.rmtree(target, ignore_errors=True)
         return done.stderr
 
     def flip(path: Path, place: int) -> None:

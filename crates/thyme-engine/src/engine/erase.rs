@@ -41,7 +41,7 @@ impl Engine {
     ///
     /// # Errors
     /// InvalidData: a derived dataset, too many entities or none, a key of another shape. Conflict: a backup is
-    /// being made. Poisoned: a part of the state cannot be used. Unavailable: it has been accepted and could not be ended, which the next start does before it serves.
+    /// being made. StorageFull: the disk is full. Poisoned: a part of the state cannot be used. Unavailable: it has been accepted and could not be ended, which the next start does before it serves.
     pub fn erase(&self, dataset: &LiveDataset, entities: &[Vec<Value>]) -> Result<ErasureReceipt> {
         let keys = self.keys_to_erase(dataset, entities)?;
         // A replay of dead letters would go on with letters, and places of theirs, that this takes out.
@@ -57,7 +57,7 @@ impl Engine {
         }
         self.shared.end_cut("nothing was erased")?;
         let disk = self.shared.disk.clone();
-        let secret = self.shared.ledger.secret(disk.as_deref())?;
+        let secret = self.shared.ledger.secret(disk.as_deref()).map_err(refused)?;
         let ids = self.shared.ids.lock().clone();
         let definition = &dataset.definition;
         let hashes: Vec<String> = keys.iter().map(|key| hex(&secret.hash(&definition.name, key))).collect();
@@ -66,7 +66,7 @@ impl Engine {
         // What a pending commit has of them goes with all that it has.
         let _begins_anew = self.hold_backfill()?;
         if let Some(disk) = &disk {
-            Pending::of(&target, definition.version).store(disk.as_ref())?;
+            Pending::of(&target, definition.version).store(disk.as_ref()).map_err(refused)?;
         }
         // Most of the search is done before the applier has to wait for the rest of it.
         let base = self.shared.base.read().clone();
@@ -84,6 +84,7 @@ impl Engine {
                 if self.shared.gate.failure().is_none() && error.kind() != ErrorKind::Unavailable {
                     disk.as_deref().map(Pending::clear).transpose()?;
                     *self.shared.erasing.lock() = None;
+                    return Err(refused(error));
                 }
                 return Err(error);
             }
@@ -292,11 +293,25 @@ impl Engine {
     }
 }
 
+/// What an erasure needs of a full disk.
+const ROOM: &str = "free some space there, as much as the store takes";
+
+/// The error for an erasure that did not begin.
+fn refused(error: Error) -> Error {
+    if error.kind() != ErrorKind::StorageFull {
+        return error;
+    }
+    let detail = format!("the disk is full ({error}), so nothing was erased: {ROOM}, and erase again");
+    Error::new(ErrorKind::StorageFull, detail)
+}
+
 fn incomplete(number: u64, error: &Error) -> Error {
+    let what_to_do = match error.kind() {
+        ErrorKind::StorageFull => format!("the disk is full: {ROOM}, and restart the server, which ends it"),
+        _ => "the next start of the server ends it".to_owned(),
+    };
     Error::new(
         error.kind(),
-        format!(
-            "the erasure at e{number} is accepted, but not complete ({error}); the next start of the server ends it"
-        ),
+        format!("the erasure at e{number} is accepted, but not complete ({error}); {what_to_do}"),
     )
 }

@@ -7,16 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
 use thyme_core::error::ErrorKind;
 use thyme_core::time::format_rfc3339;
 use thyme_core::{Error, Position, Result};
-use thyme_log::{Log, SegmentLog, UntouchedDir};
+use thyme_log::{Log, SegmentLog, TornTail, UntouchedDir};
 use thyme_store::{Depth, Store};
 use thyme_timeline::{Layout, Timeline};
 
 use super::Watch;
 use super::copying::{Meter, below, files_below, pour};
+use super::examination::{Examination, Health};
 use super::manifest;
 use super::restore::{check_sum, check_there, manifest_of};
 use crate::answers;
@@ -37,73 +37,6 @@ const FREE_BYTES_LOW: u64 = 1 << 30;
 /// A stamp this far ahead of the clock is worth a word.
 const CLOCK_BEHIND_US: i64 = 5_000_000;
 const SET_ASIDE: &str = "store.damaged";
-
-/// How things stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Health {
-    /// As it was written.
-    Intact,
-    /// Nothing is lost; somebody should look.
-    Attention,
-    /// Something is not what was written.
-    Damaged,
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub health: Health,
-    /// `directory`, `log`, `store`, `disk`, `clock` or `backup`.
-    pub part: &'static str,
-    /// What is so.
-    pub what: String,
-    /// What to do; empty when there is nothing to do.
-    pub action: String,
-}
-
-/// All that was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Examination {
-    /// In the order in which they were found.
-    pub findings: Vec<Finding>,
-}
-
-impl Examination {
-    /// The worst of it.
-    pub fn health(&self) -> Health {
-        self.findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Intact)
-    }
-
-    fn intact(&mut self, part: &'static str, what: impl Into<String>) {
-        self.add(Health::Intact, part, what, "");
-    }
-
-    fn attention(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
-        self.add(Health::Attention, part, what, action);
-    }
-
-    fn damaged(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
-        self.add(Health::Damaged, part, what, action);
-    }
-
-    fn add(
-        &mut self,
-        health: Health,
-        part: &'static str,
-        what: impl Into<String>,
-        action: impl Into<String>,
-    ) {
-        self.findings.push(Finding { health, part, what: what.into(), action: action.into() });
-    }
-
-    /// Damage, by the error that told of it: its sentence ends with what to do.
-    fn error(&mut self, part: &'static str, error: &Error) {
-        let (what, action) = error.detail().split_once("; ").unwrap_or((error.detail(), ""));
-        self.damaged(part, what, action);
-    }
-}
 
 /// Examines the data directory `data`, or the backup in it. `deep` also decodes every record and every chunk.
 ///
@@ -130,8 +63,11 @@ pub fn examine(data: &Path, deep: bool, now_us: i64, watch: Watch<'_>) -> Result
             }
         }
     }
-    let log = examine_log(data, deep, now_us, watch, &mut found)?;
-    examine_store(data, deep, log.as_ref(), &mut found);
+    let (log, torn) = examine_log(data, deep, now_us, watch, &mut found)?.unzip();
+    let stored = examine_store(data, deep, log.as_ref(), &mut found);
+    if let Some(log) = &log {
+        examine_end(log, torn.flatten().as_ref(), stored, &mut found);
+    }
     examine_disk(data, &mut found);
     Ok(found)
 }
@@ -144,14 +80,20 @@ pub fn examine(data: &Path, deep: bool, now_us: i64, watch: Watch<'_>) -> Result
 pub fn set_store_aside(data: &Path) -> Result<PathBuf> {
     let _held = DataDirectory::look(data)?;
     let mut found = Examination::default();
-    let log = examine_log(data, false, i64::MAX, &|_, _| {}, &mut found)?;
+    let (log, torn) = examine_log(data, false, i64::MAX, &|_, _| {}, &mut found)?.unzip();
+    let store = data.join(STORE_FOLDER);
+    if let Some(log) = &log {
+        // What of it can still be read may tell that the log has lost its end.
+        let opened = store.is_dir().then(|| Store::open_untouched(&store).ok()).flatten();
+        let progress = opened.and_then(|store| checkpoint::load_progress(&store).ok().flatten());
+        examine_end(log, torn.flatten().as_ref(), progress.map(|progress| progress.record), &mut found);
+    }
     if found.health() == Health::Damaged || log.is_none() {
         return Err(Error::new(
             ErrorKind::Conflict,
             format!("the log in {} is damaged; the store is left as it is: restore a backup", data.display()),
         ));
     }
-    let store = data.join(STORE_FOLDER);
     if !store.exists() {
         return Err(Error::new(ErrorKind::NotFound, format!("{} is not there", store.display())));
     }
@@ -163,14 +105,14 @@ pub fn set_store_aside(data: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// The log, if it can be opened.
+/// The log, if it can be opened, and what is there of a write after its end.
 fn examine_log(
     data: &Path,
     deep: bool,
     now_us: i64,
     watch: Watch<'_>,
     found: &mut Examination,
-) -> Result<Option<SegmentLog>> {
+) -> Result<Option<(SegmentLog, Option<TornTail>)>> {
     let folder = data.join(LOG_FOLDER);
     if !folder.is_dir() {
         found.damaged(
@@ -190,16 +132,6 @@ fn examine_log(
         }
         Err(error) => return Err(error),
     };
-    if let Some(torn) = report.torn {
-        found.attention(
-            "log",
-            format!(
-                "{} ends with {} bytes of a write that was never acknowledged, from byte {}",
-                torn.file, torn.bytes, torn.offset
-            ),
-            "nothing: the next start cuts them, and nothing that was answered is lost",
-        );
-    }
     let before = found.findings.len();
     let base = Base::load(disk.as_ref(), &log);
     if let Err(error) = &base {
@@ -241,7 +173,39 @@ fn examine_log(
             "set the clock; until it has passed that time, now stands still there for every reader",
         );
     }
-    Ok(Some(log))
+    Ok(Some((log, report.torn)))
+}
+
+/// Whether the log goes as far as what is known of it, which a store of record `stored` knows something of.
+fn examine_end(log: &SegmentLog, torn: Option<&TornTail>, stored: Option<u64>, found: &mut Examination) {
+    let last = log.last().map_or(0, |(record, _)| record);
+    let half = torn.map(|torn| {
+        format!(
+            "{} ends with {} bytes of a record that is not whole, from byte {}",
+            torn.file, torn.bytes, torn.offset
+        )
+    });
+    let restore = "restore the missing files, or the whole directory, from a backup";
+    match (half, stored.filter(|stored| *stored > last)) {
+        (Some(half), Some(stored)) => {
+            let what = format!(
+                "{half}: it was acknowledged, for the store is at record {stored}, and the last whole record is {last}"
+            );
+            found.damaged("log", what, restore);
+        }
+        (None, Some(stored)) => {
+            let what = format!(
+                "it ends at record {last}, but the store is at record {stored}: files of the log, or the end of one, are missing"
+            );
+            found.damaged("log", what, restore);
+        }
+        (Some(half), None) => found.attention(
+            "log",
+            format!("{half}, as a crash leaves it in the middle of a write that was never acknowledged"),
+            "nothing, unless something else than a crash cut the file: the next start removes those bytes",
+        ),
+        (None, None) => {}
+    }
 }
 
 /// Reads every record of every file; a damaged file does not hide the next. Gives how many there are.
@@ -322,7 +286,8 @@ impl Decoder {
     }
 }
 
-fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut Examination) {
+/// Examines the store; gives the record that it is as of, as far as it can be read.
+fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut Examination) -> Option<u64> {
     let folder = data.join(STORE_FOLDER);
     let last = log.and_then(Log::last).map_or(0, |(record, _)| record);
     let count = log.map_or(0, |log| last + 1 - log.first());
@@ -331,7 +296,7 @@ fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut 
             "store",
             format!("there is none; the next start makes it from {count} records of the log"),
         );
-        return;
+        return None;
     }
     let rebuild = format!(
         "run `thyme doctor --data {} --fix-store`: it moves the store aside, and the next start rebuilds it from {count} records of the log",
@@ -347,19 +312,20 @@ fn examine_store(data: &Path, deep: bool, log: Option<&SegmentLog>, found: &mut 
         Err(error) => found.damaged("store", error.detail(), &rebuild),
     }
     if found.findings.len() > damaged_before {
-        return;
+        return None;
     }
     let read = Store::open_untouched(&folder).and_then(|store| {
         look_for_secret(data, &store, found)?;
         read_store(&store, deep, (last, count), &rebuild, found)
     });
-    if let Err(error) = read {
+    read.unwrap_or_else(|error| {
         let what = error.detail().split_once("; ").map_or(error.detail(), |(what, _)| what);
         match error.kind() {
             ErrorKind::Corrupt => found.damaged("store", what, &rebuild),
             _ => found.damaged("store", error.detail(), ""),
         }
-    }
+        None
+    })
 }
 
 /// Whether the secret is there if anybody has been erased.
@@ -385,7 +351,7 @@ fn read_store(
     (last, count): (u64, u64),
     rebuild: &str,
     found: &mut Examination,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     let (progress, nodes) = (checkpoint::load_progress(store)?, store.nodes()?);
     let Some(progress) = progress else {
         match nodes.as_slice() {
@@ -398,18 +364,11 @@ fn read_store(
                 format!("nothing: the next start reads all {count} records of the log"),
             ),
         }
-        return Ok(());
+        return Ok(None);
     };
     if progress.record > last {
-        found.damaged(
-            "log",
-            format!(
-                "it ends at record {last}, but the store is at record {}: files of the log are missing",
-                progress.record
-            ),
-            "restore the missing files, or the whole directory, from a backup",
-        );
-        return Ok(());
+        // The log has lost its end: what that means for it is told there.
+        return Ok(Some(progress.record));
     }
     if progress.record + count < last {
         let what = format!(
@@ -418,7 +377,7 @@ fn read_store(
             last + 1 - count
         );
         found.damaged("store", what, rebuild);
-        return Ok(());
+        return Ok(Some(progress.record));
     }
     let mut ids = progress.ids.clone();
     let (catalog, _) = catalog::derive(
@@ -452,7 +411,7 @@ fn read_store(
             ),
         );
     }
-    Ok(())
+    Ok(Some(progress.record))
 }
 
 /// Reads the chunks of nodes, and counts them.

@@ -3,11 +3,14 @@
 mod backup;
 mod copying;
 mod doctor;
+mod examination;
 mod manifest;
 mod restore;
+mod unfinished;
 
 pub use backup::{Backup, backup_directory};
-pub use doctor::{Examination, Finding, Health, examine, set_store_aside};
+pub use doctor::{examine, set_store_aside};
+pub use examination::{Examination, Finding, Health};
 pub use restore::{Restored, restore};
 
 pub(crate) use backup::{Source, backup};

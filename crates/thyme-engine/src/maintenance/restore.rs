@@ -1,4 +1,4 @@
-//! Restoring: every file verified, and nothing that looks like a data directory before all of it is there.
+//! Restoring: every file verified, and no data directory before all of it is there.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -13,10 +13,9 @@ use thyme_store::Store;
 use super::Watch;
 use super::copying::{Meter, Sum, below, create_like, failed, pour};
 use super::manifest::{self, Manifest, STORE_DUMP, StoredFile};
+use super::unfinished::Unfinished;
 use crate::base::Base;
-use crate::directory::{
-    self, FORMAT_FILE, LOG_FOLDER, RESTORING_FILE, STORE_FOLDER, sync_names, write_whole,
-};
+use crate::directory::{self, FORMAT_FILE, LOG_FOLDER, STORE_FOLDER, sync_names};
 
 /// What a restore came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,39 +34,30 @@ pub struct Restored {
 ///
 /// # Errors
 /// `NotFound` when there is no whole backup, `Unsupported` for a later format, `Corrupt` for a missing or
-/// changed file, `Conflict` when `data` holds anything. What was begun is left marked as unfinished.
+/// changed file, `Conflict` when `data` holds anything. Nothing is left of what was begun.
 pub fn restore(directory: &Path, data: &Path, watch: Watch<'_>) -> Result<Restored> {
     let manifest = manifest_of(directory)?;
     for file in &manifest.files {
         check_there(directory, file)?;
         below(data, &file.path)?;
     }
-    let writing = |io| failed("writing to", data, &io);
-    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            format!("{} is not empty; a backup is restored into a new directory", data.display()),
-        ));
-    }
-    fs::create_dir_all(data.join(LOG_FOLDER)).map_err(writing)?;
-    let text = "A restore began here and is not complete; remove this directory and restore again.\n";
-    write_whole(data, RESTORING_FILE, text.as_bytes()).map_err(writing)?;
+    let target = Unfinished::begin(data)?;
+    let made = target.path.as_path();
+    let writing = |io| failed("writing to", made, &io);
+    fs::create_dir_all(made.join(LOG_FOLDER)).map_err(writing)?;
     let mut meter = Meter::new(watch, manifest.bytes());
     for file in &manifest.files {
         match file.path.as_str() {
-            STORE_DUMP => restore_store(directory, file, data, &mut meter)?,
-            _ => restore_file(directory, file, data, &mut meter)?,
+            STORE_DUMP => restore_store(directory, file, made, &mut meter)?,
+            _ => restore_file(directory, file, made, &mut meter)?,
         }
     }
-    if !data.join(FORMAT_FILE).exists() {
-        directory::mark(data).map_err(writing)?;
+    if !made.join(FORMAT_FILE).exists() {
+        directory::mark(made).map_err(writing)?;
     }
-    check_log(data, &manifest)?;
-    sync_names(&data.join(LOG_FOLDER)).and_then(|()| sync_names(data)).map_err(writing)?;
-    fs::remove_file(data.join(RESTORING_FILE)).and_then(|()| sync_names(data)).map_err(writing)?;
-    if let Some(parent) = std::path::absolute(data).ok().as_deref().and_then(Path::parent) {
-        sync_names(parent).map_err(writing)?;
-    }
+    check_log(made, &manifest)?;
+    sync_names(&made.join(LOG_FOLDER)).and_then(|()| sync_names(made)).map_err(writing)?;
+    target.finish()?;
     let position = if manifest.record == 0 { Position::ZERO } else { Position::end_of(manifest.record) };
     Ok(Restored { position, checkpoint: manifest.checkpoint, bytes: manifest.bytes(), made: manifest.made })
 }

@@ -4,6 +4,7 @@
 
 mod backups;
 mod cut;
+mod full;
 mod fuse;
 mod waits;
 
