@@ -5,11 +5,13 @@ The engine holds one `Host` and calls it with the GIL held, from any of its thre
 
 from __future__ import annotations
 
+import ast
 import builtins
 import hashlib
 import itertools
 import json
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from thyme import _lookup
 from thyme._capture import DATASET, RENAMED
+from thyme._compiled import Translation, translate
 from thyme._globals import globals_of_code
 from thyme._lookup import DatasetHandle
 from thyme._result_shape import WrongShape, columns_of
@@ -63,13 +66,19 @@ class Loaded:
     file: str
     first_line: int
     at: Mapping[str, Any]
+    translation: Translation
 
 
 class Host:
     """Loads and runs extractors."""
 
-    def __init__(self) -> None:
-        """Starts with none."""
+    def __init__(self, *, compiles: bool | None = None) -> None:
+        """Starts with none.
+
+        Args:
+            compiles: Whether those that can be are translated; None: unless `THYME_COMPILE` is 0.
+        """
+        self._compiles = os.environ.get("THYME_COMPILE", "1") != "0" if compiles is None else compiles
         self._numbers = itertools.count(1)
         self._loaded: dict[int, Loaded] = {}
         self._handles: dict[tuple[str, str], int] = {}
@@ -92,9 +101,29 @@ class Host:
         if known is not None:
             return known
         handle = next(self._numbers)
-        self._loaded[handle] = _load(featureset, json.loads(extractor_json))
+        self._loaded[handle] = _load(featureset, json.loads(extractor_json), self._compiles)
         self._handles[featureset, extractor_json] = handle
         return handle
+
+    def program(self, handle: int) -> tuple[str | None, str]:
+        """What a loaded extractor was translated to, so that it runs without Python.
+
+        Args:
+            handle: From `load`.
+
+        Returns:
+            The program as JSON, or None; and why there is none.
+        """
+        loaded = self._loaded[handle]
+        translation = loaded.translation
+        if translation.program is not None:
+            return translation.program, ""
+        if not translation.line:
+            return None, translation.reason
+        where = _place(loaded, translation.line)
+        if translation.line < loaded.first_line:
+            where = f"line {translation.line} of what it uses"
+        return None, f"{translation.reason} ({where})"
 
     def call(
         self, handle: int, times_us: list[int], inputs: list[list[Any]], context: LookupContext
@@ -162,7 +191,7 @@ def _place(loaded: Loaded, line: int) -> str:
     return f"{file}:{first + line - loaded.first_line}"
 
 
-def _load(featureset: str, extractor: Mapping[str, Any]) -> Loaded:
+def _load(featureset: str, extractor: Mapping[str, Any], compiles: bool) -> Loaded:
     name, text = extractor["name"], extractor["code"]
     subject = f"{featureset}.{name}"
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -189,6 +218,16 @@ def _load(featureset: str, extractor: Mapping[str, Any]) -> Loaded:
     if not callable(function):
         raise ValueError(f"the code of the extractor {subject} defines no function {name}")
     inputs = tuple(one["feature"] for one in extractor["inputs"])
+    translation = Translation(None, "THYME_COMPILE=0")
+    if compiles:
+        translation = translate(
+            ast.parse(text),
+            RENAMED + name if RENAMED + name in module.__dict__ else name,
+            module.__dict__,
+            inputs=inputs,
+            outputs=tuple(extractor["outputs"]),
+            takes_dict=extractor["form"] == "dict",
+        )
     return Loaded(
         subject=subject,
         function=function,
@@ -199,6 +238,7 @@ def _load(featureset: str, extractor: Mapping[str, Any]) -> Loaded:
         file=file,
         first_line=getattr(getattr(function, "__code__", None), "co_firstlineno", 1),
         at=extractor.get("at") or {},
+        translation=translation,
     )
 
 

@@ -73,6 +73,25 @@ class Attachment:
     def open(self, until: str, stamp: int, options: str, host: object) -> Engine:
         """Opens an engine over them, as of the position `until`, which was written at `stamp`."""
 
+def run_program(
+    program: str, types: list[str], times_us: list[int], inputs: list[list[object]]
+) -> list[tuple[object, ...] | None]:
+    """Runs a translated extractor over rows, without an engine, and without lookups.
+
+    Args:
+        program: From `thyme._compiled`.
+        types: The type of each input: `int`, `float`, `str`, `bool` or `datetime`.
+        times_us: The time of each row, in microseconds since the epoch.
+        inputs: One list for each input, as long as `times_us`.
+
+    Returns:
+        The outputs of each row; None where they are left to CPython.
+
+    Raises:
+        RuntimeError: It is no program.
+        ValueError: An input is no value.
+    """
+
 def serve(options: str, host: object) -> None:
     """Runs the server until it is told to stop."""
 

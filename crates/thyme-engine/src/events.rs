@@ -58,6 +58,11 @@ impl EventLog {
         EventLog { env, inner: Mutex::default() }
     }
 
+    /// Another one by the same clock, for what is only tried out.
+    pub(crate) fn apart(&self) -> EventLog {
+        EventLog::new(self.env.clone())
+    }
+
     /// Records an event, unless the same type and subject was recorded within the last second.
     pub fn record(&self, severity: Severity, event_type: &'static str, subject: &str, message: String) {
         let now = self.env.now_us();

@@ -78,6 +78,11 @@ impl Snapshot {
         self
     }
 
+    /// Tells operators that an extractor has failed; each at most once a second.
+    pub fn note_failed_extractor(&self, extractor: &str, why: String) {
+        self.events.record(Severity::Error, "extractor_failed", extractor, why);
+    }
+
     fn read<R>(&self, node: &Node, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
         if let Some(partial) = node.partial.get() {
             partial.note(key);

@@ -155,9 +155,10 @@ impl Trial {
         &self.catalog
     }
 
-    /// What the commit would give at the `(T, S)` of [`Trial::live`].
+    /// What the commit would give at the `(T, S)` of [`Trial::live`]. What goes wrong with it is no event of the server.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { catalog: self.catalog.clone(), ..self.live.clone() }
+        let events = Arc::new(self.live.events.apart());
+        Snapshot { catalog: self.catalog.clone(), events, ..self.live.clone() }
     }
 
     /// Whether the commit would add a node, which has to be filled from the log.

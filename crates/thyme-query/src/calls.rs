@@ -3,8 +3,9 @@
 use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
 
 use crate::column::ColumnBuffer;
+use crate::compiled;
 use crate::evaluate::Frame;
-use crate::extractor::{ExtractorHost, LookupContext};
+use crate::extractor::{ExtractorHost, LookupContext, Runs};
 use crate::plan::Call;
 use crate::slots::Slots;
 
@@ -32,7 +33,12 @@ pub(crate) fn run(
             Err(error) if slots.keeps_failures() && error.kind() == ErrorKind::Extractor => {
                 one_by_one(call, host, frame, context, slots, &rows)?;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind() == ErrorKind::Extractor {
+                    context.note_failed(&call.name, error.detail().to_owned());
+                }
+                return Err(error);
+            }
         }
     } else {
         one_by_one(call, host, frame, context, slots, &fit)?;
@@ -63,7 +69,10 @@ fn outputs(
     context: &LookupContext,
     slots: &Slots<'_>,
 ) -> Result<Outputs> {
-    let outputs = host.call(call.handle, times, inputs, context);
+    let outputs = match &call.runs {
+        Runs::Compiled(program) => compiled::call(program, (host, call.handle), times, inputs, context),
+        Runs::Hosted(_) => host.call(call.handle, times, inputs, context),
+    };
     if let Some(failure) = context.failure() {
         return Err(failure);
     }
@@ -111,6 +120,7 @@ fn one_by_one(
     slots: &mut Slots<'_>,
     rows: &[u32],
 ) -> Result<()> {
+    let mut failed: Option<(String, usize)> = None;
     for &row in rows {
         let alone: Vec<ColumnBuffer> = inputs(call, slots)
             .into_iter()
@@ -118,15 +128,23 @@ fn one_by_one(
             .collect();
         let alone: Vec<&ColumnBuffer> = alone.iter().collect();
         let time = &frame.times[row as usize..=row as usize];
-        match outputs(call, host, time, &alone, &context.of_row(row as usize), slots) {
+        match outputs(call, host, time, &alone, &context.of_rows(&[row]), slots) {
             Ok(outputs) => put(call, slots, &[row], outputs),
             Err(error) if error.kind() == ErrorKind::Extractor => {
                 let why = error.detail();
                 call.outputs
                     .iter()
                     .for_each(|(slot, _)| slots.facts[*slot].fail(row as usize, why.to_owned()));
+                failed.get_or_insert_with(|| (why.to_owned(), 0)).1 += 1;
             }
             Err(error) => return Err(error),
+        }
+    }
+    match failed {
+        None => {}
+        Some((why, 1)) => context.note_failed(&call.name, why),
+        Some((why, several)) => {
+            context.note_failed(&call.name, format!("{why}; it failed for {several} of {} rows", rows.len()));
         }
     }
     Ok(())

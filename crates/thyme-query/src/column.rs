@@ -140,6 +140,20 @@ impl ColumnBuffer {
         }
     }
 
+    /// Some of its rows.
+    pub fn pick(&self, rows: &[u32]) -> ColumnBuffer {
+        let values = match &self.values {
+            Values::Words { words, valid } => Values::Words {
+                words: rows.iter().map(|&row| words[row as usize]).collect(),
+                valid: rows.iter().map(|&row| valid[row as usize]).collect(),
+            },
+            Values::Texts(texts) => {
+                Values::Texts(rows.iter().map(|&row| texts[row as usize].clone()).collect())
+            }
+        };
+        ColumnBuffer { data_type: self.data_type, values }
+    }
+
     /// Copies the rows of `part` to the rows named by `rows`.
     pub fn scatter(&mut self, part: ColumnBuffer, rows: &[u32]) {
         match (&mut self.values, part.values) {

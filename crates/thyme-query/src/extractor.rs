@@ -10,6 +10,16 @@ use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value
 use thyme_engine::{LiveDataset, Snapshot};
 
 use crate::column::ColumnBuffer;
+use crate::compiled::Program;
+
+/// How a loaded extractor runs.
+#[derive(Clone, Debug)]
+pub enum Runs {
+    /// In Rust, with Python's semantics.
+    Compiled(Arc<Program>),
+    /// By the host that loaded it, and why.
+    Hosted(String),
+}
 
 /// Runs extractors. In the Python distribution this is CPython.
 pub trait ExtractorHost: Send + Sync + Debug {
@@ -18,6 +28,12 @@ pub trait ExtractorHost: Send + Sync + Debug {
     /// # Errors
     /// InvalidDefinition, naming what cannot be resolved.
     fn load(&self, featureset: &str, extractor: &Extractor, datasets: &[Dataset]) -> Result<u64>;
+
+    /// How a loaded extractor runs.
+    fn runs(&self, handle: u64) -> Runs {
+        let _ = handle;
+        Runs::Hosted("its host runs all extractors itself".into())
+    }
 
     /// Runs a loaded extractor over rows; the outputs' columns in declared order, unchecked.
     ///
@@ -61,8 +77,8 @@ impl ExtractorHost for NoExtractors {
 pub struct LookupContext {
     snapshot: Snapshot,
     positions: Option<Vec<Position>>,
-    /// The row that the first of the call's rows is; others follow it.
-    first_row: usize,
+    /// Which rows those of a call are; `None`: all of them.
+    rows: Option<Arc<[u32]>>,
     /// The newest event of what each row looked up, if somebody wants to know.
     newest: Option<Arc<Mutex<HashMap<usize, EventTime>>>>,
     /// The first failure that is none of the extractor's. It may have caught it, and answered with less.
@@ -72,7 +88,7 @@ pub struct LookupContext {
 impl LookupContext {
     /// Lookups at `snapshot`, as known at a position of each row's own if there are `positions`.
     pub fn new(snapshot: Snapshot, positions: Option<Vec<Position>>) -> Self {
-        LookupContext { snapshot, positions, first_row: 0, newest: None, failure: Arc::default() }
+        LookupContext { snapshot, positions, rows: None, newest: None, failure: Arc::default() }
     }
 
     /// The same lookups for one call, which are noted.
@@ -80,9 +96,15 @@ impl LookupContext {
         LookupContext { newest: Some(Arc::default()), ..self.clone() }
     }
 
-    /// The same lookups, noted in the same place, for a call of one row.
-    pub(crate) fn of_row(&self, row: usize) -> LookupContext {
-        LookupContext { first_row: row, ..self.clone() }
+    /// The same lookups, noted in the same place, for a call of some of the rows.
+    pub(crate) fn of_rows(&self, rows: &[u32]) -> LookupContext {
+        let rows = rows.iter().map(|&row| self.row(row as usize) as u32).collect();
+        LookupContext { rows: Some(rows), ..self.clone() }
+    }
+
+    /// Which row a row of the call is.
+    fn row(&self, of_call: usize) -> usize {
+        self.rows.as_ref().and_then(|rows| rows.get(of_call)).map_or(of_call, |&row| row as usize)
     }
 
     /// The newest event of what was looked up, by row; rows that found none are not in it.
@@ -102,7 +124,7 @@ impl LookupContext {
         time: EventTime,
         key: &[(String, Value)],
     ) -> Result<Vec<(String, Value)>> {
-        let for_row = self.first_row + for_row;
+        let for_row = self.row(for_row);
         let live = self.snapshot.catalog.dataset(dataset)?;
         let values = key_values(live, key)?;
         let position = self.positions.as_ref().and_then(|each| each.get(for_row));
@@ -136,6 +158,11 @@ impl LookupContext {
             let known = newest.entry(for_row).or_insert(time);
             *known = time.max(*known);
         })
+    }
+
+    /// Tells operators that an extractor has failed.
+    pub(crate) fn note_failed(&self, extractor: &str, why: String) {
+        self.snapshot.note_failed_extractor(extractor, why);
     }
 
     /// Why a lookup failed for which the extractor is not to blame.

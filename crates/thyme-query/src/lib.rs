@@ -5,6 +5,7 @@
 
 mod calls;
 pub mod column;
+pub mod compiled;
 mod entities;
 pub mod evaluate;
 pub mod extractor;
@@ -17,8 +18,9 @@ pub mod selection;
 mod slots;
 
 pub use column::ColumnBuffer;
+pub use compiled::Program;
 pub use evaluate::Frame;
-pub use extractor::{ExtractorHost, LookupContext, NoExtractors};
+pub use extractor::{ExtractorHost, LookupContext, NoExtractors, Runs};
 pub use facts::{Detail, Facts, Status};
 pub use offline::{Known, Labels, Offline};
 pub use plan::Plan;

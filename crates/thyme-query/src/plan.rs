@@ -9,7 +9,7 @@ use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, Result, Value};
 use thyme_engine::{Catalog, Node};
 
-use crate::extractor::ExtractorHost;
+use crate::extractor::{ExtractorHost, Runs};
 use crate::selection::{self, Column, Wanted};
 
 /// A field of a dataset's row.
@@ -41,6 +41,8 @@ pub struct Call {
     pub name: String,
     /// The host's handle.
     pub handle: u64,
+    /// How it runs.
+    pub runs: Runs,
     /// The slots of its inputs.
     pub inputs: Vec<usize>,
     /// The slots of its outputs, with their features' names.
@@ -156,6 +158,15 @@ impl Plan {
     /// The features of the answer under names that they had before.
     pub fn renamed(&self) -> impl Iterator<Item = (&Column, &str)> {
         self.features.iter().filter_map(|column| Some((column, column.renamed.as_deref()?)))
+    }
+
+    /// Whether nothing of it needs the host, as far as is known: a compiled extractor that has left a row to it may
+    /// do so again.
+    pub fn is_hostless(&self) -> bool {
+        self.calls.iter().all(|call| match &call.runs {
+            Runs::Compiled(program) => !program.has_deferred(),
+            Runs::Hosted(_) => false,
+        })
     }
 
     /// The type of a feature.
@@ -325,7 +336,7 @@ impl<'a> Planner<'a> {
         }
         let handle = self.host.load(&featureset.name, extractor, &self.catalog.document.datasets)?;
         let name = format!("{}.{}", featureset.name, extractor.name);
-        self.plan.calls.push(Call { name, handle, inputs, outputs });
+        self.plan.calls.push(Call { name, handle, runs: self.host.runs(handle), inputs, outputs });
         Ok(())
     }
 }

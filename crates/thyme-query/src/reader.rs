@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use parking_lot::RwLock;
-use thyme_core::definition::Document;
+use thyme_core::definition::{Document, Extractor};
 use thyme_core::{EntityKey, Error, EventTime, Result, Value};
 use thyme_engine::{Catalog, Clock, Engine, LiveDataset, ReadAt, Snapshot};
 
 use crate::column::ColumnBuffer;
 use crate::evaluate::{Frame, evaluate_with};
-use crate::extractor::{self, ExtractorHost};
+use crate::extractor::{self, ExtractorHost, Runs};
 use crate::facts::{Detail, Facts};
 use crate::plan::{Plan, Source};
 use crate::selection::Wanted;
@@ -146,6 +146,14 @@ impl Reader {
             None => Ok(()),
             Some(first) => Err(Error::invalid_definition(first.message.clone()).with_faults(faults)),
         }
+    }
+
+    /// How an extractor of a document runs.
+    ///
+    /// # Errors
+    /// InvalidDefinition: it cannot be loaded.
+    pub fn runs(&self, document: &Document, featureset: &str, extractor: &Extractor) -> Result<Runs> {
+        Ok(self.host.runs(self.host.load(featureset, extractor, &document.datasets)?))
     }
 
     /// The features of some entities, all at one time. `entities` are rows of the entity's fields in the

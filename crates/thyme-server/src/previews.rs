@@ -13,6 +13,7 @@ use thyme_query::preview::{Asked, Distribution, FeaturePreview, Histogram, Previ
 
 use crate::app::Ready;
 use crate::request::Request;
+use crate::state::say_how_it_runs;
 use crate::{json, names};
 
 /// What is looked at unless something else is asked for.
@@ -174,8 +175,18 @@ fn cost(ready: &Ready, trial: &Trial, preview: &Preview) -> Json {
     for set in &preview.sets {
         let Some(definition) = document.featureset(&set.featureset) else { continue };
         let givers = set.features.iter().filter_map(|f| definition.giver(&f.touched.feature));
-        extractors.extend(givers.map(|giver| format!("{}.{}", definition.name, giver.name)));
+        extractors.extend(givers.map(|giver| (definition.name.as_str(), giver.name.as_str())));
     }
+    let said = |(featureset, name): (&str, &str)| {
+        let mut said = json!({"name": format!("{featureset}.{name}")});
+        let found =
+            document.featureset(featureset).and_then(|set| set.extractors.iter().find(|e| e.name == name));
+        if let Some(extractor) = found {
+            say_how_it_runs(ready, document, featureset, extractor, &mut said);
+        }
+        said
+    };
+    let extractors: Vec<Json> = extractors.into_iter().map(said).collect();
     let ended = ended(&trial.live().catalog.document, document);
     let mut affected: Vec<&str> = preview.sets.iter().map(|set| set.featureset.as_str()).collect();
     for (set, _) in &ended {
@@ -197,8 +208,7 @@ fn cost(ready: &Ready, trial: &Trial, preview: &Preview) -> Json {
         "log_bytes": trial.log_bytes(),
         "state_bytes": preview.state_bytes(),
         "backfill_seconds": preview.backfill_us() as f64 / 1e6,
-        // Whatever is written in Python runs there.
-        "extractors": extractors.iter().map(|name| json!({"name": name, "runs_in": "CPython"})).collect::<Vec<_>>(),
+        "extractors": extractors,
         "featuresets": affected,
         "features": preview.sets.iter().map(|set| set.features.len()).sum::<usize>(),
         "ended": ended.iter().map(|(set, f)| json!({"featureset": set.name, "name": f.name, "id": f.id})).collect::<Vec<_>>(),

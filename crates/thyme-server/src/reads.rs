@@ -129,12 +129,12 @@ fn param_read_at(request: &Request, time: Option<EventTime>) -> Result<ReadAt> {
     read_at(time, request.param("min_position"), request.param("position"), wait_ms.transpose()?)
 }
 
-/// Whether a `/features` request needs neither Python nor a wait.
+/// Whether a `/features` request needs neither Python, as far as is known, nor a wait.
 pub(crate) fn is_quick(ready: &Ready, request: &Request) -> bool {
     let (_, applied) = ready.engine().records();
     let waits = |text: &str| text.parse::<Position>().is_ok_and(|p| p.record() > applied);
     let catalog = ready.engine().catalog();
-    let plain = |name: &str| ready.reader.plan(&catalog, name).is_ok_and(|plan| plan.calls.is_empty());
+    let plain = |name: &str| ready.reader.plan(&catalog, name).is_ok_and(|plan| plan.is_hostless());
     if request.method == "GET" {
         let waiting = ["min_position", "position"].iter().any(|p| request.param(p).is_some_and(waits));
         return !waiting && request.param("featureset").is_none_or(plain);

@@ -1,9 +1,11 @@
 //! The endpoints that show state.
 
 use serde_json::{Value as Json, json};
+use thyme_core::definition::{Document, Extractor};
 use thyme_core::time::format_rfc3339;
 use thyme_core::{EventTime, Result};
 use thyme_engine::{Clock, Engine, Poisoned, ReadAt, Severity};
+use thyme_query::Runs;
 use thyme_query::plan::entity_of;
 
 use crate::app::{App, Ready};
@@ -199,6 +201,25 @@ pub(crate) fn events(ready: &Ready, request: &Request) -> Result<Reply> {
     Ok(Reply::json(200, &json!({"events": events})))
 }
 
+/// Says of an extractor where it runs (`runs_in`), and if in CPython, why (`because`).
+pub(crate) fn say_how_it_runs(
+    ready: &Ready,
+    document: &Document,
+    featureset: &str,
+    extractor: &Extractor,
+    shown: &mut Json,
+) {
+    let (place, because) = match ready.reader.runs(document, featureset, extractor) {
+        Ok(Runs::Compiled(_)) => ("Rust", None),
+        Ok(Runs::Hosted(because)) => ("CPython", Some(because)),
+        Err(error) => ("CPython", Some(error.detail().to_owned())),
+    };
+    shown["runs_in"] = place.into();
+    if let Some(because) = because {
+        shown["because"] = because.into();
+    }
+}
+
 /// `GET /api/v1/featuresets`: the committed definitions.
 pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
     let catalog = ready.engine().catalog();
@@ -229,7 +250,13 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
         let extractors: Vec<Json> = f
             .extractors
             .iter()
-            .map(|e| json!({"name": e.name, "version": e.version, "inputs": e.inputs, "outputs": e.outputs, "deps": e.deps}))
+            .map(|e| {
+                let mut shown = json!({
+                    "name": e.name, "version": e.version, "inputs": e.inputs, "outputs": e.outputs, "deps": e.deps,
+                });
+                say_how_it_runs(ready, document, &f.name, e, &mut shown);
+                shown
+            })
             .collect();
         featuresets.push(json!({
             "name": f.name,

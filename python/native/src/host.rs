@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use thyme_core::definition::{Dataset, Extractor};
 use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
-use thyme_query::{ColumnBuffer, ExtractorHost, LookupContext};
+use thyme_query::{ColumnBuffer, ExtractorHost, LookupContext, Program, Runs};
 
 use crate::values::{from_python, to_python};
 
@@ -19,12 +19,14 @@ pub struct PythonHost {
     host: Py<PyAny>,
     /// Handles by featureset and extractor, as JSON: the same code is loaded once.
     loaded: Mutex<HashMap<(String, String), u64>>,
+    /// How each of them runs.
+    runs: Mutex<HashMap<u64, Runs>>,
 }
 
 impl PythonHost {
     /// A host over a `thyme._host.Host`.
     pub fn new(host: Py<PyAny>) -> Self {
-        PythonHost { host, loaded: Mutex::default() }
+        PythonHost { host, loaded: Mutex::default(), runs: Mutex::default() }
     }
 }
 
@@ -81,12 +83,25 @@ impl ExtractorHost for PythonHost {
             return Ok(*handle);
         }
         let datasets_json = serde_json::to_string(datasets).map_err(text)?;
-        let handle = Python::attach(|py| -> PyResult<u64> {
-            self.host.bind(py).call_method1("load", (featureset, &id.1, datasets_json))?.extract()
+        let (handle, program, why) = Python::attach(|py| -> PyResult<(u64, Option<String>, String)> {
+            let host = self.host.bind(py);
+            let handle = host.call_method1("load", (featureset, &id.1, datasets_json))?.extract()?;
+            let (program, why) = host.call_method1("program", (handle,))?.extract()?;
+            Ok((handle, program, why))
         })
         .map_err(|e| Error::invalid_definition(said(&e)))?;
+        let runs = match program {
+            Some(program) => Runs::Compiled(Arc::new(Program::parse(&program)?)),
+            None => Runs::Hosted(why),
+        };
+        self.runs.lock().map_err(|_| poisoned())?.insert(handle, runs);
         self.loaded.lock().map_err(|_| poisoned())?.insert(id, handle);
         Ok(handle)
+    }
+
+    fn runs(&self, handle: u64) -> Runs {
+        let runs = self.runs.lock().ok().and_then(|runs| runs.get(&handle).cloned());
+        runs.unwrap_or_else(|| Runs::Hosted("it was never loaded".into()))
     }
 
     fn call(

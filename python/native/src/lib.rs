@@ -8,6 +8,7 @@ mod definitions;
 mod engine;
 mod host;
 mod maintenance;
+mod program;
 mod serve;
 mod values;
 
@@ -30,6 +31,8 @@ mod _thyme {
     use crate::host::NativeLookup;
     #[pymodule_export]
     use crate::maintenance::{backup, doctor, restore, set_store_aside};
+    #[pymodule_export]
+    use crate::program::run_program;
     #[pymodule_export]
     use crate::serve::serve;
 }

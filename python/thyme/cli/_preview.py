@@ -150,7 +150,8 @@ def print_cost(cost: Mapping[str, Any] | None) -> None:
         feature = f"{each['featureset']}.{each['name']} (id {each['id']})"
         click.echo(f"  ends {feature}: who asks for it gets an error")
     for extractor in cost["extractors"]:
-        click.echo(f"  {extractor['name']} runs in {extractor['runs_in']}")
+        because = f", because of {extractor['because']}" if extractor.get("because") else ""
+        click.echo(f"  {extractor['name']} runs in {extractor['runs_in']}{because}")
     for name in cost["old_names"]:
         if name["asked"] or name["included"]:
             callers = ", ".join(f"{who}: {count:,}" for who, count in name["callers"].items())

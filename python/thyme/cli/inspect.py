@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -63,8 +63,16 @@ def _print_featureset(featureset: Mapping[str, Any]) -> None:
         if (retired["name"], retired["id"]) in present:
             continue  # it is the name once more
         click.echo(f"  {retired['name']} was a name of {retired['id']}, retired at {retired['commit']}")
+    _print_extractors(featureset.get("extractors") or ())
     if featureset.get("retired_ids"):
         click.echo(f"  ids of removed features: {', '.join(map(str, featureset['retired_ids']))}")
+
+
+def _print_extractors(extractors: Iterable[Mapping[str, Any]]) -> None:
+    for extractor in extractors:
+        if "runs_in" in extractor:  # older servers do not say
+            because = f", because of {extractor['because']}" if extractor.get("because") else ""
+            click.echo(f"  extractor {extractor['name']} runs in {extractor['runs_in']}{because}")
 
 
 def _names(feature: Mapping[str, Any]) -> tuple[str, ...]:

@@ -139,6 +139,18 @@ def test_inspect_leaves_out_that_a_name_was_retired_which_holds_again(thyme: Thy
     assert "n was a name of 2, retired at c1" in shown
 
 
+def test_inspect_says_where_extractors_run_and_why(thyme: Thyme, fake: FakeServer) -> None:
+    extractors = [
+        {"name": "scored", "runs_in": "Rust"},
+        {"name": "summed", "runs_in": "CPython", "because": "a call of `sum` (f.py:41)"},
+    ]
+    featureset = {"name": "F", "entity": ["k"], "features": [], "extractors": extractors}
+    fake.replies["/api/v1/featuresets"] = {"commit": "c1", "featuresets": [featureset]}
+    shown = thyme("inspect", "F").stdout
+    assert "  extractor scored runs in Rust\n" in shown
+    assert "  extractor summed runs in CPython, because of a call of `sum` (f.py:41)\n" in shown
+
+
 PENDING = {"since": "2026-03-15T10:00:00Z", "progress": 0.4, "until": None, "commit": "c2"}
 
 

@@ -151,8 +151,8 @@ def test_a_plan_shows_the_values_before_and_after(tmp_path: Path) -> None:
         assert answer["cost"]["events_to_read"] == 80
         assert answer["cost"]["filled"] == ["VTotals"]
         assert answer["cost"]["extractors"] == [
-            {"name": "VFeatures.is_busy", "runs_in": "CPython"},
-            {"name": "VFeatures.labelled", "runs_in": "CPython"},
+            {"name": "VFeatures.is_busy", "runs_in": "Rust"},
+            {"name": "VFeatures.labelled", "runs_in": "Rust"},
         ]
         client.commit(file)
         assert check(client, "VFeatures", answer, after=True) == 200
@@ -224,7 +224,7 @@ def test_the_command_line_shows_values_examples_and_what_it_takes(
         "█",
         "thyme explain CFeatures.trips --entity=d",
         "fills CTotals from 24 events",
-        "CFeatures.is_busy runs in CPython",
+        "CFeatures.is_busy runs in Rust",
         "--base",
     ):
         assert text in shown.stdout, text
