@@ -100,10 +100,13 @@ class Calls(DefinitionCalls, DatasetCalls):
     async def query_offline(
         self,
         featureset: Definition,
-        entities: Any,
+        entities: Any = None,
         *,
         entity_column: str | Sequence[str] | None = None,
-        timestamp_column: str,
+        timestamp_column: str | None = None,
+        spine: Definition | None = None,
+        time_range: Sequence[Time | None] | None = None,
+        every: str | None = None,
         as_served: bool = False,
         features: Features = None,
         meta: bool = False,
@@ -125,6 +128,9 @@ class Calls(DefinitionCalls, DatasetCalls):
             as_served=as_served,
             features=features,
             meta=meta,
+            spine=None if spine is None else name_of(spine),
+            time_range=time_range,
+            every=every,
         )
         when = self._session.when(None, min_position, position, wait_ms)
         return await request.compute(self._session, when, output=output, progress=progress, memory=memory)

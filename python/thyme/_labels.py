@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Of columns that nothing is known of yet: what a value takes.
-_VALUE_BYTES = 16
+VALUE_BYTES = 16
 # A slice is there several times over while it is computed: as it was read, as it is sent, as it was answered.
 _COPIES = 8
 SLICE_ROWS_MAX = 250_000
@@ -86,8 +86,7 @@ class Labels:
         if rows is None:
             first = begun[-1] if begun else None
             bytes_in = first.nbytes / first.num_rows if first is not None and first.num_rows else 0
-            row_bytes = bytes_in + _VALUE_BYTES * (features + 1)
-            rows = max(1, min(SLICE_ROWS_MAX, int(memory / (_COPIES * row_bytes))))
+            rows = slice_rows(memory, bytes_in, features)
         return rows, cut(chain(begun, source), rows)
 
     def placed(self, error: ThymeError, first: int) -> ThymeError:
@@ -179,6 +178,18 @@ class Labels:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Removes copies."""
         self._stack.close()
+
+
+def slice_rows(memory: int, bytes_in: float, features: int) -> int:
+    """How many rows a slice may have.
+
+    Args:
+        memory: How many bytes all copies of one slice may take.
+        bytes_in: What a row takes as it is given.
+        features: How many features are asked for.
+    """
+    row_bytes = bytes_in + VALUE_BYTES * (features + 1)
+    return max(1, min(SLICE_ROWS_MAX, int(memory / (_COPIES * row_bytes))))
 
 
 def _as_declared(place: Place, table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -19,6 +19,8 @@ from thyme._storage import Place, place
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from thyme._spine import Spine
+
 T = TypeVar("T")
 
 Send = Callable[[Mapping[str, Any], bytes], Awaitable[ThymeResult]]
@@ -42,7 +44,7 @@ class OfflineQuery:
         self,
         send: Send,
         params: Mapping[str, Any],
-        labels: Labels,
+        labels: Labels | Spine,
         progress: Progress,
         offload: Offload,
         memory: int = MEMORY_BYTES,
@@ -95,14 +97,20 @@ class OfflineQuery:
             self._first = result
             # What is pushed while later slices are computed must not show in them; as served, not in rows
             # whose time is yet to come.
-            if as_of.get("position"):
-                self._params.pop("min_position", None)
-                self._params["position"] = as_of["position"]
+            self._params = at_position(self._params, result)
         elif as_of.get("commit") != (self._first.metadata.get("as_of") or {}).get("commit"):
             raise ConflictError(
                 "the definitions were changed while the training set was computed; run it again"
             )
         return _with_own_columns(part, result.to_arrow_with_meta())
+
+
+def at_position(params: Mapping[str, Any], answered: ThymeResult) -> dict[str, Any]:
+    """The parameters of a request at the position of an answer."""
+    position = (answered.metadata.get("as_of") or {}).get("position")
+    if not position:
+        return dict(params)
+    return {**{name: value for name, value in params.items() if name != "min_position"}, "position": position}
 
 
 def memory_bytes(given: str | int | None) -> int:

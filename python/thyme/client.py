@@ -199,10 +199,13 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
     def query_offline(
         self,
         featureset: Definition,
-        entities: Any,
+        entities: Any = None,
         *,
         entity_column: str | Sequence[str] | None = None,
-        timestamp_column: str,
+        timestamp_column: str | None = None,
+        spine: Definition | None = None,
+        time_range: Sequence[Time | None] | None = None,
+        every: str | None = None,
         as_served: bool = False,
         features: Features = None,
         meta: bool = False,
@@ -227,7 +230,12 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 gives it.
             entity_column: The column with the entity's key, or the columns of a composite key in its
                 order; None means the columns named like the key.
-            timestamp_column: The column with the times.
+            timestamp_column: The column with the times; with `every`, how it is to be called (`timestamp`).
+            spine: Instead of `entities`: a row for each event of this dataset, at its time, with its fields.
+            time_range: The first time and the one before which it ends: of the events of `spine`, where
+                either may be None, or with `every`.
+            every: Instead of `entities`: a row for every entity at each of the times of `time_range` that
+                are so far apart, such as `"1d"`, by entity and then time.
             as_served: Uses what an online read at each row's time saw, leaving out what came later. Refused
                 (422) by a server whose clock is not the wall clock.
             features: The features to answer, by id or name; None means all, and the old names that still
@@ -263,6 +271,9 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 entities,
                 entity_column=entity_column,
                 timestamp_column=timestamp_column,
+                spine=spine,
+                time_range=time_range,
+                every=every,
                 as_served=as_served,
                 features=features,
                 meta=meta,

@@ -137,19 +137,27 @@ class MockContext:
     def query_offline(
         self,
         featureset: Definition,
-        rows: Any,
+        rows: Any = None,
         *,
         entity_column: str | Sequence[str] | None = None,
-        timestamp_column: str,
+        timestamp_column: str | None = None,
+        spine: Definition | None = None,
+        time_range: Sequence[Time | None] | None = None,
+        every: str | None = None,
         features: Features = None,
     ) -> ThymeResult:
         """A training set; see `ThymeClient.query_offline`."""
         self._commit(featureset)
+        if spine is not None:
+            self._commit(spine)
         return self._client.query_offline(
             featureset,
             rows,
             entity_column=entity_column,
             timestamp_column=timestamp_column,
+            spine=spine,
+            time_range=time_range,
+            every=every,
             features=features,
         )
 

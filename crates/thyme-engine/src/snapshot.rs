@@ -332,6 +332,20 @@ impl Snapshot {
         Ok(keys)
     }
 
+    /// Calls `f` with the encoded key of every entity of a node that has an event which counts as of some time from
+    /// `from` on, in no order; with one, it may be, twice.
+    ///
+    /// # Errors
+    /// As [`Snapshot::outputs`].
+    pub fn each_entity(&self, node: &Node, from: EventTime, f: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let after = window_start(from, None, node.retention);
+        let counts = |timeline: &Timeline| {
+            timeline.latest_row(&node.layout, after, EventTime(i64::MAX), self.position).is_some()
+        };
+        node.state.visit_where(&counts, f)?;
+        self.check_window(node, from, None)
+    }
+
     fn value(&self, node: &Node, index: usize, outcome: Outcome) -> Value {
         let output = &node.outputs[index];
         match outcome {

@@ -394,30 +394,51 @@ impl NodeState {
     /// # Errors
     /// A store that cannot be read, or an entity that is given up.
     pub fn keys_where(&self, wanted: impl Fn(&Timeline) -> bool) -> Result<Vec<Box<[u8]>>> {
-        let (mut keys, mut seen, mut complete) = (Vec::new(), HashSet::new(), true);
-        // Memory first: what is not here now is in the store by now.
-        for stripe in &self.stripes {
-            let stripe = stripe.read();
-            if let Some(reason) = stripe.health.any() {
-                return Err(self.unusable(reason));
-            }
-            complete &= stripe.complete;
-            for entity in stripe.iter() {
-                if wanted(&entity.timeline) {
-                    keys.push(entity.key.clone());
+        let mut keys = HashSet::new();
+        self.visit_where(&wanted, &mut |key| {
+            keys.insert(Box::from(key));
+        })?;
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Calls `f` with the key of each entity whose timeline `wanted` says yes to, in no order; with one, it may be,
+    /// twice.
+    ///
+    /// # Errors
+    /// As [`NodeState::keys_where`].
+    pub fn visit_where(&self, wanted: &dyn Fn(&Timeline) -> bool, f: &mut dyn FnMut(&[u8])) -> Result<()> {
+        // While all of them are in memory, nobody has to know which were.
+        let mut whole = self.stripes.iter().all(|stripe| stripe.read().complete);
+        loop {
+            let (mut seen, mut complete) = (HashSet::new(), true);
+            // Memory first: what is not here now is in the store by now.
+            for stripe in &self.stripes {
+                let stripe = stripe.read();
+                if let Some(reason) = stripe.health.any() {
+                    return Err(self.unusable(reason));
                 }
-                seen.insert(entity.key.clone());
+                complete &= stripe.complete;
+                for entity in stripe.iter() {
+                    if wanted(&entity.timeline) {
+                        f(&entity.key);
+                    }
+                    if !whole {
+                        seen.insert(entity.key.clone());
+                    }
+                }
+            }
+            if complete {
+                return Ok(());
+            }
+            if !std::mem::take(&mut whole) {
+                return self.each_stored(&mut |key, timeline| {
+                    if !seen.contains(key) && wanted(&timeline) {
+                        f(key);
+                    }
+                    Ok(true)
+                });
             }
         }
-        if !complete {
-            self.each_stored(&mut |key, timeline| {
-                if !seen.contains(key) && wanted(&timeline) {
-                    keys.push(key.into());
-                }
-                Ok(true)
-            })?;
-        }
-        Ok(keys)
     }
 
     /// Calls `f` with the keys of the entities whose timelines `wanted` says yes to, some at a time, until it says

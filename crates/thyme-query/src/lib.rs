@@ -12,6 +12,7 @@ pub mod extractor;
 pub mod facts;
 mod offline;
 pub mod plan;
+pub mod population;
 pub mod preview;
 pub mod reader;
 pub mod selection;

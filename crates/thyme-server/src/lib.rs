@@ -24,6 +24,7 @@ mod multi;
 mod names;
 mod openapi;
 mod pending;
+mod population;
 mod previews;
 mod reads;
 mod request;

@@ -120,7 +120,7 @@ pub(crate) fn query_read_at(request: &Request) -> Result<ReadAt> {
     param_read_at(request, time)
 }
 
-fn param_read_at(request: &Request, time: Option<EventTime>) -> Result<ReadAt> {
+pub(crate) fn param_read_at(request: &Request, time: Option<EventTime>) -> Result<ReadAt> {
     let wait_ms = request.param("wait_ms").map(|text| {
         text.parse::<u64>().map_err(|_| {
             Error::invalid_data(format!("wait_ms: expected a number of milliseconds, got \"{text}\""))

@@ -9,7 +9,7 @@ use crate::openapi::Operation;
 use crate::request::{Reply, Request};
 use crate::{
     audit, backups, batch, commits, erasure, incomplete, left_out, metrics, multi, names, openapi, pending,
-    reads, rows, state, writes,
+    population, reads, rows, state, writes,
 };
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
@@ -67,6 +67,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/verify", audit::verify, &openapi::VERIFY),
     route("GET", "/api/v1/explain", audit::explain, &openapi::EXPLAIN),
     route("GET", "/api/v1/rows", rows::rows, &openapi::ROWS),
+    route("GET", "/api/v1/entities", population::entities, &openapi::ENTITIES),
     route("GET", "/openapi.json", openapi::openapi, &openapi::DESCRIPTION),
 ];
 

@@ -43,6 +43,12 @@ TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
 @click.option(
     "--entity-column", "columns", multiple=True, help="Default: named like the key. Once a key field."
 )
+@click.option("--spine", metavar="DATASET", help="Instead of a file: a row for each event of this dataset.")
+@click.option("--from", "start", metavar="TIME", help="The first time of --every, or of events.")
+@click.option("--until", "end", metavar="TIME", help="The time before which it ends.")
+@click.option(
+    "--every", metavar="SPAN", help="Instead of a file: every entity at each time so far apart, such as 1d."
+)
 @click.option("--timestamp-column", help=f"Default: the first of {', '.join(TIME_COLUMNS)} that is there.")
 @click.option("--memory", metavar="SIZE", help="What the rows under way may take; default 512MiB.")
 @click.option("--as-served", is_flag=True, help="Leave out what came after each row's time.")
@@ -57,6 +63,10 @@ def query_offline(
     entities: tuple[str, ...],
     times: tuple[str, ...],
     columns: tuple[str, ...],
+    spine: str | None,
+    start: str | None,
+    end: str | None,
+    every: str | None,
     timestamp_column: str | None,
     memory: str | None,
     as_served: bool,
@@ -71,20 +81,26 @@ def query_offline(
 
     REF is a featureset: MODULE:CLASS, FILE.py:CLASS, or a committed name.
     """
-    if (path is None) == (not entities):
-        raise click.UsageError("Give either --input FILE, or -e ID with --at TIME.")
+    made = spine is not None or every is not None
+    if (path is not None) + bool(entities) + made != 1:
+        raise click.UsageError(
+            "Give one of --input FILE, -e ID with --at TIME, --spine DATASET, "
+            "or --every SPAN with --from and --until."
+        )
+    if (start is not None or end is not None) and not made:
+        raise click.UsageError("--from and --until go with --every or --spine.")
     if entities and len(times) not in (1, len(entities)):
         raise click.UsageError("With -e, give --at once, or once for each -e.")
-    if path is not None and times:
-        raise click.UsageError("--at goes with -e; a file has a column of times.")
+    if times and not entities:
+        raise click.UsageError("--at goes with -e; everything else has times of its own.")
     client = open_client(ctx)
     name = resolve(ref)
     rows: Any = path
-    if path is None:
+    if entities:
         keys = list(key_types(client, name))
         rows = _rows(client, name, entities, times)
         columns, timestamp_column = tuple(keys), "timestamp"
-    else:
+    elif path is not None:
         names = _columns(path)
         timestamp_column = timestamp_column or _time_column(path, names)
         for column in (*columns, timestamp_column):
@@ -97,6 +113,9 @@ def query_offline(
         rows,
         entity_column=list(columns) or None,
         timestamp_column=timestamp_column,
+        spine=None if spine is None else resolve(spine),
+        time_range=None if start is None and end is None else (time_option(start), time_option(end)),
+        every=every,
         as_served=as_served,
         features=features or None,
         output=direct,

@@ -7,7 +7,9 @@ use super::parameters::{
 };
 use super::{Arrow, Body, Operation, shapes};
 use crate::commits::{AUTHOR_MAX, MESSAGE_MAX};
-use crate::{audit, backups, batch, commits, erasure, left_out, multi, names, pending, reads, writes};
+use crate::{
+    audit, backups, batch, commits, erasure, left_out, multi, names, pending, population, reads, writes,
+};
 
 fn of<T: JsonSchema>(shapes: &mut SchemaGenerator) -> Schema {
     shapes.subschema_for::<T>()
@@ -183,6 +185,23 @@ pub(crate) const ROWS: Operation = Operation::new(
         Param::new("until", Shape::Position, "Only those up to here: `until` of an earlier page."),
         text("sample", "Of this part of the entities, by the hash of their key: a number up to 1."),
         text("next", "Where the page begins: `next` of an earlier one."),
+    ],
+)
+.in_arrow(Arrow::Always);
+pub(crate) const ENTITIES: Operation = Operation::new(
+    "The keys of a featureset's entities, in their order; a page.",
+    &[
+        text("featureset", "The featureset's name.").required(),
+        Param::new(
+            "from",
+            Shape::Time,
+            "Those with an event that counts as of some time from here on; now if it is left out.",
+        ),
+        Param::new("limit", Shape::Count(1, population::LIMIT_MAX as u64), "The most keys of a page."),
+        text("next", "Where the page begins: `next` of an earlier one."),
+        MIN_POSITION,
+        POSITION,
+        WAIT_MS,
     ],
 )
 .in_arrow(Arrow::Always);
