@@ -140,7 +140,7 @@ def _metadata(body: bytes) -> dict[str, Any]:
 
 def _raw_names(document: Document, wanted: Definition | Sequence[Definition] | None) -> list[str]:
     """The raw datasets that what is wanted is made of; all of them if nothing is named."""
-    reads = _reads(document)
+    reads = reads_of(document)
     featuresets = {each["name"]: each for each in document.get("featuresets") or ()}
     if wanted is None:
         return [name for name, read in reads.items() if not read]
@@ -155,7 +155,7 @@ def _raw_names(document: Document, wanted: Definition | Sequence[Definition] | N
         # A ref may name a version of a dataset.
         dataset = name.partition("@")[0]
         if name in featuresets:
-            todo.extend(sorted(_taken(featuresets[name])))
+            todo.extend(sorted(taken_by(featuresets[name])))
         elif dataset not in reads:
             known = ", ".join([*reads, *featuresets]) or "nothing"
             raise NotFoundError(f'the server has no dataset or featureset named "{name}"; it has {known}')
@@ -166,7 +166,7 @@ def _raw_names(document: Document, wanted: Definition | Sequence[Definition] | N
     return raw
 
 
-def _reads(document: Document) -> dict[str, set[str]]:
+def reads_of(document: Document) -> dict[str, set[str]]:
     """The datasets that each one reads, in all of its versions; a raw one reads none."""
     reads: dict[str, set[str]] = {}
     for dataset in document.get("datasets") or ():
@@ -178,7 +178,7 @@ def part_of(document: Document, raw: Iterable[str]) -> dict[str, Any]:
     """The definitions that rest on these raw datasets alone, with them."""
     kept = set(raw)
     datasets = list(document.get("datasets") or ())
-    reads = _reads(document)
+    reads = reads_of(document)
     while True:
         more = {name for name, read in reads.items() if read and kept >= read}
         if kept >= more:
@@ -189,7 +189,7 @@ def part_of(document: Document, raw: Iterable[str]) -> dict[str, Any]:
     versions = {f"{each['name']}@{each.get('version', 1)}" for each in datasets if each["name"] in kept}
     while True:
         there = kept | versions | names
-        gone = {each["name"] for each in featuresets if each["name"] in names and not there >= _taken(each)}
+        gone = {each["name"] for each in featuresets if each["name"] in names and not there >= taken_by(each)}
         if not gone:
             break
         names -= gone
@@ -209,7 +209,7 @@ def _read(dataset: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _taken(featureset: Mapping[str, Any]) -> set[str]:
+def taken_by(featureset: Mapping[str, Any]) -> set[str]:
     """The datasets and the other featuresets that a featureset takes."""
     refs = (feature.get("ref") for feature in featureset.get("features") or ())
     # A ref may name a version of a dataset.

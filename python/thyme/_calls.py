@@ -135,6 +135,22 @@ class Calls(DefinitionCalls, DatasetCalls):
         when = self._session.when(None, min_position, position, wait_ms)
         return await request.compute(self._session, when, output=output, progress=progress, memory=memory)
 
+    async def rebuild(
+        self,
+        manifest: str | Path,
+        entities: Any = None,
+        *,
+        output: str | Path | None = None,
+        progress: Progress | bool | None = None,
+        memory: str | int | None = None,
+    ) -> ThymeResult:
+        """See `ThymeClient.rebuild`."""
+        from thyme._training import rebuild
+
+        return await rebuild(
+            self._session, manifest, entities, output=output, progress=progress, memory=memory
+        )
+
     async def log(self, dataset: Definition, data: Any, idempotency_key: str | None = None) -> str:
         """See `ThymeClient.log`."""
         position: str = (await self._push(name_of(dataset), data, idempotency_key))["position"]

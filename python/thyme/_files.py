@@ -294,12 +294,18 @@ class FrameWriter:
     Use it as a context manager; leaving it by an error removes what was written.
     """
 
-    def __init__(self, path: str | Path, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        kind: str | None = None,
+        accept: Callable[[Path], None] | None = None,
+    ) -> None:
         """Opens the file.
 
         Args:
             path: Where to write.
             kind: `parquet`, `csv`, `arrow`, `json` or `jsonl`; by default as the suffix says.
+            accept: Looks at the finished file before it is put in place, and raises if it must not be.
 
         Raises:
             InvalidDataError: It cannot be written there.
@@ -307,8 +313,11 @@ class FrameWriter:
         self.path = Path(path)
         self.kind = kind or format_of(path, purpose="write")
         # A device or a pipe is written to; only a regular file can be put in place as a whole.
-        special = self.path.exists() and not self.path.is_file()
-        self._draft = self.path if special else self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self.is_regular = not self.path.exists() or self.path.is_file()
+        self._accept = accept
+        self._draft = (
+            self.path if not self.is_regular else self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        )
         try:
             self._file = open(self._draft, "wb")  # noqa: SIM115 - closed by __exit__
         except OSError as error:
@@ -350,10 +359,18 @@ class FrameWriter:
                 self._writer.close()
             self._file.close()
             if self._draft != self.path:
-                os.replace(self._draft, self.path)
+                self._put()
             return
         self._file.close()
         if self._draft != self.path:
+            self._draft.unlink(missing_ok=True)
+
+    def _put(self) -> None:
+        try:
+            if self._accept is not None:
+                self._accept(self._draft)
+            os.replace(self._draft, self.path)
+        finally:
             self._draft.unlink(missing_ok=True)
 
 

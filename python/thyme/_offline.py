@@ -19,6 +19,7 @@ from thyme._storage import Place, place
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from thyme._manifest import Recorder
     from thyme._spine import Spine
 
 T = TypeVar("T")
@@ -69,11 +70,15 @@ class OfflineQuery:
         self._first: ThymeResult | None = None
         self._rows = 0
 
-    async def run(self, slices: AsyncIterable[pa.Table], output: str | Path | None) -> ThymeResult:
-        """All rows, in memory or in the file `output`."""
-        with Output(output) if output is not None else nullcontext() as written, Kept(self._memory) as kept:
+    async def run(
+        self, slices: AsyncIterable[pa.Table], output: Output | None, recorder: Recorder | None = None
+    ) -> ThymeResult:
+        """All rows, in memory or in the file `output`, noted by `recorder`."""
+        with output if output is not None else nullcontext() as written, Kept(self._memory) as kept:
             async for part in slices:
                 table = await self._slice(part)
+                if recorder is not None:
+                    await self._offload(recorder.add, part, table)
                 await self._offload(kept.add if written is None else written.write, table)
                 self._rows += part.num_rows
                 self._progress(part.num_rows)
@@ -82,9 +87,14 @@ class OfflineQuery:
         first = self._first.to_arrow_with_meta().schema
         return ThymeResult(
             table=table if written is None else lambda: _read_back(written.place, first),
-            metadata=self._first.metadata,
+            metadata=self.metadata,
             query_run_id=self._first.query_run_id,
         )
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the server has said of the first slice."""
+        return {} if self._first is None else self._first.metadata
 
     async def _slice(self, part: pa.Table) -> pa.Table:
         try:
@@ -142,11 +152,12 @@ def _with_own_columns(part: pa.Table, answer: pa.Table) -> pa.Table:
 class Output:
     """The file that a training set is written to, which appears only when all of it is there."""
 
-    def __init__(self, given: str | Path) -> None:
+    def __init__(self, given: str | Path, accept: Callable[[Path], None] | None = None) -> None:
         """Begins it.
 
         Args:
             given: Its path or URL.
+            accept: Looks at the finished file before it is put in place, and raises if it must not be.
 
         Raises:
             InvalidDataError: It cannot be written there.
@@ -158,10 +169,15 @@ class Output:
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="thyme-"))
             path = Path(folder) / ("rows" + self.place.suffix)
         try:
-            self._writer = FrameWriter(path)
+            self._writer = FrameWriter(path, accept=accept)
         except BaseException:
             self._stack.close()
             raise
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a file, and no device or pipe."""
+        return self._writer.is_regular
 
     def write(self, table: pa.Table) -> None:
         """Appends the rows of `table`, as one piece: the same rows give the same bytes."""

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from thyme._errors import InvalidDataError
+from thyme._errors import ConflictError, GoneError, InvalidDataError, NotFoundError
 from thyme._frames import ARROW_STREAM, ipc_bytes
 from thyme._labels import VALUE_BYTES, Labels, slice_rows
-from thyme._offline import OfflineQuery, Progress, at_position, memory_bytes
+from thyme._manifest import (
+    FORMAT,
+    SUFFIX,
+    DiffersError,
+    Manifest,
+    Recorder,
+    definitions_of,
+    files_of,
+    versions,
+    write,
+)
+from thyme._offline import OfflineQuery, Output, Progress, at_position, memory_bytes
 from thyme._progress import progress as bar
 from thyme._result import ThymeResult
-from thyme._selection import Features, selection_text
-from thyme._session import Session
+from thyme._selection import Features, selection, selection_text
+from thyme._session import Session, warn
 from thyme._spine import Spine, spine_of
-from thyme._values import Time
+from thyme._storage import Place, place
+from thyme._values import Time, request_time
 
 
 class TrainingSet:
@@ -67,6 +79,7 @@ class TrainingSet:
         output: str | Path | None,
         progress: Progress | bool | None,
         memory: str | int | None,
+        again: Manifest | None = None,
     ) -> ThymeResult:
         """All rows. See `ThymeClient.query_offline`.
 
@@ -76,6 +89,10 @@ class TrainingSet:
             output: A file for the rows.
             progress: Told about rows that are done.
             memory: What may be taken.
+            again: What is to be made again.
+
+        Raises:
+            ConflictError: It cannot be.
         """
         budget = memory_bytes(memory)
 
@@ -84,20 +101,89 @@ class TrainingSet:
                 "POST", "/features/offline", params, body, content_type=ARROW_STREAM, unhurried=True
             )
 
+        recorder = None if output is None else Recorder(again)
+        given = None if again is None else int(again.content["slice_rows"])
         with await self._source(session) as source:
+            made = {} if recorder is None else await self._begun(session, source, place(output or ""))
             catalog = await session.catalog(self._featureset)
             features = len(catalog.types(self._featureset))
             params = {**self._params(source), **when}
             if isinstance(source, Spine):
                 bytes_in = VALUE_BYTES * len(source.empty.column_names)
+                size = given or slice_rows(budget, bytes_in, features)
                 # Which rows there are depends on the position as well.
                 params = at_position(params, await send(params, ipc_bytes(source.empty)))
-                slices = source.slices(session, params["position"], slice_rows(budget, bytes_in, features))
+                slices = source.slices(session, params["position"], size)
             else:
-                slices = session.each((await session.offload(source.slices, budget, features))[1])
+                size, parts = await session.offload(source.slices, budget, features, given)
+                slices = session.each(parts)
             with _told(progress, f"{self._featureset}: computing", source.total) as told:
                 query = OfflineQuery(send, params, source, told, session.offload, budget)
-                return await query.run(slices, output)
+                if recorder is None or output is None:
+                    return await query.run(slices, None)
+                written = Output(output, recorder.accept)
+                try:
+                    result = await query.run(slices, written, recorder if written.is_regular else None)
+                except DiffersError:
+                    made = await self._made(session, made, recorder, size, query.metadata)
+                    raise _differs(again, made, query.metadata) from None
+            if again is not None:
+                result.metadata["rebuilt"] = {"output": written.place.text, **_rebuilt(again, recorder)}
+            elif written.is_regular:
+                beside = written.place.beside(SUFFIX)
+                made = await self._made(session, made, recorder, size, result.metadata)
+                await session.offload(write, beside, made)
+                result.metadata["manifest"] = beside.text
+            return result
+
+    async def _begun(self, session: Session, source: Labels | Spine, output: Place) -> dict[str, Any]:
+        """What a manifest says before anything is computed."""
+        spine, time_range, every = self._spine
+        labels: dict[str, Any] = {"kind": "spine" if isinstance(source, Spine) else "rows"}
+        if isinstance(source, Labels) and source.places:
+            files = await session.offload(files_of, source.places, output)
+            labels = {"kind": "files", "files": files}
+        return {
+            "thyme_manifest": FORMAT,
+            "featureset": self._featureset,
+            "arguments": {
+                "entity_column": self._columns or None,
+                "timestamp_column": self._timestamp_column,
+                "as_served": self._as_served,
+                "features": selection(self._features, self._featureset),
+                "meta": self._meta,
+                "spine": spine,
+                "time_range": None
+                if time_range is None
+                else [None if each is None else request_time(each) for each in time_range],
+                "every": every,
+            },
+            "labels": labels,
+            "output": {"name": PurePath(output.path).name},
+        }
+
+    async def _made(
+        self,
+        session: Session,
+        begun: Mapping[str, Any],
+        recorder: Recorder,
+        size: int,
+        metadata: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The whole manifest."""
+        as_of = metadata["as_of"]
+        committed = await session.fetch("/api/v1/history", {"commit": as_of["commit"]})
+        hashes = definitions_of(committed["definitions"], self._featureset, self._spine[0])
+        made = recorder.made(size)
+        for part in ("labels", "output"):
+            made[part] = {**begun[part], **made[part]}
+        return {
+            **begun,
+            "as_of": as_of,
+            "definitions": {"commit": as_of["commit"], "sha256": hashes},
+            **made,
+            "warnings": metadata.get("warnings") or [],
+        }
 
     async def _source(self, session: Session) -> AbstractContextManager[Labels | Spine]:
         """Where the rows come from."""
@@ -141,6 +227,56 @@ class TrainingSet:
         types = {**catalog.types(self._featureset), **keys}
         types.update(zip(self._columns, keys.values(), strict=False))
         return {**types, str(self._timestamp_column): "datetime"}
+
+
+async def rebuild(
+    session: Session,
+    manifest: str | Path,
+    rows: Any,
+    *,
+    output: str | Path | None,
+    progress: Progress | bool | None,
+    memory: str | int | None,
+) -> ThymeResult:
+    """A training set once more. See `ThymeClient.rebuild`."""
+    again = await session.offload(Manifest.read, manifest)
+    kind = again.content["labels"]["kind"]
+    if rows is None and kind == "rows":
+        raise InvalidDataError(
+            f'"{again.output}" was made of rows that came from no file: give them again, as entities'
+        )
+    if rows is None:
+        rows = await session.offload(again.labels)
+    request = TrainingSet(again.content["featureset"], rows, **again.arguments())
+    try:
+        return await request.compute(
+            session,
+            {"position": again.content["as_of"]["position"]},
+            output=output or again.output,
+            progress=progress,
+            memory=memory,
+            again=again,
+        )
+    except (GoneError, NotFoundError) as error:
+        error.detail = f'"{again.output}" cannot be made again: {error.detail}'
+        raise
+
+
+def _differs(again: Manifest | None, made: Mapping[str, Any], metadata: Mapping[str, Any]) -> ConflictError:
+    assert again is not None
+    reason = again.why_not(made, list(metadata.get("warnings") or ()))
+    return ConflictError(f'"{again.output}" cannot be made again: {reason}')
+
+
+def _rebuilt(again: Manifest, recorder: Recorder) -> dict[str, Any]:
+    """Whether what was made again has the same bytes, or the same rows in others."""
+    then = again.content["output"]["sha256"]
+    identical = recorder.sha256 == then
+    if not identical:
+        made = {"labels": again.content["labels"], "definitions": again.content["definitions"]}
+        why = again.why_not({**made, "versions": versions()}, [])
+        warn({"warnings": [f'"{again.output}" has the same rows again, and other bytes: {why}']})
+    return {"identical": identical, "rows": recorder.rows.rows, "sha256": recorder.sha256}
 
 
 def _told(given: Progress | bool | None, label: str, total: int | None) -> Any:

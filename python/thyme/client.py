@@ -243,7 +243,8 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
             meta: Also says how each value came about and how fresh it is: `result.meta`, and columns such as
                 `rides_1h.status` in `output`.
             output: Writes the rows to this Parquet, CSV, JSONL or Arrow file, by path or URL, as they come;
-                the result then reads the file when it is first used.
+                the result then reads the file when it is first used. A manifest beside it, such as
+                `train.parquet.manifest.json`, says what it was made of; see `rebuild`.
             min_position: Waits until this position is visible.
             position: Reads the state as of this position.
             wait_ms: How long to wait for a position, at most 60,000; None means 10 s.
@@ -285,6 +286,30 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
                 memory=memory,
             )
         )
+
+    def rebuild(
+        self,
+        manifest: str | Path,
+        entities: Any = None,
+        *,
+        output: str | Path | None = None,
+        progress: Progress | bool | None = None,
+        memory: str | int | None = None,
+    ) -> ThymeResult:
+        """Makes a training set again, with the same bytes; see docs/training.md.
+
+        Args:
+            manifest: The path or URL of its manifest.
+            entities: The rows that it was made of, if they came from no file, or the files, if they moved.
+            output: Where to write it; None means where it was.
+            progress: See `query_offline`.
+            memory: See `query_offline`.
+
+        Raises:
+            ConflictError: It cannot be made again; the sentence says why. Nothing is written then.
+            GoneError: Rows that it needs were removed, as the retention of their dataset says.
+        """
+        return run(self._calls.rebuild(manifest, entities, output=output, progress=progress, memory=memory))
 
     # Writes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,30 @@ def query_offline(
     )
     if direct is None:
         write_table(result.to_arrow(), kind, output)
+
+
+@click.command()
+@click.argument("manifest")
+@click.option("-o", "--output", help="Where to write it; default: where it was.")
+@click.option("--input", "path", help="The labels, if they came from no file or have moved.")
+@click.option("--memory", metavar="SIZE", help="What the rows under way may take; default 512MiB.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def rebuild(
+    ctx: click.Context, manifest: str, output: str | None, path: str | None, memory: str | None, as_json: bool
+) -> None:
+    """Makes a training set again, with the same bytes.
+
+    MANIFEST is the file that query-offline has written beside it. What makes that impossible is said: labels
+    or definitions that have changed, rows that were erased, or removed by retention. Nothing is written then.
+    """
+    result = open_client(ctx).rebuild(manifest, path, output=output, memory=memory)
+    said = result.metadata["rebuilt"]
+    if as_json:
+        click.echo(json.dumps(said))
+        return
+    same = "the same bytes" if said["identical"] else "the same rows"
+    click.echo(f"{said['output']}: {said['rows']:,} rows, {same} as before (sha256 {said['sha256'][:12]})")
 
 
 def _rows(
