@@ -16,8 +16,11 @@ from types import FunctionType
 from typing import Any
 
 from thyme._compiled_names import function_named
-from thyme._compiled_parts import Code, NotCompiled, Scope, stored_names
+from thyme._compiled_parts import Code, Loop, NotCompiled, Scope, stored_names
 from thyme._compiled_values import Expressions
+
+ROUNDS_MAX = 100
+"""The rounds of a loop, which are written out."""
 
 INSTRUCTIONS_MAX = 10_000
 """Functions are put where they are called, so a short text could become a long program."""
@@ -210,6 +213,16 @@ class _Body(Expressions):
             case ast.Expr(value=value):
                 self.expression(value)
                 self.code.emit("pop")
+            case ast.Try(finalbody=[]):
+                self._try(node)
+            case ast.Try(finalbody=[first, *_]):
+                raise NotCompiled("`finally`", first)
+            case ast.For():
+                self._for(node)
+            case ast.Break() if self.scope.loops:
+                self.scope.loops[-1].breaks.append(self.code.emit("jump", 0))
+            case ast.Continue() if self.scope.loops:
+                self.scope.loops[-1].continues.append(self.code.emit("jump", 0))
             case ast.Raise():
                 self.code.emit("defer")
             case ast.Assert(test=test):
@@ -241,6 +254,58 @@ class _Body(Expressions):
         self._statements(node.orelse)
         self.code.land(after)
 
+    def _try(self, node: ast.Try) -> None:
+        """What raises is left to CPython, and with it what is done about it.
+
+        Handlers are never reached, then. They are translated all the same: they have to be pure, too.
+        """
+        self._statements(node.body)
+        self._statements(node.orelse)
+        over = self.code.emit("jump", 0)
+        for handler in node.handlers:
+            types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+            if not all(one is None or isinstance(one, (ast.Name, ast.Attribute)) for one in types):
+                raise NotCompiled("`except` with such a type", handler)
+            self._statements(handler.body)
+        self.code.land(over)
+
+    def _for(self, node: ast.For) -> None:
+        """A loop over so many items, as if its body were written for each of them."""
+        items = self._items_of_loop(node)
+        slots = []
+        for item in items:
+            self.expression(item)
+            slots.append(self.code.local())
+            self.code.emit("store", slots[-1])
+        loop = Loop()
+        self.scope.loops.append(loop)
+        for slot in slots:
+            self.code.emit("load", slot)
+            self._assign(node.target)
+            self._statements(node.body)
+            for place in loop.continues:
+                self.code.land(place)
+            loop.continues.clear()
+        self.scope.loops.pop()
+        self._statements(node.orelse)
+        for place in loop.breaks:
+            self.code.land(place)
+
+    def _items_of_loop(self, node: ast.For) -> list[ast.expr]:
+        match node.iter:
+            case ast.Tuple(elts=items) | ast.List(elts=items):
+                pass
+            case ast.Call(func=ast.Name(id="range"), args=bounds, keywords=[]) if self.is_builtin("range"):
+                numbers = _range(bounds, node)[: ROUNDS_MAX + 1]
+                items = [ast.copy_location(ast.Constant(number), node) for number in numbers]
+            case _:
+                raise NotCompiled(
+                    "a `for` loop over something else than a literal tuple, list or range", node
+                )
+        if len(items) > ROUNDS_MAX or any(isinstance(one, ast.Starred) for one in items):
+            raise NotCompiled(f"a `for` loop of more than {ROUNDS_MAX} rounds, or over `*`", node)
+        return items
+
     def _assign(self, target: ast.expr) -> None:
         """Stores what is on the stack."""
         match target:
@@ -255,9 +320,7 @@ class _Body(Expressions):
 
 
 _STATEMENTS: Mapping[type[ast.stmt], str] = {
-    ast.For: "a `for` loop",
     ast.While: "a `while` loop",
-    ast.Try: "`try`",
     ast.With: "`with`",
     ast.Match: "`match`",
     ast.Delete: "`del`",
@@ -283,3 +346,12 @@ def _all_defaults(node: ast.FunctionDef, parameters: int) -> list[ast.expr | Non
     """The defaults of the parameters, in order; None for those without."""
     defaults: list[ast.expr | None] = list(node.args.defaults)
     return [None] * (parameters - len(defaults)) + defaults
+
+
+def _range(bounds: list[ast.expr], node: ast.For) -> range:
+    """A range that is known now."""
+    try:
+        values = [ast.literal_eval(one) for one in bounds]
+        return range(*values)
+    except (ValueError, TypeError):
+        raise NotCompiled("a `for` loop over a range that is not literal", node) from None

@@ -20,6 +20,8 @@ FUNCTIONS: Mapping[Any, tuple[str, int, int]] = {
     builtins.bool: ("bool", 1, 1),
     builtins.str: ("str", 1, 1),
     builtins.len: ("len", 1, 1),
+    builtins.any: ("any", 1, 1),
+    builtins.all: ("all", 1, 1),
     math.floor: ("floor", 1, 1),
     math.ceil: ("ceil", 1, 1),
     math.trunc: ("trunc", 1, 1),

@@ -69,6 +69,14 @@ class Code:
 
 
 @dataclass
+class Loop:
+    """The jumps out of a loop, and those to its next round, that are still to land."""
+
+    breaks: list[int] = field(default_factory=list)
+    continues: list[int] = field(default_factory=list)
+
+
+@dataclass
 class Scope:
     """The names of a function.
 
@@ -78,6 +86,7 @@ class Scope:
         specials: The parameters that are read where they are used.
         slots: The locals.
         returns: The jumps of its returns; None for the extractor itself, which ends by them.
+        loops: The loops around what is being translated.
     """
 
     name: str
@@ -85,6 +94,7 @@ class Scope:
     specials: dict[str, Special] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     returns: list[int] | None = None
+    loops: list[Loop] = field(default_factory=list)
 
     def bind_special(self, parameter: str, special: Special) -> None:
         """Makes a parameter stand for something that the program is given."""
@@ -103,8 +113,10 @@ class Scope:
 
 def stored_names(node: ast.FunctionDef) -> frozenset[str]:
     """The names that the body of a function sets."""
-    names = (inner for statement in node.body for inner in ast.walk(statement))
-    return frozenset(one.id for one in names if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+    inside = [inner for statement in node.body for inner in ast.walk(statement)]
+    names = {one.id for one in inside if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    caught = {one.name for one in inside if isinstance(one, ast.ExceptHandler) and one.name is not None}
+    return frozenset(names | caught)
 
 
 def written_constant(value: Any, node: ast.AST) -> Any:

@@ -57,7 +57,6 @@ _NOT: Mapping[type[ast.expr], str] = {
     ast.SetComp: "a comprehension",
     ast.DictComp: "a comprehension",
     ast.GeneratorExp: "a generator",
-    ast.JoinedStr: "an f-string",
     ast.List: "a list",
     ast.Set: "a set",
     ast.Starred: "`*`",
@@ -122,6 +121,8 @@ class Expressions:
                 self._items(items)
             case ast.Dict():
                 self._dict(node)
+            case ast.JoinedStr(values=parts):
+                self._f_string(parts)
             case ast.Subscript(value=value, slice=index):
                 self._subscript(value, index, node)
             case ast.Attribute():
@@ -138,6 +139,10 @@ class Expressions:
             sign = {ast.LShift: "<<", ast.RShift: ">>", ast.MatMult: "@"}.get(type(operator), "")
             raise NotCompiled(f"the operator `{sign}`", node)
         self.code.emit("binary", name)
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether a name means the builtin here."""
+        return not self.scope.has(name) and name not in self.module
 
     def special(self, node: ast.expr) -> Special | None:
         """What a name stands for if it is a parameter that is given to the program."""
@@ -241,6 +246,18 @@ class Expressions:
             self.expression(value)
         self.code.emit("dict", names)
 
+    def _f_string(self, parts: list[ast.expr]) -> None:
+        for part in parts:
+            match part:
+                case ast.Constant(value=value):
+                    self.code.constant(value, part)
+                case ast.FormattedValue(value=inner, conversion=-1 | 115, format_spec=None):
+                    self.expression(inner)
+                    self.code.emit("call", "str", 1)
+                case _:
+                    raise NotCompiled("an f-string with a format", part)
+        self.code.emit("call", "concat", len(parts))
+
     def _subscript(self, value: ast.expr, index: ast.expr, node: ast.expr) -> None:
         if self.special(value) == "inputs":
             self.code.emit("input", self._input(index, node))
@@ -302,6 +319,7 @@ class Expressions:
         if function is dt.timedelta:
             self._timedelta(node)
             return
+        node = _plainly(function, node)
         if node.keywords or any(isinstance(one, ast.Starred) for one in node.args):
             raise NotCompiled(f"{what} with such arguments", node)
         if function is builtins.isinstance:
@@ -314,7 +332,10 @@ class Expressions:
         if not least <= len(node.args) <= most:
             raise NotCompiled(f"{what} with {len(node.args)} arguments", node)
         for argument in node.args:
-            self.expression(argument)
+            if isinstance(argument, ast.List) and function in (builtins.any, builtins.all):
+                self._items(argument.elts)
+            else:
+                self.expression(argument)
         self.code.emit("call", name, len(node.args))
 
     def _timedelta(self, node: ast.Call) -> None:
@@ -398,3 +419,15 @@ class Expressions:
         for keyword in node.keywords:
             self.expression(keyword.value)
         self.code.emit("lookup", dataset.__name__, names)
+
+
+def _plainly(function: Any, node: ast.Call) -> ast.Call:
+    """A call as programs have it: `max((a, b))` as `max(a, b)`, `round(a, ndigits=1)` by place."""
+    match node:
+        case ast.Call(args=[ast.Tuple(elts=items) | ast.List(elts=items)], keywords=[]):
+            if function in (builtins.min, builtins.max) and len(items) > 1:
+                return ast.copy_location(ast.Call(node.func, items, []), node)
+        case ast.Call(args=[one], keywords=[ast.keyword(arg="ndigits", value=digits)]):
+            if function is builtins.round:
+                return ast.copy_location(ast.Call(node.func, [one, digits], []), node)
+    return node

@@ -23,10 +23,13 @@ pub(crate) fn run(
     context: &LookupContext,
     slots: &mut Slots<'_>,
 ) -> Result<()> {
-    let context = &if slots.is_tracked() { context.tracing() } else { context.clone() };
+    let traced = slots.is_tracked().then(|| context.tracing());
+    let context = traced.as_ref().unwrap_or(context);
     let rows: Vec<u32> = (0..frame.times.len() as u32).collect();
-    let fit: Vec<u32> =
-        rows.iter().copied().filter(|row| !fails_before(call, slots, *row as usize)).collect();
+    let mut fit = rows.clone();
+    if slots.is_tracked() {
+        fit.retain(|row| !fails_before(call, slots, *row as usize));
+    }
     if fit.len() == rows.len() {
         match outputs(call, host, &frame.times, &inputs(call, slots), context, slots) {
             Ok(outputs) => put(call, slots, &rows, outputs),

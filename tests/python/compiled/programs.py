@@ -97,9 +97,30 @@ class Writer:
                 text += f"{margin}else:\n{self.block(depth + 1, 1)}"
                 self.names = dict(known)
             return text
-        if choice < 0.96:
+        if choice < 0.945 and depth == 1:
+            return self.guarded(margin)
+        if choice < 0.97 and depth == 1:
+            return self.loop(margin)
+        if choice < 0.98:
             return f"{margin}assert {self.any(1)} is not None\n"
         return f"{margin}if {self.any(1)} is None:\n{margin}    raise ValueError({self.any(0)})\n"
+
+    def guarded(self, margin: str) -> str:
+        """A `try`."""
+        known = dict(self.names)
+        text = f"{margin}try:\n{margin}    {self.assignment()}\n"
+        text += f"{margin}except (ZeroDivisionError, TypeError) as error:\n"
+        self.names = known
+        return f"{text}{margin}    {self.assignment()}\n"
+
+    def loop(self, margin: str) -> str:
+        """A `for`."""
+        numbers = f"({self.of('number', 1)}, {self.of('number', 1)})"
+        over = self.random.choice((numbers, numbers, "range(3)", "range(5, 0, -2)", "[1, 2.5]"))
+        last = self.random.choice(("break", "continue", ""))
+        text = f"{margin}for {self.new('number')} in {over}:\n{margin}    {self.assignment()}\n"
+        text += f"{margin}    if {self.truth(1)}:\n{margin}        {last or self.assignment()}\n{margin}    {self.assignment()}\n"
+        return f"{text}{margin}else:\n{margin}    {self.assignment()}\n"
 
     def assignment(self) -> str:
         choice = self.random.random()
@@ -175,6 +196,8 @@ class Writer:
                 f"round({of('number', depth)}, {chance.choice(('0', '1', '2', '2', '5', '17', 'None', 'LIMIT'))})"
             ),
             lambda: f"{chance.choice(('abs', 'round', 'int', 'float', 'bool'))}({of('number', depth)})",
+            lambda: f"round({of('number', depth)}, ndigits=1)",
+            lambda: f"{chance.choice(('min', 'max'))}([{of('number', depth)}, {of('number', depth)}])",
             lambda: f"len({of('text', depth)})",
             lambda: f"math.{chance.choice(MATH)}({of('number', depth)})",
             lambda: f"math.{chance.choice(MATH)}(abs({of('number', depth)}) + 0.25)",
@@ -194,9 +217,18 @@ class Writer:
             lambda: f"({of('text', depth)}).{chance.choice(('lower', 'upper', 'strip'))}()",
             lambda: f"str({of('text', depth)})",
             lambda: f"str(round({of('number', depth)}))",
+            lambda: f"str({of('number', depth)})",
+            lambda: self.f_string(depth),
             lambda: f"str({of('number', depth)} > {of('number', depth)})",
         )
         return chance.choice(forms)()
+
+    def f_string(self, depth: int) -> str:
+        one, two = self.of("number", depth), self.of("text", depth)
+        if 'f"' in one + two:
+            return f"({one} and {two})"
+        # Before Python 3.12, quotes inside have to be others.
+        return 'f"<{%s}{%s!s}"' % (one.replace('"', "'"), two.replace('"', "'"))  # noqa: UP031
 
     def moment(self, depth: int) -> str:
         return f"({self.of('moment', depth)} {self.random.choice('+-')} {self.of('span', depth)})"
@@ -228,6 +260,7 @@ class Writer:
             f"({self.of('text', depth)} in {self.of('text', depth)})",
             f"({self.of('text', depth)}).{chance.choice(('startswith', 'endswith'))}({self.of('text', depth)})",
             f"isinstance({one}, {chance.choice(('int', '(float, str)', 'bool', 'datetime', 'timedelta'))})",
+            f"{chance.choice(('any', 'all'))}({chance.choice(('[%s, %s]', '(%s, %s)')) % (one, two)})",
             f"math.{chance.choice(('isnan', 'isinf', 'isfinite'))}({self.of('number', depth)})",
         )
         return chance.choice(forms)

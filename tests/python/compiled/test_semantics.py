@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import struct
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,7 +20,7 @@ BIG = 2**63 - 1
 def both(expression: str, *values: Any, body: str = "", kinds: str = "") -> Any:
     """What an expression of `a`, `b`, ... gives, the same both ways."""
     names = "abcdef"[: len(values)]
-    types = kinds.split() or [type(value).__name__ for value in values]
+    types = kinds.split() or [type(value).__name__ if value is not None else "int" for value in values]
     head = "import math\nfrom datetime import timedelta\n"
     text = f"{head}def f(cls, ts, {', '.join(names)}):\n{body}    return {expression}\n"
     case = Both(text, dict(zip(names, types, strict=True)), ["y"])
@@ -88,6 +90,17 @@ def both(expression: str, *values: Any, body: str = "", kinds: str = "") -> Any:
         ("int(a)", (-2.9,), -2),
         ("float(a)", (2**53 + 1,), float(2**53)),
         ("str(a)", (True,), "True"),
+        ("str(a)", (1e16,), "1e+16"),
+        ("str(a)", (1e-5,), "1e-05"),
+        ("str(a)", (123456.0,), "123456.0"),
+        ("str(a)", (0.0001,), "0.0001"),
+        ("str(a)", (math.nan,), "nan"),
+        ('f"{a}:{b!s}-{c}"', (1, 2.5, None), "1:2.5-None"),
+        ("max([a, b, 0])", (1, 2.5), 2.5),
+        ("min((a, b))", ("x", "b"), "b"),
+        ("any([a, b])", (0, ""), False),
+        ("all((a, b))", (1, "x"), True),
+        ("round(a, ndigits=1)", (2.25,), 2.2),
         ("len(a)", ("日本",), 2),
         ("a.upper()", ("abc",), "ABC"),
         ("a.strip()", (" \x1ca ",), "a"),
@@ -113,6 +126,27 @@ def test_none_is_a_value_that_can_be_tested() -> None:
     assert both("a", None, body=body, kinds="int") == -1
     assert both("a is None or a > 3", None, kinds="int") is True
     assert both("a == 0", None, kinds="int") is False
+
+
+def test_the_text_of_a_float_is_the_shortest_that_gives_it_again() -> None:
+    chance = random.Random(3)
+    floats = [2.0**power for power in range(-1074, 1024)]
+    floats += [struct.unpack("<d", struct.pack("<Q", chance.getrandbits(64)))[0] for _ in range(5000)]
+    floats += [chance.uniform(-1e6, 1e6) for _ in range(2000)]
+    floats += [chance.randint(-(10**6), 10**6) / 10 ** chance.randint(0, 6) for _ in range(2000)]
+    case = Both("def f(cls, ts, a):\n    return str(a)\n", {"a": "float"}, ["y"])
+    found = case.in_rust([(value,) for value in floats], [T] * len(floats))
+    assert found == [(str(value),) for value in floats]
+
+
+def test_rounding_is_that_of_the_exact_value() -> None:
+    chance = random.Random(4)
+    halves = [(chance.randint(-(10**6), 10**6) / 2 ** chance.randint(1, 20),) for _ in range(3000)]
+    decimals = [(chance.randint(-(10**9), 10**9) / 10 ** chance.randint(1, 9),) for _ in range(3000)]
+    rows = halves + decimals
+    for digits in (0, 1, 2, 3, 5, 9):
+        case = Both(f"def f(cls, ts, a):\n    return round(a, {digits})\n", {"a": "float"}, ["y"])
+        assert case.in_rust(rows, [T] * len(rows)) == [(round(value, digits) + 0.0,) for (value,) in rows]
 
 
 def test_statements_run_in_order() -> None:

@@ -21,18 +21,29 @@ def reason(body: str, head: str = "", form: str = "positional") -> str:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("    for x in (1, 2):\n        a += x\n    return a\n", "a `for` loop (line 2 of it)"),
+        (
+            "    for x in range(a):\n        a += x\n    return a\n",
+            "a `for` loop over a range that is not literal (line 2 of it)",
+        ),
+        (
+            "    for x in range(101):\n        a += x\n    return a\n",
+            "a `for` loop of more than 100 rounds, or over `*` (line 2 of it)",
+        ),
         ("    x = 1\n    while a > x:\n        x += a\n    return x\n", "a `while` loop (line 3 of it)"),
-        ("    try:\n        return a\n    except ValueError:\n        return 1\n", "`try` (line 2 of it)"),
+        ("    try:\n        return a\n    finally:\n        a = 1\n", "`finally` (line 5 of it)"),
+        (
+            "    try:\n        return a\n    except ValueError:\n        print(a)\n",
+            "a call of `print` (line 5 of it)",
+        ),
         ("    return sum((a, 1))\n", "a call of `sum` (line 2 of it)"),
         ("    return [x for x in (1, a)][0]\n", "a comprehension (line 2 of it)"),
-        ('    return f"{a}"\n', "an f-string (line 2 of it)"),
+        ('    return f"{a:.2f}"\n', "an f-string with a format (line 2 of it)"),
         ("    return (lambda: a)()\n", "a call of `lambda: a` (line 2 of it)"),
         ("    return a << 2\n", "the operator `<<` (line 2 of it)"),
         ("    return a is a\n", "`is` with something else than None, True or False (line 2 of it)"),
         ("    return cls.__name__\n", "the attribute `cls.__name__` (line 2 of it)"),
         ("    return 9223372036854775808 - a\n", "an int outside int64 (line 2 of it)"),
-        ("    return max((a, 2))\n", "a call of `max` with 1 arguments (line 2 of it)"),
+        ("    return max((a,))\n", "a call of `max` with 1 arguments (line 2 of it)"),
         ("    return a.bit_length()\n", "a call of `a.bit_length` (line 2 of it)"),
         ("    print(a)\n    return a\n", "a call of `print` (line 2 of it)"),
     ],
@@ -136,6 +147,36 @@ def test_what_is_raised_on_purpose_goes_along() -> None:
     case = Both(text, {"a": "int"}, ["y"])
     assert case.in_rust([(1,), (3,), (-1,)], [T] * 3) == [(1,), None, None]
     assert "ValueError: -1" in str(case.in_cpython((-1,), T))
+
+
+def test_what_is_caught_is_left_to_cpython_where_it_is_raised() -> None:
+    body = "    try:\n        y = 6 / a\n    except ZeroDivisionError as e:\n        return -1.0\n    else:\n        y += 1\n"
+    case = Both(f"def f(cls, ts, a):\n{body}    return y\n", {"a": "int"}, ["y"])
+    assert case.in_rust([(3,), (0,)], [T] * 2) == [(3.0,), None]
+    assert case.in_cpython((0,), T) == (-1.0,)
+
+
+def test_loops_over_literals_are_written_out() -> None:
+    text = (
+        "def f(cls, ts, a, b):\n"
+        "    total = 0\n"
+        "    for x in (a, b, a * b):\n"
+        "        if x is None:\n"
+        "            break\n"
+        "        if x < 0:\n"
+        "            continue\n"
+        "        for n in range(2):\n"
+        "            total += x + n\n"
+        "    else:\n"
+        "        total += 1000\n"
+        "    for _ in ():\n"
+        "        total = None\n"
+        "    return total\n"
+    )
+    case = Both(text, {"a": "int", "b": "int"}, ["y"])
+    rows: list[tuple[Any, ...]] = [(1, 2), (-1, 2), (-3, -4)]
+    found = case.in_rust(rows, [T] * 3)
+    assert found == [(1013,), (1005,), (1025,)] == [case.in_cpython(row, T) for row in rows]
 
 
 def test_a_default_that_is_a_constant_is_taken() -> None:

@@ -33,7 +33,7 @@ pub(super) enum Unary {
 }
 
 /// Longer texts are put together by CPython.
-const TEXT_BYTES_MAX: usize = 1 << 20;
+pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Every int up to this one is a float, so that a quotient of two is rounded once.
 const EXACT_MAX: u64 = 1 << 53;

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::arithmetic::TEXT_BYTES_MAX;
 use super::compare::is_less;
 use super::object::{Number, Object};
 use super::{Computed, Deferred};
@@ -37,6 +38,10 @@ pub(super) enum Function {
     Strip,
     Startswith,
     Endswith,
+    Any,
+    All,
+    /// Texts put together: an f-string.
+    Concat,
 }
 
 /// A type that `isinstance` is asked for.
@@ -74,6 +79,9 @@ pub(super) fn call(function: Function, arguments: &[Object]) -> Computed<Object>
         (Function::Endswith, [Object::Text(text), Object::Text(part)]) => {
             Ok(Object::Bool(text.ends_with(&**part)))
         }
+        (Function::Concat, _) => concat(arguments),
+        (Function::Any, [Object::Tuple(items)]) => Ok(Object::Bool(items.iter().any(Object::is_true))),
+        (Function::All, [Object::Tuple(items)]) => Ok(Object::Bool(items.iter().all(Object::is_true))),
         (_, [Object::Text(text)]) => of_text(function, text),
         (_, [object]) => of_one(function, object),
         _ => Err(Deferred),
@@ -123,6 +131,7 @@ fn of_one(function: Function, object: &Object) -> Computed<Object> {
             return Ok(Object::Text(if *v { "True" } else { "False" }.into()));
         }
         (Function::Str, Object::Int(v)) => return Ok(Object::Text(v.to_string().into())),
+        (Function::Str, Object::Float(v)) => return Ok(Object::Text(text_of_float(*v).into())),
         _ => {}
     }
     let number = object.number()?;
@@ -141,6 +150,55 @@ fn of_one(function: Function, object: &Object) -> Computed<Object> {
         Function::Fabs => Ok(Object::Float(number.float().abs())),
         Function::Sqrt if number.float() >= 0.0 => Ok(Object::Float(number.float().sqrt())),
         _ => of_library(function, number),
+    }
+}
+
+fn concat(parts: &[Object]) -> Computed<Object> {
+    let mut whole = String::new();
+    for part in parts {
+        let Object::Text(part) = part else { return Err(Deferred) };
+        whole.push_str(part);
+    }
+    if whole.len() > TEXT_BYTES_MAX { Err(Deferred) } else { Ok(Object::Text(whole.into())) }
+}
+
+/// The fewest digits that give `v` again, and of those the nearest, ties to even: `d.ddde-7`.
+fn shortest(v: f64) -> String {
+    let found = format!("{v:e}");
+    // Of two that are as near, this took either; so many digits exactly rounded are the even one.
+    let digits = found.split('e').next().map_or(0, |mantissa| mantissa.replace('.', "").len());
+    let nearest = format!("{v:.*e}", digits.saturating_sub(1));
+    if nearest.parse() == Ok(v) { nearest } else { found }
+}
+
+/// `str(x)`: the shortest digits, with an exponent if the point is far from them.
+fn text_of_float(v: f64) -> String {
+    if !v.is_finite() {
+        return (if v.is_nan() {
+            "nan"
+        } else if v > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        })
+        .to_owned();
+    }
+    let sign = if v.is_sign_negative() { "-" } else { "" };
+    let scientific = shortest(v.abs());
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let digits = mantissa.replace('.', "");
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let point = exponent + 1;
+    if !(-3..=16).contains(&point) {
+        let (first, rest) = digits.split_at(1);
+        let rest = if rest.is_empty() { String::new() } else { format!(".{rest}") };
+        let direction = if exponent < 0 { '-' } else { '+' };
+        return format!("{sign}{first}{rest}e{direction}{:02}", exponent.unsigned_abs());
+    }
+    match usize::try_from(point) {
+        Ok(point) if point >= digits.len() => format!("{sign}{digits:0<point$}.0"),
+        Ok(point) if point > 0 => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
+        _ => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
     }
 }
 
