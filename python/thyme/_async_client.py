@@ -7,7 +7,7 @@ from typing import Self
 
 from thyme._async_transport import AsyncHttpTransport
 from thyme._calls import Calls
-from thyme._config import Config
+from thyme._config import Config, settings
 from thyme._session import Session
 from thyme._steps import AsyncTransport, loses_answers
 
@@ -30,19 +30,20 @@ class AsyncThymeClient(Calls):
     """
 
     def __init__(
-        self, config: Config | str | None = None, *, transport: AsyncTransport | None = None
+        self,
+        config: Config | str | None = None,
+        *,
+        api_key: str | None = None,
+        transport: AsyncTransport | None = None,
     ) -> None:
         """Connects on first use.
 
         Args:
             config: The settings, or the server's base URL; None means `Config.load()`.
+            api_key: The API key, instead of the settings' own.
             transport: Carries the requests instead of HTTP.
         """
-        if isinstance(config, str):
-            config = Config.load(api_url=config)
-        if config is None:
-            config = Config() if transport is not None else Config.load()
-        self.config = config
+        config = self.config = settings(config, api_key, is_wired=transport is not None)
         transport = transport or AsyncHttpTransport(config)
         makes_keys = config.push_keys and loses_answers(transport)
         super().__init__(Session(transport, config.timeout_s, makes_keys=makes_keys))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from thyme._access_calls import AccessCalls
 from thyme._dataset_calls import DatasetCalls
 from thyme._definition_calls import DefinitionCalls
 from thyme._errors import InvalidDataError, error_from_answer
@@ -23,7 +24,7 @@ LOG_SLICE_ROWS = 100_000
 LOG_SLICE_BYTES = 8 << 20
 
 
-class Calls(DefinitionCalls, DatasetCalls):
+class Calls(DefinitionCalls, DatasetCalls, AccessCalls):
     """Every call of a client; what each does is said at the method of `ThymeClient` with its name."""
 
     def __init__(self, session: Session) -> None:

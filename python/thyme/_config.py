@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -129,6 +129,21 @@ class Config:
 def credentials_path(home: Path | None = None) -> Path:
     """`~/.thyme/credentials`, which `thyme login` writes."""
     return (Path.home() if home is None else home) / ".thyme" / "credentials"
+
+
+def settings(given: Config | str | None, api_key: str | None, *, is_wired: bool) -> Config:
+    """The settings of a client.
+
+    Args:
+        given: The settings, a server's base URL, or nothing.
+        api_key: The API key, instead of theirs.
+        is_wired: Whether requests go somewhere else than to a server that settings name.
+    """
+    if isinstance(given, Config):
+        return given if api_key is None else replace(given, api_key=api_key)
+    if given is None and is_wired:
+        return Config(api_key=api_key)
+    return Config.load(api_url=given, api_key=api_key)
 
 
 def save_credentials(url: str, api_key: str, home: Path | None = None) -> Path:

@@ -123,6 +123,12 @@ class OverloadedError(UnavailableError):
     default_code = "overloaded"
 
 
+class RateLimitedError(UnavailableError):
+    """The API key asks more often than it may: nothing was done; send it again later."""
+
+    default_code = "rate_limited"
+
+
 class PoisonedError(UnavailableError):
     """A part of the server's state cannot be used until a restart rebuilds it; the rest goes on."""
 
@@ -175,6 +181,7 @@ _BY_CODE: dict[str, type[ThymeError]] = {
         StaleError,
         UnavailableError,
         OverloadedError,
+        RateLimitedError,
         PoisonedError,
         StorageFullError,
         InternalError,

@@ -132,7 +132,8 @@ class Exchange:
             pause = self._tries.after_refusal(
                 time.monotonic(),
                 retry_after_s=_seconds(response.headers.get("retry-after", "")),
-                overloaded=response.status_code == 429 and b'"overloaded"' in response.content,
+                overloaded=response.status_code == 429
+                and (b'"overloaded"' in response.content or b'"rate_limited"' in response.content),
             )
             if pause is not None:
                 return pause

@@ -30,6 +30,7 @@ _FORMATS = {
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
     "an OpenAI or Anthropic key": r"\bsk-(?:ant-|proj-|svcacct-)?[A-Za-z0-9_-]*[A-Za-z0-9]{20,}",
     "a signed token (JWT)": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    "a Thyme API key": r"\bthyme_[0-9a-f]{8}_[0-9a-f]{64}\b",
     "a private key": r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
 }
 _KNOWN = [(what, re.compile(pattern)) for what, pattern in _FORMATS.items()]

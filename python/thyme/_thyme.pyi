@@ -113,5 +113,14 @@ def restore(directory: str, data: str, watch: object | None = None) -> str:
 def doctor(data: str, deep: bool, watch: object | None = None) -> str:
     """What is intact and what is not in a data directory or a backup; JSON. Errors as `backup`."""
 
+def create_key(data: str, body: str) -> str:
+    """Makes an API key of a data directory that no process uses; JSON in and out as `POST /api/v1/keys`."""
+
+def revoke_key(data: str, id: str) -> str:
+    """Revokes an API key of a data directory that no process uses; JSON."""
+
+def list_keys(data: str) -> str:
+    """The API keys of a data directory that no process uses; JSON."""
+
 def set_store_aside(data: str) -> str:
     """Gives a damaged store another name and returns it. Errors as `backup`."""

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from thyme._access import AccessClient
 from thyme._async_client import AsyncThymeClient
 from thyme._calls import Calls, Progress
 from thyme._catalog import Catalog
-from thyme._config import Config
+from thyme._config import Config, settings
 from thyme._datasets import DatasetsClient
 from thyme._definitions import DefinitionsClient
 from thyme._multi import Ask
@@ -22,7 +23,7 @@ from thyme._transport import HttpTransport, Transport
 from thyme._values import Time
 
 
-class ThymeClient(DefinitionsClient, DatasetsClient):
+class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient):
     """Talks to one Thyme server.
 
     Featuresets and datasets are given as their class or by name. An entity id is a plain value, a tuple in
@@ -40,18 +41,21 @@ class ThymeClient(DefinitionsClient, DatasetsClient):
         config: The settings in effect.
     """
 
-    def __init__(self, config: Config | str | None = None, *, transport: Transport | None = None) -> None:
+    def __init__(
+        self,
+        config: Config | str | None = None,
+        *,
+        api_key: str | None = None,
+        transport: Transport | None = None,
+    ) -> None:
         """Connects on first use.
 
         Args:
             config: The settings, or the server's base URL; None means `Config.load()`.
+            api_key: The API key, instead of the settings' own.
             transport: Carries the requests instead of HTTP.
         """
-        if isinstance(config, str):
-            config = Config.load(api_url=config)
-        if config is None:
-            config = Config() if transport is not None else Config.load()
-        self.config = config
+        config = self.config = settings(config, api_key, is_wired=transport is not None)
         transport = transport or HttpTransport(config)
         makes_keys = config.push_keys and loses_answers(transport)
         self._session = Session(Blocking(transport), config.timeout_s, makes_keys=makes_keys)

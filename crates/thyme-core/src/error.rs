@@ -9,6 +9,8 @@ pub enum ErrorKind {
     InvalidDefinition,
     /// Rows, arguments or a body are wrong: change the request.
     InvalidData,
+    /// The caller may not: ask with another API key.
+    Forbidden,
     /// No such dataset, featureset, feature, ...
     NotFound,
     /// It contradicts what is already there.
@@ -45,6 +47,7 @@ impl ErrorKind {
         match self {
             ErrorKind::InvalidDefinition => "invalid_definition",
             ErrorKind::InvalidData => "invalid_data",
+            ErrorKind::Forbidden => "forbidden",
             ErrorKind::NotFound => "not_found",
             ErrorKind::Conflict => "conflict",
             ErrorKind::TooLarge => "too_large",

@@ -107,7 +107,8 @@ impl Disk for DirDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mode = if name.starts_with("erase.") { 0o600 } else { 0o666 };
+        let is_private = ["erase.", "access."].iter().any(|prefix| name.starts_with(prefix));
+        let mode = if is_private { 0o600 } else { 0o666 };
         let mut options = File::options();
         let file = options.read(true).write(true).create_new(true).mode(mode).open(self.dir.join(name))?;
         Ok(Arc::new(DirFile(file)))

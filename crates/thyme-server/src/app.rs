@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use thyme_core::{Env, Error, Result, SystemEnv, Value};
 use thyme_engine::attached::AttachedLog;
-use thyme_engine::{Clock, Engine, Memory, Options, Starting, Step};
+use thyme_engine::{Clock, Engine, KEYS, Memory, Options, Starting, Step};
 use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
+use crate::access::Keyring;
 use crate::metrics::Metrics;
 use crate::names::OldNames;
 use crate::request::{Reply, Request};
@@ -42,6 +43,8 @@ pub struct AppOptions {
     pub checkpoint_every: Option<Duration>,
     /// The size at which a segment of the log is closed; `None` suits most.
     pub segment_bytes: Option<u64>,
+    /// Keys that may do everything, beside those that are made.
+    pub api_keys: Vec<String>,
 }
 
 impl Default for AppOptions {
@@ -58,6 +61,7 @@ impl Default for AppOptions {
             verify_every: None,
             checkpoint_every: None,
             segment_bytes: None,
+            api_keys: Vec::new(),
         }
     }
 }
@@ -70,6 +74,7 @@ pub(crate) struct Ready {
     pub metrics: Arc<Metrics>,
     pub verified: Verified,
     pub old_names: OldNames,
+    pub keys: Keyring,
     /// Held while the values of a plan are computed.
     pub previewing: Mutex<()>,
 }
@@ -163,6 +168,7 @@ impl App {
         let engine = Engine::open(opening)?;
         engine.set_now(options.now_us);
         let engine = Arc::new(engine);
+        let keys = Keyring::open(engine.sealed_file(KEYS), &options.api_keys, app.env.clone())?;
         let reader = Reader::new(engine.clone(), host);
         let sources = options.run_sources.then(|| Sources::new(engine));
         if let Some(sources) = &sources {
@@ -174,6 +180,7 @@ impl App {
             metrics: app.metrics.clone(),
             verified: Verified::default(),
             old_names: OldNames::default(),
+            keys,
             previewing: Mutex::default(),
         })
     }

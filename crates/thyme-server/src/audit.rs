@@ -39,6 +39,13 @@ pub(crate) fn verify(ready: &Ready, request: &Request) -> Result<Reply> {
         return Err(Error::invalid_data(format!("sample: expected 1 to {SAMPLES_MAX}, got {samples}")));
     }
     let options = Options { reference: body.reference, samples, seed: body.seed.unwrap_or(0) };
+    match &options.reference {
+        // A key that is for some featuresets learns of these alone.
+        Some(reference) if !request.caller.reads_all() => {
+            request.caller.may_read(reference)?;
+        }
+        _ => request.caller.may_read_all("everything that is committed")?,
+    }
     let report = thyme_audit::verify(&ready.reader, options)?;
     ready.verified.note(&report);
     verifier::raise(ready, &report);
@@ -140,10 +147,12 @@ fn explain_live(ready: &Ready, request: &Request) -> Result<Reply> {
     let at = query_read_at(request)?;
     let subject = match (request.param("featureset"), request.param("dataset")) {
         (Some(featureset), None) => {
+            request.caller.may_read(featureset)?;
             let feature = feature(ready, request, featureset)?;
             Subject::Feature { featureset: featureset.to_owned(), feature }
         }
         (None, Some(dataset)) => {
+            request.caller.may_read_all(dataset)?;
             Subject::Field { dataset: dataset.to_owned(), field: request.required("field")?.to_owned() }
         }
         _ => {
@@ -155,9 +164,19 @@ fn explain_live(ready: &Ready, request: &Request) -> Result<Reply> {
     let asked = Asked { subject, at, limit, inputs };
     let text = request.required("entity_id")?;
     let explained = thyme_audit::explain(&ready.reader, asked, &|fields| json::text_entity(fields, text))?;
+    check_inputs(request, &explained.explanation)?;
     let mut out = explanation_json(&explained.explanation);
     out["as_of"] = json::as_of(&explained.snapshot);
     Ok(Reply::json(200, &out))
+}
+
+/// Refuses to show a feature that another one is made of to whoever may not read its featureset.
+fn check_inputs(request: &Request, explanation: &Explanation) -> Result<()> {
+    let Origin::Extractor { inputs, .. } = &explanation.origin else { return Ok(()) };
+    inputs.iter().try_for_each(|input| {
+        request.caller.may_read(input.name.split('.').next().unwrap_or(&input.name))?;
+        check_inputs(request, input)
+    })
 }
 
 /// `feature=`, by name or id; counts who asks by an old name.

@@ -14,7 +14,7 @@ use thyme_query::{Answer, ColumnBuffer, Detail, Plan};
 use crate::app::Ready;
 use crate::openapi::shapes;
 use crate::reads::{
-    add_notes, arrow_notes, checked_rows, features_json, input_columns, mode, parse, read_at,
+    add_notes, arrow_notes, checked_rows, features_json, input_columns, mode, parse, plan_of, read_at,
 };
 use crate::request::{Reply, Request};
 use crate::{arrow_io, feature_meta, json, names};
@@ -88,7 +88,7 @@ impl Asked<'_> {
     /// The features of its entities at `snapshot`.
     pub fn answer(&self, ready: &Ready, request: &Request, snapshot: Snapshot) -> Result<Answered> {
         let wanted = names::wanted(self.features)?;
-        let plan = ready.reader.plan_of(&snapshot.catalog, self.featureset, wanted.as_deref())?;
+        let plan = plan_of(ready, request, &snapshot, self.featureset, wanted.as_deref())?;
         let rows = checked_rows(self.entity_ids.len())?;
         let entities =
             self.entity_ids.iter().map(|id| json::entity(&plan.entity, id)).collect::<Result<Vec<_>>>()?;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,10 +21,12 @@ use thyme_engine::{Budget, Ticket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::Caller;
+use crate::access::admission::{self, Head, Openness};
 use crate::app::{App, Ready};
 use crate::bodies::{self, Bounds, Read};
 use crate::connections::{self, Connections};
-use crate::request::{Leaving, Reply, Request};
+use crate::request::{Leaving, Reply, Request, decode};
 use crate::{routes, writes};
 
 /// What a connection may hold of a request that nobody has asked it for yet; also the longest head.
@@ -41,8 +43,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub struct ServeOptions {
     /// The address.
     pub listen: SocketAddr,
-    /// Keys that may do everything. Without any, only loopback addresses are listened on.
-    pub api_keys: Vec<String>,
+    /// Whether there are API keys. Without any, only loopback addresses are listened on.
+    pub is_keyed: bool,
     /// The most bytes of a request's body.
     pub body_bytes_max: usize,
     /// The most connections at once.
@@ -55,7 +57,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         ServeOptions {
             listen: ([127, 0, 0, 1], 8080).into(),
-            api_keys: Vec::new(),
+            is_keyed: false,
             body_bytes_max: 256 << 20,
             connections_max: connections::fitting(),
             head_wait: HEAD_WAIT,
@@ -69,9 +71,9 @@ impl ServeOptions {
     /// # Errors
     /// InvalidData: an address beyond loopback without an API key. Unavailable: an address in use.
     pub fn check(&self) -> Result<()> {
-        if !self.listen.ip().is_loopback() && self.api_keys.is_empty() {
+        if !self.listen.ip().is_loopback() && !self.is_keyed {
             return Err(Error::invalid_data(format!(
-                "refusing to listen on {}: a commit is code, and no API key is configured; set api_keys in the config file, or listen on 127.0.0.1",
+                "refusing to listen on {}: a commit is code, and there is no API key; make one (`thyme keys create --role admin --data DIR`), or listen on 127.0.0.1",
                 self.listen
             )));
         }
@@ -91,6 +93,8 @@ struct Door {
     /// Pushes that are decoded at the same time.
     decoding: Arc<Semaphore>,
     connections: Connections,
+    /// When it opened: what rates are counted from.
+    since: Instant,
 }
 
 impl Door {
@@ -98,7 +102,9 @@ impl Door {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoding = Arc::new(Semaphore::new(cores.max(2)));
         let connections = Connections::new(options.connections_max);
-        Door { app, options, bodies: OnceLock::new(), decoding, connections }
+        #[expect(clippy::disallowed_methods, reason = "measures rates; no value depends on it")]
+        let since = Instant::now();
+        Door { app, options, bodies: OnceLock::new(), decoding, connections, since }
     }
 
     /// As much room as there is for pushes.
@@ -181,54 +187,34 @@ async fn converse(door: Arc<Door>, stream: TcpStream, mut open: watch::Receiver<
 
 async fn handle(door: Arc<Door>, request: hyper::Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();
-    if let Some(refused) = admit(&door, &parts) {
-        door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
-        return refused;
-    }
-    answer(door, parts, body).await
-}
-
-/// Refuses callers without a key, and pages that pretend to be this machine.
-fn admit(door: &Door, parts: &Parts) -> Option<Reply> {
-    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
-    let open = matches!(parts.uri.path(), "/health" | "/metrics");
-    if !door.options.api_keys.is_empty() {
-        let given = header("authorization").and_then(|v| v.strip_prefix("Bearer ")).unwrap_or("");
-        let known = door
-            .options
-            .api_keys
-            .iter()
-            .fold(false, |found, key| found | same(key.as_bytes(), given.trim().as_bytes()));
-        if !known && !open {
-            let detail =
-                "this server needs an API key: send Authorization: Bearer KEY (thyme login stores one)";
-            return Some(Reply::failure(401, "unauthorized", detail, &[]));
+    match admit(&door, &parts) {
+        Ok(caller) => answer(door, parts, body, caller).await,
+        Err(refused) => {
+            door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
+            refused
         }
-        return None;
     }
-    // Without keys only this machine may ask; a name that resolves here (DNS rebinding) is somebody else's.
-    let host = header("host").unwrap_or("localhost");
-    if is_local(host) {
-        return None;
-    }
-    let detail = format!("the Host header is \"{host}\"; without API keys only localhost is answered");
-    Some(Reply::failure(403, "forbidden", &detail, &[]))
 }
 
-/// Compares in a time that depends on the lengths alone.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
-}
-
-fn is_local(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+/// Who sent a request, if they may; asked before its body is read.
+fn admit(door: &Door, parts: &Parts) -> Result<Caller, Reply> {
+    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
+    let path = decode(parts.uri.path(), false);
+    let head = Head { path: &path, authorization: header("authorization"), host: header("host") };
+    let ready = door.app.ready_now().ok();
+    let open = Openness {
+        keys: ready.as_ref().map(|ready| &ready.keys),
+        is_loopback: door.options.listen.ip().is_loopback(),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let now = || u64::try_from(door.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let caller = admission::admit(open, head, now)?;
+    if ready.is_some() {
+        routes::permit(&caller, parts.method.as_str(), &path).map_err(|error| Reply::error(&error))?;
+    }
+    Ok(caller)
 }
 
-async fn answer(door: Arc<Door>, parts: Parts, body: Incoming) -> Reply {
+async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -> Reply {
     let is_push = (parts.method.as_str(), parts.uri.path()) == writes::LOG;
     let received = match door.app.ready_now() {
         // Its rows are there before its body is gone.
@@ -253,7 +239,7 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming) -> Reply {
         .iter()
         .filter_map(|(name, value)| value.to_str().ok().map(|v| (name.as_str().to_owned(), v.to_owned())))
         .collect();
-    let request = Request::new(parts.method.as_str(), target, headers, body);
+    let request = Request { caller, ..Request::new(parts.method.as_str(), target, headers, body) };
     #[expect(clippy::disallowed_methods, reason = "measures; no value depends on it")]
     let arrived = Instant::now();
     if is_push {
@@ -310,26 +296,4 @@ fn to_response(reply: Reply) -> Response<Full<Bytes>> {
         }
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_local() {
-        for host in ["localhost", "localhost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]:8080", "LOCALHOST:1"]
-        {
-            assert!(is_local(host), "{host}");
-        }
-        for host in ["evil.example", "evil.example:8080", "10.0.0.1", "127.0.0.1.evil.example", ""] {
-            assert!(!is_local(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn keys_are_compared_whole() {
-        assert!(same(b"abc", b"abc"));
-        assert!(!same(b"abc", b"abd") && !same(b"abc", b"ab") && !same(b"abc", b""));
-    }
 }

@@ -35,6 +35,10 @@ pub(crate) fn answer(ready: &Ready, request: &Request, handler: Handler<'_>) -> 
         let Some(pending) = ready.engine().pending_commit() else { break };
         // What cannot be understood is refused by the endpoint.
         let Some(asked) = Asked::of(request) else { break };
+        match &asked {
+            Asked::Featureset { name, .. } => request.caller.may_read(name)?,
+            Asked::Dataset(name) => request.caller.may_read_all(name)?,
+        }
         let Some(split) = Split::of(&asked, &catalog, &pending.document) else { break };
         if request.path == "/features/offline" || request.path == "/features/scan" {
             match split.is_asked {
@@ -239,7 +243,7 @@ impl Read<'_> {
     /// The request for what is live alone.
     fn narrowed(&self, body: Option<&Json>, split: &Split<'_>) -> Option<Request> {
         let present = split.present.as_ref()?;
-        let Request { method, path, query, headers, body: bytes, gone } = self.request;
+        let Request { method, path, query, headers, body: bytes, gone, caller } = self.request;
         let mut narrowed = Request {
             method: method.clone(),
             path: path.clone(),
@@ -247,6 +251,7 @@ impl Read<'_> {
             headers: headers.clone(),
             body: bytes.clone(),
             gone: gone.clone(),
+            caller: caller.clone(),
         };
         match body {
             Some(body) => {

@@ -3,6 +3,7 @@
 //! Every request, from a socket or from [`App::request`], goes through [`routes`]; what is behind them
 //! is `thyme-query` for reads and `thyme-engine` for writes. No feature value is computed here.
 
+mod access;
 mod app;
 mod arrow_frames;
 mod arrow_io;
@@ -34,6 +35,7 @@ mod state;
 mod verifier;
 mod writes;
 
+pub use access::{Caller, OfflineKeys, any_key};
 pub use app::{App, AppOptions};
 pub use http::{ServeOptions, serve};
 pub use request::{Gone, Reply, Request};

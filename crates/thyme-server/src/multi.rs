@@ -156,6 +156,7 @@ impl Multi<'_> {
             headers: self.request.headers.clone(),
             body: body.to_string().into(),
             gone: self.request.gone.clone(),
+            caller: self.request.caller.clone(),
         };
         let handler = |ready: &Ready, request: &Request| {
             // What of it is live may be less than was asked for.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
-use sha2::{Digest, Sha256};
 use thyme_core::{Error, Position, Result};
 use thyme_engine::Planned;
 use thyme_query::{Plan, Wanted};
@@ -18,8 +17,6 @@ use crate::request::{Reply, Request};
 
 /// The callers of one old name that are counted by themselves; the others are counted together.
 const CALLERS_MAX: usize = 100;
-/// The caller of a request without a key.
-const ANONYMOUS: &str = "anonymous";
 
 /// How often old names were asked for since the start, by featureset and name.
 #[derive(Debug, Default)]
@@ -45,7 +42,7 @@ impl OldNames {
         if given.is_empty() && plan.renamed().next().is_none() {
             return;
         }
-        let caller = caller(request);
+        let caller = request.caller.fingerprint();
         let mut counts = self.counts.lock();
         let key = |name: &str| (plan.name.clone(), name.to_owned());
         for (column, _) in plan.renamed() {
@@ -61,7 +58,7 @@ impl OldNames {
     /// Counts that somebody asked for this one.
     pub fn note_one(&self, request: &Request, featureset: &str, name: &str) {
         let key = (featureset.to_owned(), name.to_owned());
-        self.counts.lock().entry(key).or_default().ask(&caller(request));
+        self.counts.lock().entry(key).or_default().ask(&request.caller.fingerprint());
     }
 
     fn of(&self, featureset: &str, name: &str) -> Asks {
@@ -78,18 +75,6 @@ impl Asks {
             "others"
         };
         *self.callers.entry(caller.to_owned()).or_default() += 1;
-    }
-}
-
-/// What stands for whoever sent a request: never the key itself.
-fn caller(request: &Request) -> String {
-    match request.header("authorization") {
-        None => ANONYMOUS.to_owned(),
-        Some(given) => {
-            let key = given.strip_prefix("Bearer ").unwrap_or(given).trim();
-            let digest = Sha256::digest(key.as_bytes());
-            format!("key {}", digest.iter().take(4).map(|b| format!("{b:02x}")).collect::<String>())
-        }
     }
 }
 

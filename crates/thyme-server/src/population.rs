@@ -15,6 +15,7 @@ const LIMIT: usize = 100_000;
 /// Answers an Arrow stream with a column for each field of the key. Its metadata says where the next page begins.
 pub(crate) fn entities(ready: &Ready, request: &Request) -> Result<Reply> {
     let featureset = request.required("featureset")?;
+    request.caller.may_read(featureset)?;
     let limit = request.param("limit").and_then(|text| text.parse().ok()).unwrap_or(LIMIT);
     let from = request.param("from").map(|text| json::text_time("from", text)).transpose()?;
     let after = request.param("next").map(place).transpose()?;

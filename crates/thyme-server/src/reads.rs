@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Value};
 use thyme_engine::{ReadAt, Snapshot};
-use thyme_query::{Answer, ColumnBuffer, Detail, Frame, Known, Labels, Plan};
+use thyme_query::{Answer, ColumnBuffer, Detail, Frame, Known, Labels, Plan, Wanted};
 
 use crate::app::Ready;
 use crate::arrow_io;
@@ -159,11 +160,23 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
     };
     let snapshot = ready.engine().snapshot(at)?;
     let wanted = names::wanted_param(request)?;
-    let plan = ready.reader.plan_of(&snapshot.catalog, featureset, wanted.as_deref())?;
+    let plan = plan_of(ready, request, &snapshot, featureset, wanted.as_deref())?;
     let entity = entity_param(request, &plan.entity)?;
     ready.old_names.note(request, &plan, std::iter::empty());
     let detail = feature_meta::detail(request, false);
     answer_one(ready, snapshot, &plan, entity, Vec::new(), detail)
+}
+
+/// The plan of a featureset, for callers who may read it: whatever answers features begins here.
+pub(crate) fn plan_of(
+    ready: &Ready,
+    request: &Request,
+    snapshot: &Snapshot,
+    featureset: &str,
+    wanted: Option<&[Wanted]>,
+) -> Result<Arc<Plan>> {
+    request.caller.may_read(featureset)?;
+    ready.reader.plan_of(&snapshot.catalog, featureset, wanted)
 }
 
 /// The entity of a GET: `entity_id=`, or each key field by its own name.
@@ -196,7 +209,7 @@ pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let snapshot = ready.engine().snapshot(at)?;
     let wanted = names::wanted(body.features.as_ref())?;
-    let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
+    let plan = plan_of(ready, request, &snapshot, &body.featureset, wanted.as_deref())?;
     let entity = json::entity(&plan.entity, &body.entity_id)?;
     let given = body.inputs.unwrap_or_default();
     ready.old_names.note(request, &plan, given.keys().map(String::as_str));
@@ -301,6 +314,7 @@ pub(crate) fn input_columns<'a>(
 }
 
 fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result<Reply> {
+    request.caller.may_read_all(dataset)?;
     let snapshot = ready.engine().snapshot(at)?;
     let live = snapshot.catalog.dataset(dataset)?.clone();
     let keys: Vec<(String, DataType)> =
@@ -371,7 +385,7 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     let columns = request.list("entity_column");
     let wanted = names::wanted_param(request)?;
     let snapshot = ready.engine().snapshot(at)?.in_passing();
-    let plan = ready.reader.plan_of(&snapshot.catalog, featureset, wanted.as_deref())?;
+    let plan = plan_of(ready, request, &snapshot, featureset, wanted.as_deref())?;
     ready.old_names.note(request, &plan, labels.schema_ref().fields().iter().map(|f| f.name().as_str()));
     let shape = Labels { entity_columns: &columns, timestamp_column };
     let detail = feature_meta::detail(request, false);
@@ -405,7 +419,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     let at = read_at(None, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
     let mut snapshot = ready.engine().snapshot(at)?;
     let wanted = names::wanted(body.features.as_ref())?;
-    let plan = ready.reader.plan_of(&snapshot.catalog, &body.featureset, wanted.as_deref())?;
+    let plan = plan_of(ready, request, &snapshot, &body.featureset, wanted.as_deref())?;
     let rows = checked_rows(body.queries.len())?;
     let mut entity: Vec<ColumnBuffer> =
         plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();

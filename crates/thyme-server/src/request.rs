@@ -8,6 +8,8 @@ use serde_json::{Value as Json, json};
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Result};
 
+use crate::access::Caller;
+
 /// A request.
 #[derive(Debug, Default)]
 pub struct Request {
@@ -23,6 +25,8 @@ pub struct Request {
     pub body: bytes::Bytes,
     /// Whether the caller has gone.
     pub gone: Gone,
+    /// Who sent it.
+    pub caller: Caller,
 }
 
 /// Whether somebody has gone; clones share it.
@@ -86,6 +90,7 @@ impl Request {
             headers: headers.into_iter().map(|(n, v)| (n.to_ascii_lowercase(), v)).collect(),
             body,
             gone: Gone::default(),
+            caller: Caller::default(),
         }
     }
 
@@ -144,6 +149,13 @@ impl Reply {
         Reply { status: 200, headers: vec![("content-type", ARROW_STREAM.into())], body }
     }
 
+    /// With a header, in place of one that it has.
+    pub(crate) fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.retain(|(has, _)| *has != name);
+        self.headers.push((name, value));
+        self
+    }
+
     /// The answer to a refused request.
     pub fn error(error: &Error) -> Self {
         Self::failure(status_of(error.kind()), error.kind().code(), error.detail(), error.faults())
@@ -193,6 +205,7 @@ pub(crate) fn fault(fault: &Fault) -> Json {
 fn status_of(kind: ErrorKind) -> u16 {
     match kind {
         ErrorKind::InvalidDefinition | ErrorKind::InvalidData => 400,
+        ErrorKind::Forbidden => 403,
         ErrorKind::NotFound => 404,
         ErrorKind::Conflict => 409,
         ErrorKind::Gone => 410,
@@ -207,7 +220,7 @@ fn status_of(kind: ErrorKind) -> u16 {
 }
 
 /// Percent-decodes; in a query string `+` is a space.
-fn decode(text: &str, plus_is_space: bool) -> String {
+pub(crate) fn decode(text: &str, plus_is_space: bool) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thyme_core::{Error, Result};
 
+use crate::access::{Caller, Needs};
 use crate::app::{App, Ready};
 use crate::openapi::Operation;
 use crate::request::{Reply, Request};
 use crate::{
-    audit, backups, batch, commits, erasure, incomplete, left_out, metrics, multi, names, openapi, pending,
-    population, reads, rows, state, writes,
+    access, audit, backups, batch, commits, erasure, incomplete, left_out, metrics, multi, names, openapi,
+    pending, population, reads, rows, state, writes,
 };
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
@@ -23,6 +24,8 @@ pub struct Route {
     /// Whether it answers within microseconds without waiting for anything: such requests are answered
     /// on the thread that read them.
     pub quick: bool,
+    /// What it needs of its caller.
+    pub(crate) needs: Needs,
     handler: Handler,
     /// What it takes and gives.
     pub(crate) operation: &'static Operation,
@@ -31,44 +34,54 @@ pub struct Route {
 const fn route(
     method: &'static str,
     path: &'static str,
+    needs: Needs,
     handler: Handler,
     operation: &'static Operation,
 ) -> Route {
-    Route { method, path, quick: false, handler, operation }
+    Route { method, path, quick: false, needs, handler, operation }
 }
 
 /// Every endpoint but `/health` and `/metrics`, which also answer while the server opens.
 pub const ROUTES: &[Route] = &[
-    Route { quick: true, ..route("GET", "/features", reads::get_features, &openapi::GET_FEATURES) },
-    Route { quick: true, ..route("POST", "/features", reads::post_features, &openapi::POST_FEATURES) },
-    route("POST", "/features/batch", batch::batch, &openapi::BATCH),
-    route("POST", "/features/multi", multi::multi, &openapi::MULTI),
-    route("POST", "/api/v1/features/multi", multi::multi, &openapi::MULTI),
-    route("POST", "/features/offline", reads::offline, &openapi::OFFLINE),
-    route("GET", "/features/scan", reads::scan, &openapi::SCAN),
-    route("POST", "/api/v1/commit", commits::commit, &openapi::COMMIT),
-    route("POST", "/api/v1/commit/cancel", pending::cancel, &openapi::CANCEL),
-    route("POST", "/api/v1/plan", commits::plan, &openapi::PLAN),
-    route("POST", "/api/v1/rollback", commits::rollback, &openapi::ROLLBACK),
-    route("GET", "/api/v1/history", commits::history, &openapi::HISTORY),
-    route("GET", "/api/v1/diff", commits::diff, &openapi::DIFF),
-    route("POST", "/api/v1/retire", names::retire, &openapi::RETIRE),
-    route("POST", "/api/v1/log", writes::log, &openapi::LOG),
-    route("POST", "/api/v1/backup", backups::backup, &openapi::BACKUP),
-    route("POST", "/api/v1/erase", erasure::erase, &openapi::ERASE),
-    route("GET", "/api/v1/status", state::status, &openapi::STATUS),
-    route("GET", "/api/v1/jobs", pending::jobs, &openapi::JOBS),
-    route("GET", "/api/v1/events", state::events, &openapi::EVENTS),
-    route("GET", "/api/v1/late", left_out::late, &openapi::LATE),
-    route("GET", "/api/v1/duplicates", left_out::duplicates, &openapi::DUPLICATES),
-    route("GET", "/api/v1/dead-letters", left_out::dead_letters, &openapi::DEAD_LETTERS),
-    route("POST", "/api/v1/dead-letters/replay", left_out::replay, &openapi::REPLAY),
-    route("GET", "/api/v1/featuresets", state::featuresets, &openapi::FEATURESETS),
-    route("POST", "/api/v1/verify", audit::verify, &openapi::VERIFY),
-    route("GET", "/api/v1/explain", audit::explain, &openapi::EXPLAIN),
-    route("GET", "/api/v1/rows", rows::rows, &openapi::ROWS),
-    route("GET", "/api/v1/entities", population::entities, &openapi::ENTITIES),
-    route("GET", "/openapi.json", openapi::openapi, &openapi::DESCRIPTION),
+    Route {
+        quick: true,
+        ..route("GET", "/features", Needs::READ_FEATURES, reads::get_features, &openapi::GET_FEATURES)
+    },
+    Route {
+        quick: true,
+        ..route("POST", "/features", Needs::READ_FEATURES, reads::post_features, &openapi::POST_FEATURES)
+    },
+    route("POST", "/features/batch", Needs::READ_FEATURES, batch::batch, &openapi::BATCH),
+    route("POST", "/features/multi", Needs::READ_FEATURES, multi::multi, &openapi::MULTI),
+    route("POST", "/api/v1/features/multi", Needs::READ_FEATURES, multi::multi, &openapi::MULTI),
+    route("POST", "/features/offline", Needs::READ_FEATURES, reads::offline, &openapi::OFFLINE),
+    route("GET", "/features/scan", Needs::READ_ALL, reads::scan, &openapi::SCAN),
+    route("POST", "/api/v1/commit", Needs::COMMIT, commits::commit, &openapi::COMMIT),
+    route("POST", "/api/v1/commit/cancel", Needs::COMMIT, pending::cancel, &openapi::CANCEL),
+    route("POST", "/api/v1/plan", Needs::COMMIT, commits::plan, &openapi::PLAN),
+    route("POST", "/api/v1/rollback", Needs::COMMIT, commits::rollback, &openapi::ROLLBACK),
+    route("GET", "/api/v1/history", Needs::READ_ALL, commits::history, &openapi::HISTORY),
+    route("GET", "/api/v1/diff", Needs::READ_ALL, commits::diff, &openapi::DIFF),
+    route("POST", "/api/v1/retire", Needs::COMMIT, names::retire, &openapi::RETIRE),
+    route("POST", "/api/v1/log", Needs::WRITE, writes::log, &openapi::LOG),
+    route("POST", "/api/v1/backup", Needs::ADMIN, backups::backup, &openapi::BACKUP),
+    route("POST", "/api/v1/erase", Needs::ADMIN, erasure::erase, &openapi::ERASE),
+    route("GET", "/api/v1/status", Needs::ANY_KEY, state::status, &openapi::STATUS),
+    route("GET", "/api/v1/jobs", Needs::ANY_KEY, pending::jobs, &openapi::JOBS),
+    route("GET", "/api/v1/events", Needs::READ_ALL, state::events, &openapi::EVENTS),
+    route("GET", "/api/v1/late", Needs::READ_ALL, left_out::late, &openapi::LATE),
+    route("GET", "/api/v1/duplicates", Needs::READ_ALL, left_out::duplicates, &openapi::DUPLICATES),
+    route("GET", "/api/v1/dead-letters", Needs::READ_ALL, left_out::dead_letters, &openapi::DEAD_LETTERS),
+    route("POST", "/api/v1/dead-letters/replay", Needs::WRITE, left_out::replay, &openapi::REPLAY),
+    route("GET", "/api/v1/featuresets", Needs::ANY_KEY, state::featuresets, &openapi::FEATURESETS),
+    route("POST", "/api/v1/verify", Needs::READ_FEATURES, audit::verify, &openapi::VERIFY),
+    route("GET", "/api/v1/explain", Needs::READ_FEATURES, audit::explain, &openapi::EXPLAIN),
+    route("GET", "/api/v1/rows", Needs::READ_ALL, rows::rows, &openapi::ROWS),
+    route("GET", "/api/v1/entities", Needs::READ_FEATURES, population::entities, &openapi::ENTITIES),
+    route("GET", "/api/v1/keys", Needs::ADMIN, access::list, &openapi::KEYS),
+    route("POST", "/api/v1/keys", Needs::ADMIN, access::create, &openapi::CREATE_KEY),
+    route("POST", "/api/v1/keys/revoke", Needs::ADMIN, access::revoke, &openapi::REVOKE_KEY),
+    route("GET", "/openapi.json", Needs::ANY_KEY, openapi::openapi, &openapi::DESCRIPTION),
 ];
 
 /// Answers a request.
@@ -90,6 +103,7 @@ fn answer(app: &App, request: &Request) -> Reply {
     for route in ROUTES.iter().filter(|r| r.path == request.path) {
         if route.method == request.method {
             let handled = app.ready_now().and_then(|ready| {
+                request.caller.may(route.needs, &endpoint(route))?;
                 route.operation.check(request)?;
                 incomplete::answer(&ready, request, &route.handler)
             });
@@ -115,6 +129,19 @@ fn answer(app: &App, request: &Request) -> Reply {
     let mut reply = Reply::failure(405, "method_not_allowed", &detail, &[]);
     reply.headers.push(("allow", allowed.join(", ")));
     reply
+}
+
+fn endpoint(route: &Route) -> String {
+    format!("{} {}", route.method, route.path)
+}
+
+/// Refuses a caller whose key has not the role that an endpoint needs, before its body is read.
+///
+/// # Errors
+/// Forbidden, naming the role.
+pub(crate) fn permit(caller: &Caller, method: &str, path: &str) -> Result<()> {
+    let found = ROUTES.iter().find(|r| r.path == path && r.method == method);
+    found.map_or(Ok(()), |route| caller.may(route.needs, &endpoint(route)))
 }
 
 /// Whether a request may be answered on the thread that read it.

@@ -183,8 +183,7 @@ fn idempotency(ready: &Ready, request: &Request) -> Result<Option<Idempotency>> 
         None => parse::<LogBody<'_>>(request)?.dataset,
     };
     let id = ready.engine().catalog().dataset(&dataset)?.id;
-    let caller = request.header("authorization").unwrap_or("");
-    Idempotency::new(caller, id, key, &request.body).map(Some)
+    Idempotency::new(request.caller.scope(), id, key, &request.body).map(Some)
 }
 
 fn read(ready: &Ready, request: &Request, dataset: &mut Option<Arc<LiveDataset>>) -> Result<Push> {

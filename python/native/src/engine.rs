@@ -87,6 +87,7 @@ impl Options {
             verify_every: None,
             checkpoint_every: self.checkpoint_every_ms.map(|ms| Duration::from_millis(ms.get().into())),
             segment_bytes: self.segment_bytes.map(NonZero::get),
+            api_keys: self.api_keys.clone(),
         })
     }
 }

@@ -7,6 +7,7 @@ mod attach;
 mod definitions;
 mod engine;
 mod host;
+mod keys;
 mod maintenance;
 mod program;
 mod serve;
@@ -29,6 +30,8 @@ mod _thyme {
     use crate::engine::NativeEngine;
     #[pymodule_export]
     use crate::host::NativeLookup;
+    #[pymodule_export]
+    use crate::keys::{create_key, list_keys, revoke_key};
     #[pymodule_export]
     use crate::maintenance::{backup, doctor, restore, set_store_aside};
     #[pymodule_export]

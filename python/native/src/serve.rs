@@ -18,7 +18,12 @@ use crate::raise;
 #[pyfunction]
 pub fn serve(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<()> {
     let options = Options::parse(options)?;
-    let mut listen = ServeOptions { api_keys: options.api_keys.clone(), ..ServeOptions::default() };
+    let has_keys = match &options.path {
+        Some(path) => thyme_server::any_key(path).map_err(raise)?,
+        None => false,
+    };
+    let is_keyed = has_keys || !options.api_keys.is_empty();
+    let mut listen = ServeOptions { is_keyed, ..ServeOptions::default() };
     if let Some(text) = &options.listen {
         listen.listen = address(text)?;
     }

@@ -36,6 +36,7 @@ COMMANDS = {
     "late": "thyme.cli.left_out:late",
     "duplicates": "thyme.cli.left_out:duplicates",
     "dead-letters": "thyme.cli.left_out:dead_letters",
+    "keys": "thyme.cli.keys:keys",
     "backup": "thyme.cli.maintenance:backup",
     "restore": "thyme.cli.maintenance:restore",
     "doctor": "thyme.cli.maintenance:doctor",

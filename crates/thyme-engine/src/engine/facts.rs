@@ -1,5 +1,9 @@
 //! What an operator asks an engine.
 
+use std::sync::Arc;
+
+use thyme_log::Disk;
+
 use super::Engine;
 use crate::catalog::LiveDataset;
 use crate::health::Poisoned;
@@ -8,6 +12,11 @@ use crate::residence::MemoryFacts;
 use crate::state::DatasetCounters;
 
 impl Engine {
+    /// Where the log is, if it is on a disk.
+    pub(crate) fn disk(&self) -> Option<Arc<dyn Disk>> {
+        self.shared.disk.clone()
+    }
+
     /// Where a source stands: the cursor of its last applied batch.
     pub fn cursor(&self, stream: &str) -> Option<Vec<u8>> {
         self.shared.cursors.lock().get(stream).cloned()

@@ -29,7 +29,7 @@ impl std::fmt::Debug for Secret {
 pub(crate) fn random() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|io| Error::unavailable(format!("reading /dev/urandom for the secret of erasures: {io}")))?;
+    read.map_err(|io| Error::unavailable(format!("reading /dev/urandom for a secret: {io}")))?;
     Ok(bytes)
 }
 

@@ -29,6 +29,7 @@ use crate::erasure::Secret;
 use crate::node::Node;
 use crate::record::Payload;
 use crate::residence::Residence;
+use crate::sealed;
 
 /// Damaged chunks that are told one by one.
 const CHUNKS_TOLD_MAX: usize = 20;
@@ -138,6 +139,9 @@ fn examine_log(
         found.error("log", error);
     }
     if let Err(error) = Secret::load(disk.as_ref()) {
+        found.error("log", &error);
+    }
+    if let Err(error) = sealed::check(sealed::KEYS, disk.as_ref()) {
         found.error("log", &error);
     }
     let count = read_log(&log, base.as_ref().ok(), deep, watch, found)?;

@@ -130,6 +130,8 @@ const LOG_PATH: &str = "/api/v1/log";
 /// What any request may be answered instead.
 const REFUSALS: &[(&str, &str)] = &[
     ("400", "The request is wrong: `detail` and `faults` say where, what was expected and what came."),
+    ("401", "This server has API keys, and the request has none that opens anything."),
+    ("403", "The API key may not do this: `detail` says which role or featureset it would take."),
     ("404", "What it names does not exist; `detail` has what comes near."),
     ("408", "The body came too slowly."),
     ("409", "It does not fit what is there now."),
@@ -226,7 +228,11 @@ fn document() -> Result<Json> {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"key": {
+            "type": "http", "scheme": "bearer",
+            "description": "An API key. A server without any answers this machine only, and needs none.",
+        }}},
+        "security": [{"key": []}, {}],
     }))
 }
 

@@ -8,7 +8,8 @@ use super::parameters::{
 use super::{Arrow, Body, Operation, shapes};
 use crate::commits::{AUTHOR_MAX, MESSAGE_MAX};
 use crate::{
-    audit, backups, batch, commits, erasure, left_out, multi, names, pending, population, reads, writes,
+    access, audit, backups, batch, commits, erasure, left_out, multi, names, pending, population, reads,
+    writes,
 };
 
 fn of<T: JsonSchema>(shapes: &mut SchemaGenerator) -> Schema {
@@ -237,6 +238,16 @@ pub(crate) const EXPLAIN: Operation = Operation::new(
     ],
 )
 .gives("Explanation");
+pub(crate) const KEYS: Operation =
+    Operation::new("The API keys, newest first, without what would open anything.", &[]).gives("Keys");
+pub(crate) const CREATE_KEY: Operation =
+    Operation::new("Makes an API key, whose text is in this answer and nowhere else.", &[])
+        .takes(Body::Json(of::<access::CreateBody>))
+        .gives("MadeKey");
+pub(crate) const REVOKE_KEY: Operation =
+    Operation::new("Revokes an API key: it opens nothing from now on.", &[])
+        .takes(Body::Json(of::<access::RevokeBody>))
+        .gives("Key");
 pub(crate) const DESCRIPTION: Operation = Operation::new("This description.", &[]).gives("Any");
 pub(crate) const HEALTH: Operation = Operation::new("Whether reads and writes work.", &[]).gives("Health");
 pub(crate) const METRICS: Operation = Operation::new("What is counted and measured, for Prometheus.", &[]);
