@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 # The server closes a connection that was idle for 75 s; one is given up well before.
 KEEPALIVE_S = 30.0
-# The head of a request, which its target is a part of, has 64 KiB at most.
-TARGET_BYTES_MAX = 60_000
+# The head of a request, which its target is most of, has 64 KiB at most.
+TARGET_BYTES_MAX = 65_000
 # Whoever asks how the server is wants that answer, and not a better one later.
 _ABOUT_THE_SERVER = ("/health", "/api/v1/status", "/metrics")
 
