@@ -42,6 +42,7 @@ pub mod maintenance;
 mod memory;
 mod node;
 mod options;
+mod outlines;
 mod push;
 mod queue;
 mod record;

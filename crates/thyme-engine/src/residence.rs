@@ -28,6 +28,8 @@ const BATCH_BYTES: usize = 512 << 10;
 const BUCKETS_PER_HOLD: usize = 256;
 /// When there is no room, this part of it is made free at once.
 const FREED_PART: usize = 32;
+/// A stored timeline takes about so much less than one in memory.
+const STORED_PART: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Residence {
@@ -189,6 +191,11 @@ impl Residence {
         fits()
     }
 
+    /// The most stored bytes of an entity that is loaded whole where its outline will do: with more it would not fit.
+    pub fn longest(&self) -> usize {
+        if self.limit == usize::MAX { usize::MAX } else { self.limit / STORED_PART }
+    }
+
     /// Makes room if there is none. Waits for the disk, so no lock is held. While what changed cannot be written
     /// memory grows, which is said, until [`Residence::retry`] or a checkpoint gets through.
     pub fn relieve(&self) {
@@ -306,11 +313,12 @@ impl Residence {
 
     /// Drops what is written, unless it changed meanwhile.
     fn release(&self, leaving: Leaving) -> usize {
-        if leaving.entities.is_empty() {
+        let has_outlines = || leaving.state.stripe(leaving.stripe).read().has_outlines();
+        if leaving.entities.is_empty() && !has_outlines() {
             return 0;
         }
         let freed = leaving.state.change(leaving.stripe, format_args!("entities left memory"), |stripe| {
-            let mut freed = 0;
+            let mut freed = stripe.drop_resting_outlines();
             for (hash, key) in &leaving.entities {
                 let bytes = stripe.drop_clean(*hash, key);
                 freed += bytes;

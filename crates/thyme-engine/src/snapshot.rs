@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
 use thyme_core::{Error, ErrorKind, EventTime, Position, Result, Span, Value};
-use thyme_timeline::{SweepOutput, Timeline};
+use thyme_timeline::{Look, SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
 use crate::events::{EventLog, Severity};
 use crate::node::Node;
-use crate::state::Keep;
+use crate::state::{Keep, Looks};
 
 /// Which `(T, S)` a read asks for; nothing asked means online.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +66,15 @@ fn window_start(time: EventTime, span: Option<Span>, retention: Option<Span>) ->
     EventTime(reach(span, retention).map_or(i64::MIN, |s| time.0.saturating_sub(s.0)))
 }
 
+/// What reads of the latest row as of each time and position look at.
+fn latest_of(node: &Node, at: &[(EventTime, Position)]) -> Vec<Look> {
+    let look = |&(until, at): &(EventTime, Position)| {
+        let after = window_start(until, None, node.retention);
+        Look::Latest { after, until, at }
+    };
+    at.iter().map(look).collect()
+}
+
 impl Snapshot {
     /// The same view as it was known at an earlier position.
     pub fn as_known_at(&self, position: Position) -> Snapshot {
@@ -83,14 +92,18 @@ impl Snapshot {
         self.events.record(Severity::Error, "extractor_failed", extractor, why);
     }
 
-    fn read<R>(&self, node: &Node, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
+    fn read<R>(
+        &self,
+        node: &Node,
+        key: &[u8],
+        looks: Option<&dyn Fn() -> Vec<Look>>,
+        read: impl FnOnce(&Timeline) -> R,
+    ) -> Result<Option<R>> {
         if let Some(partial) = node.partial.get() {
             partial.note(key);
         }
-        match self.keep {
-            Keep::Hot => node.state.with(key, read),
-            Keep::Passing => node.state.glance(key, read),
-        }
+        let looks = looks.map(|all| Looks { layout: &node.layout, all });
+        node.state.read(key, self.keep, looks.as_ref(), read)
     }
 
     /// Refuses a read as of `time` that needs rows which may have been removed: of `wanted` outputs, or of an
@@ -170,11 +183,21 @@ impl Snapshot {
         wanted: &[usize],
         sink: &mut dyn FnMut(usize, usize, Value),
     ) -> Result<()> {
-        let folded = self.read(node, key, |timeline| {
+        let window = |index: usize, time| {
+            let output = &node.outputs[index];
+            (output, window_start(time, output.window, node.retention))
+        };
+        let looks = || {
+            let look = |&(until, at): &(EventTime, Position), &index: &usize| {
+                let (output, after) = window(index, until);
+                Look::Fold { slot: output.slot, after, until, at }
+            };
+            at.iter().flat_map(|at| wanted.iter().map(move |index| look(at, index))).collect()
+        };
+        let folded = self.read(node, key, Some(&looks), |timeline| {
             for (row, &(time, position)) in at.iter().enumerate() {
                 for (place, &index) in wanted.iter().enumerate() {
-                    let output = &node.outputs[index];
-                    let after = window_start(time, output.window, node.retention);
+                    let (output, after) = window(index, time);
                     let outcome = timeline.fold(&node.layout, output.slot, after, time, position);
                     sink(row, place, self.value(node, index, outcome));
                 }
@@ -218,7 +241,7 @@ impl Snapshot {
         at: &[(EventTime, Position)],
         sink: &mut dyn FnMut(usize, (EventTime, Vec<Value>)),
     ) -> Result<()> {
-        self.read(node, key, |timeline| {
+        self.read(node, key, Some(&|| latest_of(node, at)), |timeline| {
             for (index, (time, position)) in at.iter().enumerate() {
                 let after = window_start(*time, None, node.retention);
                 if let Some(row) = timeline.latest_row(&node.layout, after, *time, *position) {
@@ -239,7 +262,8 @@ impl Snapshot {
         let newest = |timeline: &Timeline| {
             timeline.latest_row(&node.layout, EventTime(i64::MIN), time, self.position).map(|row| row.time())
         };
-        Ok(self.read(node, key, newest)?.flatten())
+        let look = || vec![Look::Latest { after: EventTime(i64::MIN), until: time, at: self.position }];
+        Ok(self.read(node, key, Some(&look), newest)?.flatten())
     }
 
     /// [`Snapshot::newest_event`] of one entity many times, each as known at a position of its own and inside what
@@ -256,7 +280,7 @@ impl Snapshot {
     ) -> Result<()> {
         let mut unseen: Option<EventTime> = None;
         let mut note = |time: EventTime| unseen = Some(unseen.map_or(time, |earliest| earliest.min(time)));
-        let read = self.read(node, key, |timeline| {
+        let read = self.read(node, key, Some(&|| latest_of(node, at)), |timeline| {
             for (index, (time, position)) in at.iter().enumerate() {
                 let after = window_start(*time, None, node.retention);
                 match timeline.latest_row(&node.layout, after, *time, *position) {
@@ -276,7 +300,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::outputs`].
     pub fn has_events(&self, node: &Node, key: &[u8], time: EventTime) -> Result<bool> {
-        let seen = self.read(node, key, |timeline| self.is_seen(node, timeline, time))?;
+        let looks = || latest_of(node, &[(time, self.position)]);
+        let seen = self.read(node, key, Some(&looks), |timeline| self.is_seen(node, timeline, time))?;
         self.check_window(node, time, None)?;
         Ok(seen.unwrap_or(false))
     }
@@ -306,7 +331,7 @@ impl Snapshot {
                 SweepOutput { slot: output.slot, window: reach(output.window, node.retention) }
             })
             .collect();
-        let swept = self.read(node, key, |timeline| {
+        let swept = self.read(node, key, None, |timeline| {
             timeline.sweep(&node.layout, &outputs, times, self.position, &mut |time, output, outcome| {
                 sink(time, output, self.value(node, wanted[output], outcome));
             });

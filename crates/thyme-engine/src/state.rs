@@ -1,9 +1,10 @@
 //! The timelines of one node, striped so that a reader never waits for more than a few inserts. Entities
 //! that memory has no room for rest in the store.
 
+mod loading;
+
 use std::collections::HashSet;
 use std::hash::BuildHasher;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,14 +12,15 @@ use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use thyme_core::{Error, Position, Result};
-use thyme_store::{ChunkKey, StoredChunk};
+use thyme_store::StoredChunk;
 use thyme_timeline::{Layout, Timeline};
 
-use crate::health::{Ward, said, shown};
+use crate::health::{Ward, shown};
 use crate::node::NodeRows;
 use crate::residence::Residence;
 use crate::runs::Runs;
 use crate::stripe::{Loaded, Stripe};
+pub(crate) use loading::Looks;
 
 /// Stripes a node. A shard owns those whose index is its own modulo the number of shards, so that
 /// the number of shards never shows.
@@ -185,7 +187,7 @@ impl NodeState {
     /// # Errors
     /// A store that cannot be read.
     pub fn with<R>(&self, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
-        self.read(key, Keep::Hot, read)
+        self.read(key, Keep::Hot, None, read)
     }
 
     /// [`NodeState::with`], but what had to be loaded does not stay.
@@ -193,13 +195,24 @@ impl NodeState {
     /// # Errors
     /// As [`NodeState::with`].
     pub fn glance<R>(&self, key: &[u8], read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
-        self.read(key, Keep::Passing, read)
+        self.read(key, Keep::Passing, None, read)
     }
 
-    fn read<R>(&self, key: &[u8], keep: Keep, read: impl FnOnce(&Timeline) -> R) -> Result<Option<R>> {
+    /// [`NodeState::with`] or [`NodeState::glance`]; of an entity that is too long for memory only what `looks` says is
+    /// loaded.
+    ///
+    /// # Errors
+    /// As [`NodeState::with`].
+    pub fn read<R>(
+        &self,
+        key: &[u8],
+        keep: Keep,
+        looks: Option<&Looks<'_>>,
+        read: impl FnOnce(&Timeline) -> R,
+    ) -> Result<Option<R>> {
         let hash = hash_key(key);
         let lock = self.stripe(stripe_of(hash));
-        let drops = {
+        let away = {
             let stripe = lock.read();
             if let Some(reason) = stripe.health.refusal(key) {
                 return Err(self.refused(key, reason));
@@ -220,21 +233,9 @@ impl NodeState {
             if stripe.complete {
                 return Ok(None);
             }
-            stripe.drops
+            (looks.and_then(|_| stripe.outline(hash, key)), stripe.drops)
         };
-        let Some(timeline) = self.load(key, Position::MAX)? else { return Ok(None) };
-        let answer = read(&timeline);
-        if keep == Keep::Hot && self.residence.admits(timeline.bytes()) {
-            // The answer is right, whatever becomes of the stripe.
-            let _ = self.change(stripe_of(hash), format_args!("an entity was loaded"), |stripe| {
-                // Otherwise it may have been changed, written and dropped since it was read.
-                if stripe.drops == drops {
-                    stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
-                    stripe.settle(&self.residence);
-                }
-            });
-        }
-        Ok(Some(answer))
+        self.read_stored(key, away, keep, looks, read)
     }
 
     /// Inserts the rows of one stripe, of one record or of some in log order. Only the shard that owns the stripe
@@ -319,28 +320,6 @@ impl NodeState {
         self.residence.relieve();
     }
 
-    /// The timeline that the store has of a key.
-    fn load(&self, key: &[u8], at: Position) -> Result<Option<Timeline>> {
-        let store = self.residence.store();
-        let load = || {
-            // One look tells whether there is anything, and mostly gives all there is.
-            let Some(first) = store.chunk(ChunkKey { node: self.node, key, chunk: 0 })? else {
-                return Ok(None);
-            };
-            self.residence.note_load();
-            if Timeline::is_whole(&first) {
-                return Timeline::from_chunks(&self.layout(), [(0, &*first)].into_iter(), at).map(Some);
-            }
-            let chunks = store.chunks_of(self.node, key).collect::<Result<Vec<_>>>()?;
-            self.decode(&chunks, at).map(Some)
-        };
-        let loaded = catch_unwind(AssertUnwindSafe(load))
-            .unwrap_or_else(|panic| Err(Error::internal(format!("loading it panicked: {}", said(&*panic)))));
-        let loaded = loaded.map_err(|error| self.named(key, &error));
-        // What is not there may have been removed meanwhile.
-        self.still_stored().and(loaded)
-    }
-
     /// Whether what is not in memory can be read.
     fn still_stored(&self) -> Result<()> {
         match self.retired.load(Ordering::Acquire) {
@@ -355,11 +334,6 @@ impl NodeState {
     /// From here on the store has nothing of the node any more.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-    }
-
-    fn decode(&self, chunks: &[StoredChunk], at: Position) -> Result<Timeline> {
-        let chunks = chunks.iter().map(|(_, id, bytes)| (*id, bytes.as_slice()));
-        Timeline::from_chunks(&self.layout(), chunks, at)
     }
 
     /// The error with what it is about.

@@ -1,12 +1,15 @@
 //! Some of a node's timelines, behind one lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use thyme_timeline::{Layout, Timeline};
+use parking_lot::Mutex;
+use thyme_timeline::{Layout, Outline, Timeline};
 
 use crate::health::Health;
+use crate::outlines::Outlines;
 use crate::residence::Residence;
 use crate::runs::Runs;
 use crate::state::hash_key;
@@ -60,6 +63,8 @@ pub(crate) struct Stripe {
     /// Boxed: a table has up to twice the room that it needs, and twice that while it grows.
     table: HashTable<Box<Entity>>,
     pub health: Health,
+    /// Those of entities that are not here. Only reads make them, so they are dropped without a word.
+    outlines: Outlines,
     /// Whether anything changed since the last checkpoint.
     pub dirty: bool,
     /// Whether every entity of the stripe is here, so that nothing has to be asked of the store.
@@ -113,12 +118,42 @@ impl Stripe {
         if self.get(hash, &key).is_some() || self.health.refusal(&key).is_some() {
             return;
         }
+        self.drop_outline(hash, &key);
         let entity = Entity::new(key, timeline, hot);
         self.bytes += entity.bytes();
         self.unstored += usize::from(!entity.stored);
         // What was loaded as of an earlier position is not what the store has.
         self.dirty |= entity.timeline.is_dirty();
         self.table.insert_unique(hash, Box::new(entity), |e| hash_key(&e.key));
+    }
+
+    /// The outline of an entity that is not here.
+    pub fn outline(&self, hash: u64, key: &[u8]) -> Option<Arc<Mutex<Outline>>> {
+        self.outlines.get(hash, key)
+    }
+
+    /// Adds the outline of an entity of `bytes`, unless all of it is here.
+    pub fn place_outline(&mut self, hash: u64, key: &[u8], outline: &Arc<Mutex<Outline>>, bytes: usize) {
+        if self.get(hash, key).is_none() && self.health.refusal(key).is_none() {
+            self.bytes += self.outlines.put(hash, key, outline, bytes);
+        }
+    }
+
+    /// Drops the outline of an entity: it may change from here on.
+    pub fn drop_outline(&mut self, hash: u64, key: &[u8]) {
+        self.bytes -= self.outlines.remove(hash, key);
+    }
+
+    /// Whether there are any outlines.
+    pub fn has_outlines(&self) -> bool {
+        !self.outlines.is_empty()
+    }
+
+    /// Drops outlines that were not read since this was last called; gives the bytes that are free now.
+    pub fn drop_resting_outlines(&mut self) -> usize {
+        let bytes = self.outlines.drop_resting();
+        self.bytes -= bytes;
+        bytes
     }
 
     /// Lets `edit` change the timeline of an entity, if it is here.

@@ -204,6 +204,19 @@ impl Body {
         true
     }
 
+    /// Lets `change` change what a chunk takes in memory, and nothing that it says.
+    pub(crate) fn change<R>(
+        &mut self,
+        (block, chunk): (usize, usize),
+        change: impl FnOnce(&mut Chunk) -> R,
+    ) -> Option<R> {
+        let chunk = self.blocks.get_mut(block)?.chunks.get_mut(chunk)?;
+        let before = held(chunk);
+        let changed = change(chunk);
+        self.bytes = self.bytes + held(chunk) - before;
+        Some(changed)
+    }
+
     /// Adds a chunk after all others.
     pub(crate) fn push(&mut self, chunk: Chunk) {
         if self.blocks.last().is_none_or(|block| block.chunks.len() >= BLOCK_CHUNKS) {

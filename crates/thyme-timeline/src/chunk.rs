@@ -106,7 +106,39 @@ impl Chunk {
 
     /// The greatest event time; meaningless in an empty chunk.
     pub(crate) fn last_time(&self) -> i64 {
-        self.times().last().copied().unwrap_or_default()
+        match self.times().last() {
+            Some(last) => *last,
+            // All that a hollow one has.
+            None => self.words.first().map_or(0, |last| *last as i64),
+        }
+    }
+
+    /// Lets go of its rows: what is left are its summaries, and where it ends.
+    pub(crate) fn hollow(&mut self) {
+        self.words = Box::new([self.last_time() as u64]);
+        self.room = 0;
+        if let Some(extra) = &mut self.extra {
+            extra.heap = Vec::new();
+        }
+    }
+
+    /// Whether it has been let go of its rows: with any it has more words.
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.words.len() == 1
+    }
+
+    /// Takes the rows of `full`, if these are the ones it was let go of.
+    pub(crate) fn fill(&mut self, full: Chunk) -> bool {
+        let ends = |chunk: &Chunk| (chunk.id, chunk.len, chunk.last_time(), chunk.max_position);
+        if !self.is_hollow() || ends(self) != ends(&full) || full.lives().is_some() {
+            return false;
+        }
+        self.words = full.words;
+        self.room = full.room;
+        if let Some(extra) = full.extra {
+            self.extra.get_or_insert_default().heap = extra.heap;
+        }
+        true
     }
 
     /// The last position at which a row came or went: from there on the summaries say what is visible.

@@ -32,14 +32,18 @@ impl Timeline {
 
     /// Before the first row later than `time`.
     pub(crate) fn cursor_after(&self, time: EventTime) -> Cursor {
+        self.cursor_in(self.chunk_after(time), time)
+    }
+
+    /// The start of the first chunk that has rows later than `time`, or of the last one.
+    pub(crate) fn chunk_after(&self, time: EventTime) -> Cursor {
         let blocks = self.blocks();
         let block = match blocks.last() {
             Some(last) if last.last_time() <= time.0 => blocks.len(),
             _ => blocks.partition_point(|block| block.last_time() <= time.0),
         };
         let chunks = blocks.get(block).map_or(&[][..], |block| block.chunks());
-        let chunk = chunks.partition_point(|chunk| chunk.last_time() <= time.0);
-        self.cursor_in(Cursor::start_of(block, chunk), time)
+        Cursor::start_of(block, chunks.partition_point(|chunk| chunk.last_time() <= time.0))
     }
 
     /// Before the first row later than `time` of the chunk that `at` is in; all earlier chunks have none.

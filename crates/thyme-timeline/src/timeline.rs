@@ -238,6 +238,13 @@ impl Timeline {
         Ok(timeline)
     }
 
+    /// The timeline of `chunks`, in order, none empty, as they are stored.
+    pub(crate) fn of_chunks(layout: &Layout, chunks: Vec<Chunk>) -> Timeline {
+        let mut timeline = Timeline::new();
+        timeline.assemble(layout, chunks, Vec::new());
+        timeline
+    }
+
     /// Removes for good the rows that `gone` names by event time and position, in whatever life; gives how many.
     /// Unlike a version that ends, they have never been there for any position that is read.
     pub fn remove(&mut self, layout: &Layout, gone: &dyn Fn(EventTime, Position) -> bool) -> usize {

@@ -4,6 +4,7 @@
 
 mod growth;
 mod lives;
+mod outline;
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,114 @@
+//! An entity that is too long for memory is loaded once, not with every read, and gives what it gives in memory.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use serde_json::json;
+use thyme_core::definition::Document;
+use thyme_core::{EntityKey, EventTime, Position, Value};
+use thyme_engine::{Engine, Memory, Options, Parts, ReadAt};
+use thyme_store::{MemoryStore, Room};
+use thyme_testing::clock::HandClock;
+use thyme_testing::definitions::parse;
+use thyme_testing::disk::FaultyDisk;
+use thyme_testing::random::Random;
+
+const BEGIN: i64 = 1_773_568_800;
+const ROWS: i64 = 100_000;
+/// Less than the long entity takes, and more than its outline.
+const ROOM: usize = 1 << 20;
+
+fn document() -> Document {
+    let aggregates = json!([
+        {"name": "n", "function": "count"},
+        {"name": "hour", "function": "sum", "of": "amount", "window": "1h"},
+        {"name": "last", "function": "last", "of": "amount", "window": "1d"},
+    ]);
+    let operators =
+        json!([{"op": "groupby", "keys": ["who"]}, {"op": "aggregate", "aggregates": aggregates}]);
+    parse(json!({"format": 1, "datasets": [
+        {"name": "Paid", "index": true, "fields": [
+            {"name": "who", "type": "str", "role": "key"}, {"name": "amount", "type": "float"},
+            {"name": "at", "type": "datetime", "role": "timestamp"}]},
+        {"name": "Sums", "fields": [
+            {"name": "who", "type": "str", "role": "key"}, {"name": "at", "type": "datetime", "role": "timestamp"},
+            {"name": "n", "type": "int"}, {"name": "hour", "type": "float", "optional": true},
+            {"name": "last", "type": "float", "optional": true},
+        ], "pipelines": [{"name": "p", "version": 1, "inputs": ["Paid"], "operators": operators}]},
+    ]}))
+}
+
+fn open(timelines: Option<usize>) -> Engine {
+    let memory =
+        timelines.map(|timelines| Memory { total: 0, timelines, records: 64 << 20, store: Room::default() });
+    let parts = Parts {
+        log: Arc::new(FaultyDisk::default()),
+        log_options: thyme_log::Options::default(),
+        store: Arc::new(MemoryStore::default()),
+    };
+    let env = HandClock::at((BEGIN + 10 * ROWS) * 1_000_000).env();
+    let engine =
+        Engine::open(Options { parts: Some(parts), shards: 1, memory, env, ..Options::default() }).unwrap();
+    engine.commit(&document(), |_| Ok(())).unwrap();
+    engine
+}
+
+fn push(engine: &Engine, rows: impl Iterator<Item = (i64, f64)>) -> Position {
+    let rows: Vec<String> =
+        rows.map(|(at, amount)| json!({"who": "long", "amount": amount, "at": at}).to_string()).collect();
+    let catalog = engine.catalog();
+    let push = engine.read_json(catalog.dataset("Paid").unwrap(), rows.iter().map(|r| r.as_bytes())).unwrap();
+    let position = engine.push(push).unwrap().position;
+    engine.snapshot(ReadAt { min_position: Some(position), ..ReadAt::default() }).unwrap();
+    position
+}
+
+/// What is read of the entity at a time, as known at a position.
+fn read(engine: &Engine, second: i64, position: Option<Position>) -> String {
+    let time = EventTime(second * 1_000_000);
+    let snapshot = engine.snapshot(ReadAt { time: Some(time), position, ..ReadAt::default() }).unwrap();
+    let key = EntityKey::encode(&[Value::Str("long".into())]).unwrap().0;
+    let node = |name: &str| snapshot.catalog.dataset(name).unwrap().readable().unwrap().clone();
+    let outputs = snapshot.outputs(&node("Sums"), &key, time, &[0, 1, 2]).unwrap();
+    let row = snapshot.latest_row(&node("Paid"), &key, time).unwrap();
+    let seen = snapshot.has_events(&node("Sums"), &key, time).unwrap();
+    format!("{outputs:?} {row:?} {seen} {:?}", snapshot.newest_event(&node("Sums"), &key, time).unwrap())
+}
+
+#[test]
+fn an_entity_too_long_for_memory_is_loaded_once_and_reads_as_it_does_in_memory() {
+    let (small, large) = (open(Some(ROOM)), open(None));
+    let both = [&small, &large];
+    let mut positions = Vec::new();
+    for part in 0..4 {
+        let rows = || (part * ROWS / 4..(part + 1) * ROWS / 4).map(|i| (BEGIN + i, i as f64 / 7.0));
+        positions.extend(both.map(|engine| push(engine, rows())));
+    }
+    let mut random = Random::new(11);
+    let mut times = |count: usize| -> Vec<i64> {
+        (0..count).map(|_| BEGIN + random.between(-10, ROWS + 10)).chain([BEGIN + 9 * ROWS]).collect()
+    };
+    let same = |times: &[i64], position: Option<Position>| {
+        for time in times {
+            assert_eq!(read(&small, *time, position), read(&large, *time, position), "{time} {position:?}");
+        }
+    };
+    same(&times(1), None);
+    assert!(small.memory().resident_bytes < ROOM as u64, "{:?}", small.memory());
+    let loaded = small.memory().loads;
+    same(&times(60), None);
+    assert_eq!(small.memory().loads, loaded, "it was loaded again");
+    assert!(small.memory().resident_bytes < ROOM as u64, "{:?}", small.memory());
+    // As known earlier: chunks hold rows that came later.
+    for position in &positions {
+        same(&times(3), Some(*position));
+    }
+    // A row that comes late changes a chunk in the middle, and every later answer.
+    let before = read(&small, BEGIN + 50_000, None);
+    for engine in both {
+        push(engine, [(BEGIN + 49_000, 1e9), (BEGIN + ROWS + 5, 3.0)].into_iter());
+    }
+    assert_ne!(read(&small, BEGIN + 50_000, None), before);
+    same(&times(20), None);
+    same(&[BEGIN + 50_000], positions.last().copied());
+}

@@ -1,0 +1,217 @@
+//! Long timelines without the rows of their chunks: what summaries tell, and where chunks end, is enough for most of a
+//! read. The few chunks that it looks into are filled first, from where they are stored.
+//!
+//! A chunk without rows is *hollow*. No read may look into one: [`Outline::lacks`] says which chunks a read would.
+
+use std::collections::VecDeque;
+
+use thyme_core::{Error, EventTime, Position, Result};
+
+use crate::chunk::{Chunk, RowKey};
+use crate::codec;
+use crate::cursor::Cursor;
+use crate::layout::Layout;
+use crate::timeline::Timeline;
+
+/// Chunks that stay filled between reads.
+const FILLED_KEPT: usize = 16;
+/// A read that looks into more chunks is one for the whole timeline.
+const FILLED_MAX: usize = 64;
+/// What a filled chunk takes, about: some columns of 256 words.
+const FILLED_BYTES: usize = 16 << 10;
+
+/// What a read looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// As [`Timeline::fold`] does.
+    Fold {
+        /// The slot.
+        slot: usize,
+        /// The exclusive start of the window.
+        after: EventTime,
+        /// Its inclusive end.
+        until: EventTime,
+        /// As known at this position.
+        at: Position,
+    },
+    /// As [`Timeline::latest_row`] does.
+    Latest {
+        /// The exclusive start of the window.
+        after: EventTime,
+        /// Its inclusive end.
+        until: EventTime,
+        /// As known at this position.
+        at: Position,
+    },
+}
+
+/// A timeline most of whose chunks are hollow. It can be read, and not changed.
+#[derive(Debug)]
+pub struct Outline {
+    timeline: Timeline,
+    /// How many predicates and slots there were when it was made.
+    shape: (usize, usize),
+    /// The chunks that are filled, the latest last.
+    filled: VecDeque<Cursor>,
+}
+
+/// A chunk that a read lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// The id that it is stored under.
+    pub id: u32,
+    at: Cursor,
+}
+
+impl Outline {
+    /// The outline of the timeline that stored chunks hold, all of them and in any order. `None` for one with versions
+    /// (see [`Changes`](crate::Changes)), of which summaries tell too little.
+    ///
+    /// # Errors
+    /// As [`Timeline::from_chunks`], and what `chunks` says.
+    pub fn of(
+        layout: &Layout,
+        chunks: impl Iterator<Item = Result<(u32, Vec<u8>)>>,
+    ) -> Result<Option<Outline>> {
+        let mut found: Vec<(RowKey, RowKey, Chunk)> = Vec::new();
+        let mut newest: Option<(RowKey, Vec<u8>)> = None;
+        for stored in chunks {
+            let (id, bytes) = stored?;
+            let mut chunk = codec::decode(layout, id, &bytes, Position::MAX.to_bits())?;
+            let (Some(first), Some(last)) = (chunk.first_key(), chunk.last_key()) else { return Ok(None) };
+            if chunk.lives().is_some() {
+                return Ok(None);
+            }
+            chunk.summarise(layout);
+            chunk.hollow();
+            found.push((first, last, chunk));
+            if newest.as_ref().is_none_or(|(newest, _)| *newest < last) {
+                newest = Some((last, bytes));
+            }
+        }
+        found.sort_unstable_by_key(|(first, ..)| *first);
+        let mut pairs = found.iter().zip(found.iter().skip(1));
+        if let Some((_, (.., chunk))) = pairs.find(|((_, last, _), (first, ..))| last >= first) {
+            let id = chunk.id();
+            return Err(Error::corrupt(format!("chunk {id} of a timeline overlaps the one before it")));
+        }
+        let mut chunks: Vec<Chunk> = found.into_iter().map(|(.., chunk)| chunk).collect();
+        if let (Some(tail), Some((_, bytes))) = (chunks.last_mut(), newest) {
+            *tail = codec::decode(layout, tail.id(), &bytes, Position::MAX.to_bits())?;
+        }
+        let timeline = Timeline::of_chunks(layout, chunks);
+        let shape = (layout.predicates, layout.slots.len());
+        Ok(Some(Outline { timeline, shape, filled: VecDeque::new() }))
+    }
+
+    /// Whether it has all that is asked of timelines of a layout, which only ever grows.
+    pub fn is_of(&self, layout: &Layout) -> bool {
+        self.shape == (layout.predicates, layout.slots.len())
+    }
+
+    /// The timeline, for reads that lack nothing.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Bytes of memory, with the chunks that may stay filled.
+    pub fn bytes(&self) -> usize {
+        size_of::<Outline>() + self.timeline.bytes() + FILLED_KEPT * FILLED_BYTES
+    }
+
+    /// The chunks that have to be filled before reads that look at `looks` under `layout`; `None` if there are many, or
+    /// nobody can say.
+    pub fn lacks(&self, layout: &Layout, looks: &[Look]) -> Option<Vec<Lacking>> {
+        let mut lacking = Vec::new();
+        for look in looks {
+            match *look {
+                Look::Fold { after, until, .. } | Look::Latest { after, until, .. } if after >= until => {}
+                Look::Fold { slot, after, until, at } => {
+                    if slot >= self.shape.1 || !layout.has_summaries(slot) {
+                        return None;
+                    }
+                    let (from, to) = self.edges(after, until, &mut lacking);
+                    self.between(slot, from, to, at.to_bits(), &mut lacking);
+                }
+                Look::Latest { after, until, at } => {
+                    let (_, to) = self.edges(after, until, &mut lacking);
+                    // Where nothing before the end is in its chunk, the last row of the one before it is the latest.
+                    if let Some(before) = self.timeline.previous_chunk(to) {
+                        if self.timeline.chunk(before)?.max_position() > at.to_bits() {
+                            return None;
+                        }
+                        self.need(before, &mut lacking);
+                    }
+                }
+            }
+            if lacking.len() > FILLED_MAX {
+                return None;
+            }
+        }
+        Some(lacking)
+    }
+
+    /// The chunks in which a window begins and ends.
+    fn edges(&self, after: EventTime, until: EventTime, lacking: &mut Vec<Lacking>) -> (Cursor, Cursor) {
+        let from = match after.0 {
+            i64::MIN => Cursor::default(),
+            _ => self.timeline.chunk_after(after),
+        };
+        let to = self.timeline.chunk_after(until);
+        self.need(to, lacking);
+        if after.0 != i64::MIN {
+            self.need(from, lacking);
+        }
+        (from, to)
+    }
+
+    /// The chunks between two that have no summary of a slot as of `at`.
+    fn between(&self, slot: usize, from: Cursor, to: Cursor, at: u64, lacking: &mut Vec<Lacking>) {
+        let mut next = from;
+        while next < to && lacking.len() <= FILLED_MAX {
+            let block = self.timeline.blocks().get(next.block).and_then(|block| block.summary());
+            let is_whole = next.chunk == 0 && next.block > from.block && next.block < to.block;
+            if is_whole && block.is_some_and(|it| it.max_position <= at && it.states.len() > slot) {
+                next = Cursor { block: next.block + 1, chunk: 0, row: 0 };
+                continue;
+            }
+            let Some(chunk) = self.timeline.chunk(next) else { return };
+            if chunk.max_position() > at || chunk.summary(slot).is_none() {
+                self.need(next, lacking);
+            }
+            next = self.timeline.next_chunk(next);
+        }
+    }
+
+    fn need(&self, at: Cursor, lacking: &mut Vec<Lacking>) {
+        let Some(chunk) = self.timeline.chunk(at).filter(|chunk| chunk.is_hollow()) else { return };
+        if lacking.iter().all(|known| known.id != chunk.id()) {
+            lacking.push(Lacking { id: chunk.id(), at });
+        }
+    }
+
+    /// Fills a chunk with what is stored under its id; false if that is not what was there when this was made.
+    ///
+    /// # Errors
+    /// As [`Timeline::from_chunks`].
+    pub fn fill(&mut self, layout: &Layout, lacking: Lacking, bytes: &[u8]) -> Result<bool> {
+        let full = codec::decode(layout, lacking.id, bytes, Position::MAX.to_bits())?;
+        let place = (lacking.at.block, lacking.at.chunk);
+        let body = self.timeline.body_mut();
+        let filled = body.is_some_and(|body| body.change(place, |chunk| chunk.fill(full)).unwrap_or(false));
+        if filled {
+            self.filled.push_back(lacking.at);
+        }
+        Ok(filled)
+    }
+
+    /// Lets go of chunks that were filled, but for the latest.
+    pub fn trim(&mut self) {
+        while self.filled.len() > FILLED_KEPT {
+            let Some(at) = self.filled.pop_front() else { return };
+            if let Some(body) = self.timeline.body_mut() {
+                body.change((at.block, at.chunk), Chunk::hollow);
+            }
+        }
+    }
+}

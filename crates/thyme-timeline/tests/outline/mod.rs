@@ -1,0 +1,133 @@
+//! An outline, once it has what a read looks into, gives what the whole timeline gives.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use thyme_core::{EventTime, Position};
+use thyme_timeline::{Layout, Look, Outline, Timeline};
+
+use crate::support::check::SINCE_BEGINNING;
+use crate::support::{Case, all_slots, case, stored, timeline_of};
+
+fn outline_of(layout: &Layout, chunks: &BTreeMap<u32, Vec<u8>>) -> Outline {
+    // In the order of their ids, which need not be that of their rows.
+    let chunks = chunks.iter().map(|(id, bytes)| Ok((*id, bytes.clone())));
+    Outline::of(layout, chunks).unwrap().unwrap()
+}
+
+/// Fills what a read lacks; whether it can be read then.
+fn fill(
+    outline: &mut Outline,
+    layout: &Layout,
+    chunks: &BTreeMap<u32, Vec<u8>>,
+    look: Look,
+) -> Option<usize> {
+    let lacking = outline.lacks(layout, &[look])?;
+    for chunk in &lacking {
+        assert!(outline.fill(layout, *chunk, &chunks[&chunk.id]).unwrap());
+        assert!(!outline.fill(layout, *chunk, &chunks[&chunk.id]).unwrap(), "it is filled already");
+    }
+    assert_eq!(outline.lacks(layout, &[look]), Some(Vec::new()));
+    Some(lacking.len())
+}
+
+/// The windows that a case asks for.
+fn windows(case: &Case) -> Vec<(EventTime, EventTime)> {
+    let mut windows = Vec::new();
+    for until in &case.labels {
+        windows.push((SINCE_BEGINNING, EventTime(*until)));
+        windows.extend(case.windows.iter().map(|window| (EventTime(until - window), EventTime(*until))));
+    }
+    windows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_an_outline_gives_is_what_the_whole_gives(case in case()) {
+        prop_assume!(!case.rows.is_empty());
+        let layout = all_slots(&case.types, case.predicates);
+        let mut whole = timeline_of(&case, &layout);
+        whole.seal(&layout);
+        let chunks = stored(&mut whole, &layout);
+        let mut outline = outline_of(&layout, &chunks);
+        prop_assert_eq!((outline.timeline().len(), outline.timeline().newest()), (whole.len(), whole.newest()));
+        for (index, (after, until)) in windows(&case).into_iter().enumerate() {
+            for at in [Position::MAX, case.at] {
+                for slot in (index % 3..layout.slots.len()).step_by(3) {
+                    let look = Look::Fold { slot, after, until, at };
+                    let Some(filled) = fill(&mut outline, &layout, &chunks, look) else {
+                        prop_assert_eq!(at, case.at, "{:?}", look);
+                        continue;
+                    };
+                    prop_assert!(at == case.at || filled <= 2, "{} chunks for {:?}", filled, look);
+                    prop_assert_eq!(
+                        format!("{:?}", outline.timeline().fold(&layout, slot, after, until, at)),
+                        format!("{:?}", whole.fold(&layout, slot, after, until, at)),
+                    );
+                    outline.trim();
+                }
+                let look = Look::Latest { after, until, at };
+                if fill(&mut outline, &layout, &chunks, look).is_some() {
+                    let key = |timeline: &Timeline| {
+                        let row = timeline.latest_row(&layout, after, until, at)?;
+                        let values: Vec<_> = (0..case.types.len()).map(|column| row.value(column)).collect();
+                        Some((row.time(), row.position(), format!("{values:?}")))
+                    };
+                    prop_assert_eq!(key(outline.timeline()), key(&whole));
+                    outline.trim();
+                } else {
+                    prop_assert_eq!(at, case.at, "{:?}", look);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_has_changed_since_is_not_taken_and_one_with_versions_has_no_outline() {
+    let rows = 3_000_i64;
+    let layout = Layout { columns: Vec::new(), slots: all_slots(&[], 0).slots, ..Layout::default() };
+    let batch = thyme_timeline::Batch {
+        times: (0..rows).map(|row| 10 * row).collect(),
+        positions: (0..rows as u64).map(|row| Position::new(row + 1, 0).to_bits()).collect(),
+        ..Default::default()
+    };
+    let mut whole = Timeline::new();
+    whole.insert_all(&layout, (0..rows as usize).map(|row| (&batch, row)));
+    let mut chunks = stored(&mut whole, &layout);
+    let mut outline = outline_of(&layout, &chunks);
+    assert!(outline.timeline().bytes() < whole.bytes() / 4, "{} of {}", outline.bytes(), whole.bytes());
+    let count = layout.slots.iter().position(|slot| slot.aggregate.name() == "count").unwrap();
+    let look = Look::Fold { slot: count, after: EventTime(995), until: EventTime(15_000), at: Position::MAX };
+    let lacking = outline.lacks(&layout, &[look]).unwrap();
+    assert_eq!(lacking.len(), 2);
+    // A row comes into the chunk in which the window begins.
+    let late = thyme_timeline::Batch {
+        times: vec![1_001],
+        positions: vec![Position::new(9_999, 0).to_bits()],
+        ..Default::default()
+    };
+    whole.insert(&layout, &late, 0);
+    chunks.extend(stored(&mut whole, &layout));
+    let taken: Vec<bool> =
+        lacking.iter().map(|it| outline.fill(&layout, *it, &chunks[&it.id]).unwrap()).collect();
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+    let mut ended = Timeline::with_chunk_rows_max(2);
+    ended.insert_all(&layout, (0..9).map(|row| (&batch, row)));
+    let changes = thyme_timeline::Changes {
+        at: vec![Position::new(20_000, 0).to_bits()],
+        ends: arrow::buffer::BooleanBuffer::new_set(1),
+    };
+    let end = thyme_timeline::Batch {
+        times: vec![30],
+        positions: vec![Position::new(4, 0).to_bits()],
+        changes: Some(changes),
+        ..Default::default()
+    };
+    assert!(ended.insert(&layout, &end, 0));
+    let chunks = stored(&mut ended, &layout);
+    let given = chunks.iter().map(|(id, bytes)| Ok((*id, bytes.clone())));
+    assert!(Outline::of(&layout, given).unwrap().is_none());
+}
