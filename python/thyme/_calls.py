@@ -11,6 +11,7 @@ from thyme._dataset_calls import DatasetCalls
 from thyme._definition_calls import DefinitionCalls
 from thyme._errors import InvalidDataError, error_from_answer
 from thyme._frames import is_columns, is_frame, rows_of_columns, slices
+from thyme._job_calls import JobCalls
 from thyme._multi import Ask, query_of
 from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
@@ -24,7 +25,7 @@ LOG_SLICE_ROWS = 100_000
 LOG_SLICE_BYTES = 8 << 20
 
 
-class Calls(DefinitionCalls, DatasetCalls, AccessCalls):
+class Calls(DefinitionCalls, DatasetCalls, AccessCalls, JobCalls):
     """Every call of a client; what each does is said at the method of `ThymeClient` with its name."""
 
     def __init__(self, session: Session) -> None:

@@ -181,7 +181,7 @@ class Manifest:
         reasons = [said for said in warnings if said not in content.get("warnings", ())]
         before, now = content["definitions"]["sha256"], made["definitions"]["sha256"]
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        if changed:
+        if changed and before and now:
             commit = content["definitions"]["commit"]
             reasons.append(f"definitions have changed since commit {commit}: {', '.join(changed)}")
         new = made["versions"]

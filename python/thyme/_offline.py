@@ -86,7 +86,7 @@ class OfflineQuery:
         assert self._first is not None  # `slices` gives at least one
         first = self._first.to_arrow_with_meta().schema
         return ThymeResult(
-            table=table if written is None else lambda: _read_back(written.place, first),
+            table=table if written is None else lambda: read_back(written.place, first),
             metadata=self.metadata,
             query_run_id=self._first.query_run_id,
         )
@@ -246,7 +246,7 @@ class Kept:
             os.unlink(self._path)
 
 
-def _read_back(written: Place, schema: pa.Schema) -> pa.Table:
+def read_back(written: Place, schema: pa.Schema) -> pa.Table:
     """The rows of the file that was written, with times as times also from a format that has only text."""
     import pyarrow as pa
 

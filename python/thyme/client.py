@@ -14,6 +14,7 @@ from thyme._catalog import Catalog
 from thyme._config import Config, settings
 from thyme._datasets import DatasetsClient
 from thyme._definitions import DefinitionsClient
+from thyme._jobs import JobsClient
 from thyme._multi import Ask
 from thyme._result import ThymeResult
 from thyme._selection import Features
@@ -23,7 +24,7 @@ from thyme._transport import HttpTransport, Transport
 from thyme._values import Time
 
 
-class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient):
+class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient, JobsClient):
     """Talks to one Thyme server.
 
     Featuresets and datasets are given as their class or by name. An entity id is a plain value, a tuple in

@@ -12,6 +12,7 @@ use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
 use crate::access::Keyring;
+use crate::jobs::{Jobs, Runner};
 use crate::metrics::Metrics;
 use crate::names::OldNames;
 use crate::request::{Reply, Request};
@@ -75,6 +76,7 @@ pub(crate) struct Ready {
     pub verified: Verified,
     pub old_names: OldNames,
     pub keys: Keyring,
+    pub jobs: Arc<Jobs>,
     /// Held while the values of a plan are computed.
     pub previewing: Mutex<()>,
 }
@@ -100,6 +102,7 @@ pub struct App {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) metrics: Arc<Metrics>,
     verifier: Mutex<Option<Verifier>>,
+    runner: Mutex<Option<Runner>>,
 }
 
 impl App {
@@ -110,6 +113,7 @@ impl App {
             env: Arc::new(SystemEnv),
             metrics: Arc::default(),
             verifier: Mutex::new(None),
+            runner: Mutex::new(None),
         }
     }
 
@@ -135,6 +139,7 @@ impl App {
                 });
                 // One that was pending may have gone live before anybody was told.
                 ready.sources.iter().for_each(Sources::refresh);
+                *self.runner.lock() = Runner::start(&ready);
                 *self.verifier.lock() = every.map(|every| Verifier::start(&ready, every));
                 *phase = Phase::Ready(ready);
                 Ok(())
@@ -152,6 +157,7 @@ impl App {
         host: Arc<dyn ExtractorHost>,
         app: &App,
     ) -> Result<Ready> {
+        let data = options.path.clone();
         let mut opening = Options {
             path: options.path,
             attached: options.attached,
@@ -181,6 +187,7 @@ impl App {
             verified: Verified::default(),
             old_names: OldNames::default(),
             keys,
+            jobs: Arc::new(Jobs::open(data, app.env.clone())?),
             previewing: Mutex::default(),
         })
     }
@@ -256,6 +263,9 @@ impl App {
         let before = std::mem::replace(&mut *self.phase.write(), Phase::Closed);
         if let Some(verifier) = self.verifier.lock().take() {
             verifier.stop();
+        }
+        if let Some(runner) = self.runner.lock().take() {
+            runner.stop();
         }
         if let Phase::Ready(ready) = before {
             if let Some(sources) = &ready.sources {

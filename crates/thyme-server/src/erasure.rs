@@ -39,6 +39,8 @@ pub(crate) fn erase(ready: &Ready, request: &Request) -> Result<Reply> {
         entity(&fields, id).map_err(|e| Error::new(e.kind(), format!("entity_ids[{row}]: {}", e.detail())))
     });
     let receipt = engine.erase(live, &entities.collect::<Result<Vec<_>>>()?)?;
+    // Their labels and results name entities, too.
+    ready.jobs.forget_erased(engine)?;
     Ok(Reply::json(
         200,
         &json!({

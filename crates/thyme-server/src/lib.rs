@@ -18,6 +18,7 @@ mod exposition;
 mod feature_meta;
 mod http;
 mod incomplete;
+mod jobs;
 mod json;
 mod left_out;
 mod metrics;

@@ -33,7 +33,7 @@ fn one(pending: &PendingCommit) -> Json {
 }
 
 /// `GET /api/v1/jobs`: what runs in the background.
-pub(crate) fn jobs(ready: &Ready, _: &Request) -> Result<Reply> {
+pub(crate) fn jobs(ready: &Ready, request: &Request) -> Result<Reply> {
     let backfill = ready.engine().pending_commit().map(|pending| {
         let mut job = one(&pending);
         job["kind"] = "backfill".into();
@@ -41,7 +41,13 @@ pub(crate) fn jobs(ready: &Ready, _: &Request) -> Result<Reply> {
     });
     let backup = ready.engine().backup_under_way();
     let backup = backup.map(|(done, total)| json!({"kind": "backup", "done": done, "total": total}));
-    let jobs: Vec<Json> = backfill.into_iter().chain(backup).collect();
+    let under_way = crate::jobs::visible(ready, request).filter(|job| job.ended.is_none());
+    let offline = under_way.map(|job| {
+        let mut job = job.shown();
+        job["kind"] = "offline".into();
+        job
+    });
+    let jobs: Vec<Json> = backfill.into_iter().chain(backup).chain(offline).collect();
     Ok(Reply::json(200, &json!({"jobs": jobs})))
 }
 

@@ -72,6 +72,8 @@ pub struct Reply {
 pub(crate) const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
 /// The content type of a Parquet file.
 pub(crate) const PARQUET: &str = "application/vnd.apache.parquet";
+/// The content type of bytes that say themselves what they are.
+pub(crate) const OCTETS: &str = "application/octet-stream";
 /// The content types of newline-delimited JSON.
 pub(crate) const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 

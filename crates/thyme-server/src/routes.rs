@@ -9,8 +9,8 @@ use crate::app::{App, Ready};
 use crate::openapi::Operation;
 use crate::request::{Reply, Request};
 use crate::{
-    access, audit, backups, batch, commits, erasure, incomplete, left_out, metrics, multi, names, openapi,
-    pending, population, reads, rows, state, writes,
+    access, audit, backups, batch, commits, erasure, incomplete, jobs, left_out, metrics, multi, names,
+    openapi, pending, population, reads, rows, state, writes,
 };
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
@@ -68,6 +68,11 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/erase", Needs::ADMIN, erasure::erase, &openapi::ERASE),
     route("GET", "/api/v1/status", Needs::ANY_KEY, state::status, &openapi::STATUS),
     route("GET", "/api/v1/jobs", Needs::ANY_KEY, pending::jobs, &openapi::JOBS),
+    route("POST", "/api/v1/jobs/offline", Needs::READ_FEATURES, jobs::create, &openapi::JOB_BEGIN),
+    route("GET", "/api/v1/jobs/offline", Needs::READ_FEATURES, jobs::show, &openapi::JOB_SHOW),
+    route("POST", "/api/v1/jobs/offline/part", Needs::READ_FEATURES, jobs::add, &openapi::JOB_PART),
+    route("GET", "/api/v1/jobs/offline/result", Needs::READ_FEATURES, jobs::result, &openapi::JOB_RESULT),
+    route("POST", "/api/v1/jobs/offline/cancel", Needs::READ_FEATURES, jobs::cancel, &openapi::JOB_CANCEL),
     route("GET", "/api/v1/events", Needs::READ_ALL, state::events, &openapi::EVENTS),
     route("GET", "/api/v1/late", Needs::READ_ALL, left_out::late, &openapi::LATE),
     route("GET", "/api/v1/duplicates", Needs::READ_ALL, left_out::duplicates, &openapi::DUPLICATES),

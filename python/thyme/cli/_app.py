@@ -30,6 +30,7 @@ COMMANDS = {
     "log": "thyme.cli.log:log",
     "query": "thyme.cli.query:query",
     "query-offline": "thyme.cli.offline:query_offline",
+    "jobs": "thyme.cli.jobs:jobs",
     "rebuild": "thyme.cli.offline:rebuild",
     "lookup": "thyme.cli.query:lookup",
     "erase": "thyme.cli.erase:erase",

@@ -52,6 +52,9 @@ TIME_COLUMNS = ("timestamp", "ts", "at", "time", "event_time")
 )
 @click.option("--timestamp-column", help=f"Default: the first of {', '.join(TIME_COLUMNS)} that is there.")
 @click.option("--memory", metavar="SIZE", help="What the rows under way may take; default 512MiB.")
+@click.option(
+    "--background", is_flag=True, help="The server computes it by itself: print the id for thyme jobs."
+)
 @click.option("--as-served", is_flag=True, help="Leave out what came after each row's time.")
 @feature_option
 @position_options
@@ -70,6 +73,7 @@ def query_offline(
     every: str | None,
     timestamp_column: str | None,
     memory: str | None,
+    background: bool,
     as_served: bool,
     features: tuple[str, ...],
     min_position: str | None,
@@ -92,6 +96,8 @@ def query_offline(
         raise click.UsageError("--from and --until go with --every or --spine.")
     if entities and len(times) not in (1, len(entities)):
         raise click.UsageError("With -e, give --at once, or once for each -e.")
+    if background and (output is not None or kind is not None):
+        raise click.UsageError("--background has no output yet; thyme jobs result ID -o FILE writes it.")
     if times and not entities:
         raise click.UsageError("--at goes with -e; everything else has times of its own.")
     client = open_client(ctx)
@@ -107,24 +113,24 @@ def query_offline(
         for column in (*columns, timestamp_column):
             if column not in names:
                 raise InvalidDataError(f'"{path}" has no column "{column}"; it has {", ".join(names)}')
-    direct = output if output is not None and kind in (None, "parquet", "csv", "arrow") else None
-    direct = direct if direct is not None and kind in (None, _kind_of(direct)) else None
-    result = client.query_offline(
-        name,
-        rows,
-        entity_column=list(columns) or None,
-        timestamp_column=timestamp_column,
-        spine=None if spine is None else resolve(spine),
-        time_range=None if start is None and end is None else (time_option(start), time_option(end)),
-        every=every,
-        as_served=as_served,
-        features=features or None,
-        output=direct,
-        min_position=min_position,
-        position=position,
-        wait_ms=wait_ms,
-        memory=memory,
-    )
+    asked: dict[str, Any] = {
+        "entity_column": list(columns) or None,
+        "timestamp_column": timestamp_column,
+        "spine": None if spine is None else resolve(spine),
+        "time_range": None if start is None and end is None else (time_option(start), time_option(end)),
+        "every": every,
+        "as_served": as_served,
+        "features": features or None,
+        "min_position": min_position,
+        "position": position,
+        "wait_ms": wait_ms,
+        "memory": memory,
+    }
+    if background:
+        click.echo(client.start_offline(name, rows, **asked))
+        return
+    direct = written_directly(kind, output)
+    result = client.query_offline(name, rows, output=direct, **asked)
     if direct is None:
         write_table(result.to_arrow(), kind, output)
 
@@ -163,6 +169,13 @@ def _rows(
         {**(entity if isinstance(entity, dict) else {keys[0]: entity}), "timestamp": moment}
         for entity, moment in zip(ids, moments, strict=True)
     ]
+
+
+def written_directly(kind: str | None, output: str | None) -> str | None:
+    """The output, if rows can be written to it as they come."""
+    if output is None or kind not in (None, "parquet", "csv", "arrow"):
+        return None
+    return output if kind in (None, _kind_of(output)) else None
 
 
 def _kind_of(path: str) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -145,6 +146,38 @@ def sensible(path: str, values: dict[str, Any], *, is_body: bool) -> None:
         values["inputs"] = '{"hour": 23}'
 
 
+def labels(timestamp: str = "2026-03-15T11:30:00Z") -> bytes:
+    """Labels as an Arrow IPC stream."""
+    table = pa.table({"k": ["a", "nobody"], "at": [timestamp] * 2})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def with_a_job(url: str, case: Any) -> None:
+    """Names a job that there is, with a part that is computed and one that is to come."""
+    jobs = f"{url}/api/v1/jobs/offline"
+    for job in httpx.get(jobs).json()["jobs"]:
+        httpx.post(f"{jobs}/cancel", params={"id": job["id"]})
+    if case.method == "POST" and not case.path.endswith("/cancel"):
+        case.body = labels()
+    if case.method == "POST" and case.path.endswith("/offline"):
+        case.query["timestamp_column"] = "at"
+    for name in ("features", "entity_column", "as_served", "meta"):
+        case.query.pop(name, None)
+    if "id" not in case.query:
+        return
+    asked = {"featureset": "F", "timestamp_column": "at", "more": "1"}
+    stream = {"Content-Type": "application/vnd.apache.arrow.stream"}
+    made = httpx.post(jobs, params=asked, content=labels(), headers=stream).json()
+    case.query["id"] = made["id"]
+    if "part" in case.query:
+        case.query["part"] = 1 if case.path.endswith("/part") else 0
+    while case.path.endswith("/result") and not made["parts_done"]:
+        made = httpx.get(jobs, params={"id": made["id"]}).json()
+
+
 def test_the_server_answers_as_its_description_says(url: str, tmp_path: Path) -> None:
     schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/openapi.json", headers=KEY).json())
     answered: Counter[str] = Counter()
@@ -183,6 +216,8 @@ def test_the_server_answers_as_its_description_says(url: str, tmp_path: Path) ->
                 sensible(case.path, case.query, is_body=False)
             if isinstance(case.body, dict) and case.path != "/api/v1/commit":
                 sensible(case.path, case.body, is_body=True)
+            if case.path.startswith("/api/v1/jobs/offline"):
+                with_a_job(url, case)
             ask(case)
 
         @few

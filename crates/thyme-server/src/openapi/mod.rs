@@ -16,7 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use thyme_core::{Error, Result};
 
 use crate::app::Ready;
-use crate::request::{ARROW_STREAM, NDJSON, PARQUET, Reply, Request};
+use crate::request::{ARROW_STREAM, NDJSON, OCTETS, PARQUET, Reply, Request};
 use crate::routes::ROUTES;
 
 pub(crate) use operations::*;
@@ -56,6 +56,8 @@ pub(crate) enum Body {
     Rows(fn(&mut SchemaGenerator) -> Schema),
     /// JSON, or a frame.
     Frame(fn(&mut SchemaGenerator) -> Schema),
+    /// A frame.
+    Table,
 }
 
 impl Operation {
@@ -149,6 +151,12 @@ impl Body {
     fn described(&self, shapes: &mut SchemaGenerator) -> Option<Json> {
         let (shape, required) = match self {
             Body::None => return None,
+            Body::Table => {
+                let content = json!({
+                    OCTETS: {"schema": binary()}, ARROW_STREAM: {"schema": binary()}, PARQUET: {"schema": binary()},
+                });
+                return Some(json!({"required": true, "content": content}));
+            }
             Body::Json(shape) | Body::Rows(shape) | Body::Frame(shape) => (shape, true),
             Body::Optional(shape) => (shape, false),
         };

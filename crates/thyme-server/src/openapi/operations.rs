@@ -148,6 +148,40 @@ pub(crate) const ERASE: Operation = Operation::new("Erases entities for good.", 
 pub(crate) const STATUS: Operation =
     Operation::new("Health, positions, datasets, sources, memory.", &[]).gives("Status");
 pub(crate) const JOBS: Operation = Operation::new("What runs in the background.", &[]).gives("Jobs");
+const JOB: Param = text("id", "The job's id.").required();
+const MORE: Param = flag("more", "More labels follow; without it, these are the last.");
+const PART: Param = Param::new("part", Shape::Count(0, u32::MAX as u64), "Which part, from 0.").required();
+
+pub(crate) const JOB_BEGIN: Operation = Operation::new(
+    "Begins a training set that the server computes by itself; answers its id. The labels, or the first of them, are the body.",
+    &[
+        text("featureset", "The featureset's name.").required(),
+        FEATURES,
+        text("timestamp_column", "The column with the times.").required(),
+        Param::new("entity_column", Shape::Names, "The columns of the key, if they are not called as its fields are."),
+        flag("as_served", "Each row as an online read at its time saw it."),
+        MORE,
+        MIN_POSITION,
+        POSITION,
+        WAIT_MS,
+        META,
+    ],
+)
+.takes(Body::Table)
+.gives("OfflineJob");
+pub(crate) const JOB_PART: Operation =
+    Operation::new("Adds labels to a job; a part that is there already changes nothing.", &[JOB, PART, MORE])
+        .takes(Body::Table)
+        .gives("OfflineJob");
+pub(crate) const JOB_SHOW: Operation = Operation::new(
+    "How far a job is; without an id, all of them, the oldest first.",
+    &[text("id", "The job's id.")],
+)
+.gives("OfflineJobs");
+pub(crate) const JOB_RESULT: Operation =
+    Operation::new("The labels of a part with their features.", &[JOB, PART]).in_arrow(Arrow::Always);
+pub(crate) const JOB_CANCEL: Operation =
+    Operation::new("Ends a job, whatever it is at, and removes all of it.", &[JOB]).gives("OfflineCancelled");
 pub(crate) const EVENTS: Operation = Operation::new(
     "What happened, newest first.",
     &[

@@ -1,0 +1,242 @@
+"""Training sets that the server computes by itself are those that it answers, whatever becomes of it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from running import Server, start_server
+from thyme import _labels, dataset, field, local
+from thyme._errors import (
+    ConflictError,
+    GoneError,
+    InvalidDataError,
+    NotFoundError,
+    ThymeError,
+    UnsupportedError,
+)
+from thyme._frames import ARROW_STREAM, ipc_bytes
+from thyme._job_calls import Upload
+from thyme._local import LocalClient
+from thyme._steps import run as finish
+from thyme.client import AsyncThymeClient, ThymeClient
+from training.definitions import DEFINITIONS, START, TrainFeatures, TrainTrip, labels, trips
+
+ASKED: dict[str, Any] = {"entity_column": "rider", "timestamp_column": "at"}
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every training set take several parts."""
+    monkeypatch.setattr(_labels, "SLICE_ROWS_MAX", 61)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[LocalClient]:
+    """An engine on disk, with trips."""
+    with local(tmp_path / "data") as opened:
+        opened.commit(DEFINITIONS)
+        opened.log(TrainTrip, trips(400))
+        yield opened
+
+
+def files(data: Path) -> list[str]:
+    return sorted(path.name for path in (data / "jobs").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {**ASKED, "entities": labels(300, trips(400))},
+        {**ASKED, "entities": labels(300, trips(400)), "features": [2, "score"], "meta": True},
+        {"spine": TrainTrip, "features": [2, 3]},
+        {"every": "9h", "time_range": ("2026-03-01", "2026-03-09"), "features": [2, 3]},
+    ],
+)
+def test_a_job_gives_what_an_answer_gives_at_its_position(
+    client: LocalClient, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    job = client.start_offline(TrainFeatures, **asked)
+    position = client.offline_job(job)["position"]
+    client.log(TrainTrip, trips(100, seed=5))  # comes after its position
+    result = client.offline_result(job)
+    direct = client.query_offline(TrainFeatures, position=position, **asked)
+    assert result.to_dict() == direct.to_dict()
+    assert result.columns == direct.columns
+    assert result.metadata["as_of"]["position"] == position
+    said = client.offline_job(job)
+    assert (said["status"], said["rows"], said["rows_done"], said["progress"]) == (
+        "done", len(result), len(result), 1.0)  # fmt: skip
+    written = client.offline_result(job, output=tmp_path / "out.parquet", wait=False)
+    assert written.to_dict() == direct.to_dict()
+    assert [each["id"] for each in client.offline_jobs()] == [job]
+    client.cancel_offline(job)
+    assert client.offline_jobs() == []
+    assert files(tmp_path / "data") == []
+
+
+def test_parts_that_come_twice_count_once_and_their_order_is_kept(client: LocalClient) -> None:
+    rows = labels(100, trips(400))
+    bodies = [ipc_bytes(pa.Table.from_pylist(rows[start : start + 40])) for start in (0, 40, 80)]
+
+    def send(path: str, body: bytes, **params: Any) -> dict[str, Any]:
+        answer = finish(
+            client._calls._session.request(
+                "POST", f"/api/v1/jobs/offline{path}", params, body, content_type=ARROW_STREAM
+            )
+        )
+        said: dict[str, Any] = json.loads(answer.body)
+        return said
+
+    job = send("", bodies[0], featureset="TrainFeatures", timestamp_column="at", more=1)
+    with pytest.raises(ConflictError, match="part: expected 1, got 2"):
+        send("/part", bodies[2], id=job["id"], part=2, more=1)
+    for _ in range(2):
+        assert send("/part", bodies[1], id=job["id"], part=1, more=1)["parts"] == 2
+    assert client.offline_job(job["id"])["status"] == "open"
+    with pytest.raises(ThymeError, match="is open"):
+        client.offline_result(job["id"], wait=False)
+    assert send("/part", bodies[2], id=job["id"], part=2)["parts"] == 3
+    assert send("/part", bodies[2], id=job["id"], part=2)["parts"] == 3
+    with pytest.raises(ConflictError, match="all 3 parts"):
+        send("/part", bodies[2], id=job["id"], part=3)
+    assert client.offline_result(job["id"])["note"] == [row["note"] for row in rows]
+    assert finish(client._calls._session.fetch("/api/v1/jobs"))["jobs"] == []  # nothing is under way
+
+
+def test_what_is_wrong_is_said_at_once_or_by_the_job(client: LocalClient) -> None:
+    rows = labels(200, trips(400))
+    with pytest.raises(InvalidDataError, match="no entity column"):
+        client.start_offline(TrainFeatures, [{"who": "r1", "at": START}], timestamp_column="at")
+    with pytest.raises(NotFoundError, match="TrainFeatures"):
+        client.start_offline("TrainFeature", rows, **ASKED)
+    assert client.offline_jobs() == []
+    rows[150]["hour"] = None
+    job = client.start_offline(TrainFeatures, rows, **ASKED)
+    with pytest.raises(InvalidDataError, match=rf"job {job} has failed: part 2: .*hour.*\(row 28\)"):
+        client.offline_result(job)
+    assert client.offline_job(job)["status"] == "failed"
+    for unknown in (client.offline_job, client.offline_result, client.cancel_offline):
+        with pytest.raises(NotFoundError, match="no job named"):
+            unknown("j1")
+    with local() as memory:
+        memory.commit(DEFINITIONS)
+        with pytest.raises(UnsupportedError, match="keeps no jobs"):
+            memory.start_offline(TrainFeatures, rows[:9], **ASKED)
+
+
+def test_labels_that_break_off_leave_no_job(client: LocalClient) -> None:
+    def breaking() -> Iterator[Any]:
+        yield from pl.DataFrame(labels(200, trips(400))).to_arrow().to_batches()
+        raise InvalidDataError("the labels end here")
+
+    with pytest.raises(InvalidDataError, match="end here"):
+        client.start_offline(TrainFeatures, breaking(), **ASKED)
+    assert client.offline_jobs() == []
+
+
+def test_an_erasure_removes_the_rows_of_every_job(client: LocalClient, tmp_path: Path) -> None:
+    job = client.start_offline(TrainFeatures, labels(150, trips(400)), **ASKED)
+    assert len(client.offline_result(job)) > 0
+    assert len(files(tmp_path / "data")) > 2
+    client.erase(TrainTrip, ["r1"])
+    assert files(tmp_path / "data") == ["job.json"]
+    with pytest.raises(GoneError, match="somebody was erased after it began"):
+        client.offline_result(job)
+    after = client.start_offline(TrainFeatures, labels(150, trips(400)), **ASKED)
+    assert len(client.offline_result(after)) > 0
+
+
+def test_another_commit_ends_a_job_that_is_not_done(client: LocalClient) -> None:
+    @dataset
+    class JobsOther:
+        key: str = field(key=True)
+        at: datetime = field(timestamp=True)
+
+    rows = pl.DataFrame(labels(150, trips(400))).to_arrow()
+    upload = Upload(client._calls._session)
+    params = {"featureset": "TrainFeatures", "timestamp_column": "at"}
+    for start in (0, 50):
+        finish(upload.add(params, rows.slice(start, 50)))
+    client.commit([*DEFINITIONS, JobsOther])
+    job = finish(upload.end(params))
+    with pytest.raises(ConflictError, match="the definitions have changed since it began"):
+        client.offline_result(job)
+
+
+def test_a_killed_server_goes_on_with_its_jobs(
+    tmp_path: Path, run: Callable[..., CompletedProcess[str]]
+) -> None:
+    server = start_server(tmp_path / "data")
+    rows = labels(3000, trips(400))
+    pl.DataFrame(rows).write_parquet(tmp_path / "labels.parquet")
+    try:
+        with ThymeClient(server.url) as client:
+            client.commit(DEFINITIONS)
+            client.log(TrainTrip, trips(400))
+            direct = client.query_offline(TrainFeatures, rows, **ASKED)
+            job = client.start_offline(
+                TrainFeatures, rows, position=direct.metadata["as_of"]["position"], **ASKED
+            )
+            half = Upload(client._calls._session)
+            params = {"featureset": "TrainFeatures", "timestamp_column": "at"}
+            for start in range(0, 2000, 1000):
+                finish(half.add(params, pl.DataFrame(rows[start : start + 1000]).to_arrow()))
+        server.process.kill()
+        server.process.wait()
+        server = start_server(tmp_path / "data")
+        with ThymeClient(server.url) as client:
+            # What was half sent goes on with its next part.
+            half._session = client._calls._session
+            sent = client.offline_result(finish(half.end(params)))
+            assert sent.to_dict() == direct.to_dict()[:2000]
+            client.cancel_offline(client.offline_jobs()[1]["id"])
+            assert client.offline_result(job).to_dict() == direct.to_dict()
+        url = ("--url", server.url)
+        begun = run(*url, "query-offline", "TrainFeatures", "--input", "labels.parquet", "--background")
+        assert begun.returncode == 0, begun.stderr
+        other = begun.stdout.strip()
+        done = run(*url, "jobs", "result", other, "-o", "out.parquet")
+        assert done.returncode == 0, done.stderr
+        assert pl.read_parquet(tmp_path / "out.parquet")["paid_2d"].to_list() == direct["paid_2d"]
+        listed = run(*url, "jobs", "--json")
+        assert [(each["id"], each["status"]) for each in json.loads(listed.stdout)] == [
+            (job, "done"),
+            (other, "done"),
+        ]
+        assert re.search(rf"{job}.*done", run(*url, "jobs").stdout)
+        assert json.loads(run(*url, "jobs", "show", job).stdout)["rows"] == len(rows)
+        assert run(*url, "jobs", "cancel", job).stdout.strip() == f"{job} is cancelled"
+        missing = run(*url, "jobs", "result", job)
+        assert missing.returncode == 1
+        assert "no job named" in missing.stderr
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def test_coroutines_have_them_too(server: Server) -> None:
+    async def through() -> tuple[list[Any], list[Any]]:
+        async with AsyncThymeClient(server.url) as client:
+            await client.commit(DEFINITIONS)
+            asked: dict[str, Any] = {"entities": labels(100, trips(10)), **ASKED}
+            job = await client.start_offline(TrainFeatures, **asked)
+            position = (await client.offline_job(job))["position"]
+            result = await client.offline_result(job)
+            direct = await client.query_offline(TrainFeatures, position=position, **asked)
+            await client.cancel_offline(job)
+            assert job not in [each["id"] for each in await client.offline_jobs()]
+            return result.to_dict(), direct.to_dict()
+
+    result, direct = asyncio.run(through())
+    assert result == direct
