@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One profile for the wheel and the Rust tests, so that every dependency is built once.
 CARGO_TESTS := --release --workspace --exclude thyme-python
 
-.PHONY: help setup build demo test test-rust test-python crash sim bench lint fmt clean
+.PHONY: help setup build demo test test-rust test-python crash sim bench bench-peers lint fmt clean
 
 help:
 	@echo "make demo     build, replay a year of flights through a server, prove online = training set (KEEP=1 keeps it running)"
@@ -13,6 +13,7 @@ help:
 	@echo "make crash    kill servers under load, ROUNDS=100 times a test"
 	@echo "make sim      run SEEDS=n histories of a simulated engine on failing disks (FROM=seed)"
 	@echo "make bench    measure, as JSON on stdout (QUICK=1 for small sizes)"
+	@echo "make bench-peers  a training set beside NumPy, Polars and DuckDB, with the ratios (QUICK=1 too)"
 	@echo "make lint     formatters, linters and type checkers, without changing anything"
 	@echo "make fmt      format everything"
 
@@ -54,6 +55,10 @@ sim:
 
 bench: build
 	@$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+
+bench-peers: build
+	@$(BIN)/python -m pip install --quiet "duckdb>=1.1"
+	@$(BIN)/python bench/compare.py $(if $(QUICK),--quick)
 
 lint: setup
 	@echo "== lint"
