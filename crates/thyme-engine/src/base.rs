@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thyme_core::definition::Dataset;
+use thyme_core::time::format_rfc3339;
 use thyme_core::{Error, EventTime, Result};
 use thyme_log::{Disk, Log, Record};
 
@@ -36,6 +37,9 @@ const FORMAT_VERSION: u32 = 1;
 pub(crate) struct Base {
     /// The first record that is kept.
     pub first: u64,
+    /// The stamp of that record, by which it is known of which log this is the base; an earlier Thyme did not write it.
+    #[serde(default)]
+    pub stamp: Option<i64>,
     /// By dataset id: the event time up to which rows may be gone.
     pub gone: BTreeMap<u32, i64>,
     /// Each dataset version as it was last committed, by id.
@@ -87,6 +91,7 @@ impl Base {
     pub fn start() -> Base {
         Base {
             first: 1,
+            stamp: None,
             gone: BTreeMap::new(),
             definitions: BTreeMap::new(),
             progress: Progress::start(),
@@ -116,7 +121,28 @@ impl Base {
                 base.first
             )));
         }
+        base.check_is_of(log, &path)?;
         Ok(base)
+    }
+
+    /// Refuses the base of another log, as far as the records around it tell.
+    fn check_is_of(&self, log: &dyn Log, path: &str) -> Result<()> {
+        // A cut that was interrupted left the record before it, too.
+        let before = (self.first.saturating_sub(1), Some(self.progress.stamp));
+        for (number, expected) in [before, (self.first, self.stamp)] {
+            let Some(expected) = expected.filter(|_| number >= log.first()) else { continue };
+            let Some(found) = log.read(number)?.next().transpose()?.filter(|r| r.number == number) else {
+                continue;
+            };
+            if found.stamp != expected {
+                return Err(Error::corrupt(format!(
+                    "{path} is of another log: by it the record {number} was written at {}, and this log has one of {}; restore both from one backup",
+                    format_rfc3339(expected),
+                    format_rfc3339(found.stamp)
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn decode(bytes: &[u8], path: &str) -> Result<Base> {
@@ -173,6 +199,7 @@ impl Base {
         for record in log.read(self.first)? {
             let record = record?;
             if record.number >= until {
+                self.stamp = Some(record.stamp);
                 break;
             }
             if stops() {
@@ -181,7 +208,7 @@ impl Base {
             self.take(&record, (&mut admission, claims), &mut newest, counts)?;
             self.progress.record = record.number;
             self.progress.stamp = record.stamp;
-            self.first = record.number + 1;
+            (self.first, self.stamp) = (record.number + 1, None);
         }
         if self.first != until {
             return Err(Error::internal(format!("the log ends before record {until}")));

@@ -27,7 +27,8 @@ pub struct Reader {
 
 #[derive(Debug, Default)]
 struct Plans {
-    commit: String,
+    /// What they were made over. An erasure, or a retention that has begun anew, has other nodes under the same commit.
+    catalog: Option<Arc<Catalog>>,
     /// Of whole featuresets.
     by_name: HashMap<String, Arc<Plan>>,
     /// Of some features of one.
@@ -38,6 +39,10 @@ struct Plans {
 const SELECTIONS_KEPT_MAX: usize = 1_000;
 
 impl Plans {
+    fn are_of(&self, catalog: &Arc<Catalog>) -> bool {
+        self.catalog.as_ref().is_some_and(|known| Arc::ptr_eq(known, catalog))
+    }
+
     fn get(&self, featureset: &str, wanted: Option<&[Wanted]>) -> Option<&Arc<Plan>> {
         match wanted {
             None => self.by_name.get(featureset),
@@ -92,7 +97,7 @@ impl Reader {
     ///
     /// # Errors
     /// NotFound with the near names.
-    pub fn plan(&self, catalog: &Catalog, featureset: &str) -> Result<Arc<Plan>> {
+    pub fn plan(&self, catalog: &Arc<Catalog>, featureset: &str) -> Result<Arc<Plan>> {
         self.plan_of(catalog, featureset, None)
     }
 
@@ -102,13 +107,13 @@ impl Reader {
     /// NotFound with the near names, or what became of a name or an id.
     pub fn plan_of(
         &self,
-        catalog: &Catalog,
+        catalog: &Arc<Catalog>,
         featureset: &str,
         wanted: Option<&[Wanted]>,
     ) -> Result<Arc<Plan>> {
         {
             let plans = self.plans.read();
-            if plans.commit == catalog.commit
+            if plans.are_of(catalog)
                 && let Some(plan) = plans.get(featureset, wanted)
             {
                 return Ok(plan.clone());
@@ -116,8 +121,8 @@ impl Reader {
         }
         let plan = Arc::new(Plan::new(catalog, featureset, wanted, &*self.host)?);
         let mut plans = self.plans.write();
-        if plans.commit != catalog.commit {
-            *plans = Plans { commit: catalog.commit.clone(), ..Plans::default() };
+        if !plans.are_of(catalog) {
+            *plans = Plans { catalog: Some(catalog.clone()), ..Plans::default() };
         }
         plans.keep(featureset, wanted, plan.clone());
         Ok(plan)

@@ -317,6 +317,49 @@ fn a_base_that_is_damaged_or_missing_is_named_with_what_to_do() {
 }
 
 #[test]
+fn the_base_of_another_log_is_refused_before_anything_is_removed() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut worlds = [0, 1].map(|one| World::under(TERMS, dirs[one].path(), None, 16));
+    // The same history, a microsecond later.
+    worlds[1].clock.advance(1);
+    for world in &mut worlds {
+        world.live(40);
+    }
+    let base = |one: usize| dirs[one].path().join("base");
+    let open = |world: &World| {
+        Engine::open(Options {
+            parts: Some(world.parts.clone()),
+            env: world.clock.env(),
+            ..Options::default()
+        })
+    };
+    worlds[0].cut();
+    let first = worlds[1].first();
+    worlds.iter().for_each(|world| world.engine.close());
+    for is_cut in [false, true] {
+        if is_cut {
+            worlds[1].engine = Arc::new(open(&worlds[1]).unwrap());
+            worlds[1].cut();
+            assert!(worlds[1].first() > first);
+            worlds[1].engine.close();
+        }
+        let own = std::fs::read(base(1)).ok();
+        std::fs::copy(base(0), base(1)).unwrap();
+        let error = open(&worlds[1]).unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Corrupt && error.detail().contains("is of another log"),
+            "{error}"
+        );
+        match own {
+            Some(own) => std::fs::write(base(1), own).unwrap(),
+            None => std::fs::remove_file(base(1)).unwrap(),
+        }
+    }
+    worlds[1].engine = Arc::new(open(&worlds[1]).unwrap());
+    worlds[1].compare_facts();
+}
+
+#[test]
 fn answers_to_keys_of_the_last_day_outlive_a_cut_and_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::under(TERMS, dir.path(), None, 17);
