@@ -21,12 +21,14 @@ _FILE_NAMES = {
     "query_url": ("query_url",),
     "frontend_url": ("frontend_url",),
     "api_key": ("api_key",),
+    "ca_cert": ("ca_cert",),
 }
 _ENVIRONMENT_NAMES = {
     "api_url": ("THYME_API_URL", "THYME_API_BASE"),
     "query_url": ("THYME_QUERY_URL",),
     "frontend_url": ("THYME_FRONTEND_URL",),
     "api_key": ("THYME_API_KEY",),
+    "ca_cert": ("THYME_CA_CERT",),
 }
 
 
@@ -39,6 +41,7 @@ class Config:
         query_url: Base URL for reads; `api_url` unless it is given (one server, one port).
         frontend_url: Base URL of the web pages; `api_url` unless it is given.
         api_key: Sent as a bearer token; never shown.
+        ca_cert: A PEM file of the certificates that `https` servers may be known by, instead of public ones.
         timeout_s: How long to wait for the answer to a read or a push, in seconds, all tries together.
         tries: How often a request is sent at most when the server cannot be reached or is busy; 1 for once.
             What is sent again is safe to send again: see `docs/client.md`.
@@ -54,6 +57,7 @@ class Config:
     query_url: str = ""
     frontend_url: str = ""
     api_key: str | None = field(default=None, repr=False)
+    ca_cert: str | None = None
     timeout_s: float = 60.0
     tries: int = 4
     connections: int = 32
@@ -81,6 +85,7 @@ class Config:
         query_url: str | None = None,
         frontend_url: str | None = None,
         api_key: str | None = None,
+        ca_cert: str | None = None,
         timeout_s: float | None = None,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -89,8 +94,8 @@ class Config:
         """The settings in effect here; of each, the first of these that has it.
 
         The arguments; `THYME_API_URL` (or `THYME_API_BASE`), `THYME_QUERY_URL`, `THYME_FRONTEND_URL`,
-        `THYME_API_KEY`; `.thyme.yaml` in the working directory; `.thyme.yaml` in the home directory;
-        `~/.thyme/credentials`; the defaults.
+        `THYME_API_KEY`, `THYME_CA_CERT`; `.thyme.yaml` in the working directory; `.thyme.yaml` in the home
+        directory; `~/.thyme/credentials`; the defaults.
 
         A key in a file that also names a server is for that server only: it is left out when the URL in
         effect is another, so that no setting found on the way can have a key sent elsewhere.
@@ -106,12 +111,13 @@ class Config:
             "query_url": query_url,
             "frontend_url": frontend_url,
             "api_key": api_key,
+            "ca_cert": ca_cert,
         }
         layers: list[Mapping[str, str | None]] = [arguments, _from_environment(environ)]
         files = dict.fromkeys((cwd / ".thyme.yaml", home / ".thyme.yaml", credentials_path(home)))
         file_layers = [_from_file(path) for path in files]
         settings: dict[str, Any] = {}
-        for name in URL_NAMES:
+        for name in (*URL_NAMES, "ca_cert"):
             value = next(filter(None, (layer.get(name) for layer in [*layers, *file_layers])), None)
             if value:
                 settings[name] = value

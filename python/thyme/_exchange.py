@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from thyme._config import Config
-from thyme._errors import ConnectionFailed, InvalidDataError, TooLargeError
+from thyme._errors import ConfigError, ConnectionFailed, InvalidDataError, TooLargeError
 from thyme._retries import Policy, Tries
 
 if TYPE_CHECKING:
@@ -45,8 +46,13 @@ class Target:
 
         config = self._config
         hosts = {urlsplit(url).hostname for url in (config.api_url, config.query_url)}
+        # Answers are made faster than they are compressed; whoever is far away asks for it by a proxy.
+        headers = {"Accept-Encoding": "identity"}
+        if config.api_key:
+            headers["Authorization"] = f"Bearer {config.api_key}"
         return {
-            "headers": {"Authorization": f"Bearer {config.api_key}"} if config.api_key else {},
+            "headers": headers,
+            "verify": _trusted(config.ca_cert),
             # A proxy from the environment cannot reach this machine's own loopback.
             "trust_env": not hosts <= {"localhost", "127.0.0.1", "::1"},
             "limits": httpx.Limits(
@@ -64,6 +70,22 @@ class Target:
         """
         _refuse_long(target)
         return Exchange(self._config, target, repeatable, timeout_s)
+
+
+def _trusted(ca_cert: str | None) -> ssl.SSLContext | bool:
+    """What an `https` server is known by.
+
+    Raises:
+        ConfigError: The file is none of certificates.
+    """
+    if ca_cert is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_cert)
+    except ssl.SSLError:
+        raise ConfigError(f"ca_cert: {ca_cert} holds no certificate; expected a PEM file") from None
+    except OSError as error:
+        raise ConfigError(f"ca_cert: cannot read {ca_cert}: {error.strerror or error}") from None
 
 
 class Exchange:
@@ -152,6 +174,14 @@ class Exchange:
             )
         if isinstance(error, httpx.TimeoutException):
             return f"{origin} did not answer within {self._timeout_s:g} s"
+        if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            why = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+            return (
+                f"{origin} has a certificate that is not trusted here ({why or error}); "
+                "give the file to trust as Config(ca_cert=...) or THYME_CA_CERT"
+            )
+        if isinstance(error, httpx.ConnectError) and "[SSL" in str(error):
+            return f"{origin} does not speak TLS: is it an http:// server?"
         if isinstance(error, httpx.ConnectError):
             return f"could not reach {origin}: is `thyme serve` running?"
         return f"the connection to {origin} broke before the answer came ({error or type(error).__name__})"

@@ -123,6 +123,20 @@ impl Bounds<'_> {
         timeout(PATIENCE, place).await.map_err(|_| refused())
     }
 
+    /// Room for a body that turned out to take `bytes`, for one that has some already.
+    pub async fn extend(&self, ticket: Option<Ticket>, bytes: usize) -> Result<Option<Ticket>, Reply> {
+        match ticket {
+            None if bytes <= self.free => Ok(None),
+            None => self.enter(bytes).await.map(Some),
+            Some(mut ticket) => {
+                if ticket.bytes() < bytes * self.factor {
+                    grow(&mut ticket, bytes * self.factor).await?;
+                }
+                Ok(Some(ticket))
+            }
+        }
+    }
+
     fn too_large(&self) -> Reply {
         let detail = format!("the body is larger than {} bytes; send it in parts", self.bytes_max);
         Reply::failure(413, "too_large", &detail, &[])

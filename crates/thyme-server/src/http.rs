@@ -1,6 +1,5 @@
 //! The HTTP server: sockets in front of [`App`].
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,15 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{HeaderMap, Response, StatusCode};
 use thyme_core::{Error, Result};
 use thyme_engine::{Budget, Ticket};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Caller;
@@ -26,17 +22,22 @@ use crate::access::admission::{self, Head, Openness};
 use crate::app::{App, Ready};
 use crate::bodies::{self, Bounds, Read};
 use crate::connections::{self, Connections};
+use crate::encoding::Coding;
 use crate::request::{Leaving, Reply, Request, decode};
+use crate::tls::Tls;
+use crate::wire::Wire;
 use crate::{routes, writes};
 
-/// What a connection may hold of a request that nobody has asked it for yet; also the longest head.
-const CONNECTION_BYTES: usize = 64 << 10;
 /// [`ServeOptions::head_wait`], unless told otherwise. Longer than clients keep idle connections.
 const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// Bodies of reads that wait for nobody.
 const READ_BODY_BYTES: usize = 64 << 10;
 /// How long no connection is accepted after one could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// [`ServeOptions::drain_wait`], unless told otherwise. Longer than a read may be told to wait.
+const DRAIN_WAIT: Duration = Duration::from_secs(65);
+/// Answers of more bytes are compressed on a thread of their own.
+const COMPRESS_ELSEWHERE: usize = 64 << 10;
 
 /// How the server listens.
 #[derive(Clone, Debug)]
@@ -51,6 +52,10 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// How long a connection may take for the head of a request, or be idle.
     pub head_wait: Duration,
+    /// How long the requests that run when it is stopped may take to be answered.
+    pub drain_wait: Duration,
+    /// What it proves itself with; without it nothing is encrypted.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServeOptions {
@@ -61,6 +66,8 @@ impl Default for ServeOptions {
             body_bytes_max: 256 << 20,
             connections_max: connections::fitting(),
             head_wait: HEAD_WAIT,
+            drain_wait: DRAIN_WAIT,
+            tls: None,
         }
     }
 }
@@ -69,7 +76,8 @@ impl ServeOptions {
     /// Whether a server may listen like this; asked before anything is opened.
     ///
     /// # Errors
-    /// InvalidData: an address beyond loopback without an API key. Unavailable: an address in use.
+    /// InvalidData: an address beyond loopback without an API key, or a certificate or key that cannot be used.
+    /// Unavailable: an address in use.
     pub fn check(&self) -> Result<()> {
         if !self.listen.ip().is_loopback() && !self.is_keyed {
             return Err(Error::invalid_data(format!(
@@ -77,6 +85,7 @@ impl ServeOptions {
                 self.listen
             )));
         }
+        self.tls.as_ref().map(Tls::acceptor).transpose()?;
         std::net::TcpListener::bind(self.listen).map(drop).map_err(|e| cannot_listen(self.listen, &e))
     }
 }
@@ -90,7 +99,7 @@ struct Door {
     options: ServeOptions,
     /// The bodies of everything but pushes, which take from the engine's own.
     bodies: OnceLock<Arc<Budget>>,
-    /// Pushes that are decoded at the same time.
+    /// Bodies that are decompressed, and pushes that are decoded, at the same time.
     decoding: Arc<Semaphore>,
     connections: Connections,
     /// When it opened: what rates are counted from.
@@ -112,15 +121,45 @@ impl Door {
         self.bodies.get_or_init(|| Budget::new(ready.engine().push_budget().facts().limit))
     }
 
-    fn bounds<'a>(&self, budget: &'a Arc<Budget>, factor: usize, free: usize) -> Bounds<'a> {
-        Bounds { budget, factor, free, bytes_max: self.options.body_bytes_max }
+    /// Reads a body, and decompresses it. Each of its bytes takes `factor` of room, and up to `free` bytes none.
+    async fn receive(
+        &self,
+        budget: &Arc<Budget>,
+        (factor, free): (usize, usize),
+        coding: Option<Coding>,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Read, Reply> {
+        let bounds = Bounds { budget, factor, free, bytes_max: self.options.body_bytes_max };
+        let read = bounds.read(headers, body).await?;
+        let Some(coding) = coding else { return Ok(read) };
+        let Read { body, ticket } = read;
+        let bytes_max = bounds.bytes_max;
+        let counted = body.clone();
+        let len = self.decompress(move || coding.decoded_len(&counted, bytes_max)).await?;
+        let ticket = bounds.extend(ticket, body.len() + len).await?;
+        let body = self.decompress(move || coding.decode(&body, len)).await?;
+        Ok(Read { body, ticket })
+    }
+
+    /// What takes its time with a body, on one of a few threads.
+    async fn decompress<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T, Reply> {
+        let Ok(slot) = self.decoding.clone().acquire_owned().await else { return Err(failed()) };
+        let done = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work()
+        });
+        done.await.map_err(|_| failed())?.map_err(|error| Reply::error(&error))
     }
 }
 
 /// Serves `app` until `stop` resolves; then lets running requests finish.
 ///
 /// # Errors
-/// An address beyond loopback without an API key, or one that cannot be bound.
+/// As [`ServeOptions::check`].
 pub async fn serve(
     app: Arc<App>,
     options: ServeOptions,
@@ -129,6 +168,9 @@ pub async fn serve(
     options.check()?;
     let listen = options.listen;
     let listener = TcpListener::bind(listen).await.map_err(|e| cannot_listen(listen, &e))?;
+    let tls = options.tls.as_ref().map(Tls::acceptor).transpose()?;
+    let wire = Wire { head_wait: options.head_wait, tls };
+    let drain_wait = options.drain_wait;
     let door = Arc::new(Door::new(app, options));
     // Each connection holds a receiver: it learns there that it is to end, and its end is learned by it.
     let (closing, open) = watch::channel(false);
@@ -141,9 +183,10 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => match door.connections.enter() {
                 Some(room) => {
-                    let conversation = converse(door.clone(), stream, open.clone());
+                    let (door, wire, open) = (door.clone(), wire.clone(), open.clone());
                     drop(tokio::spawn(async move {
-                        conversation.await;
+                        let answer = move |request| respond(door.clone(), request);
+                        wire.converse(stream, answer, open).await;
                         drop(room);
                     }));
                 }
@@ -158,31 +201,27 @@ pub async fn serve(
     }
     drop((listener, open));
     let _ = closing.send(true);
-    closing.closed().await;
+    // Who does not read its answer must not keep the log from being closed.
+    let _ = tokio::time::timeout(drain_wait, closing.closed()).await;
     Ok(())
 }
 
-/// Answers the requests of one connection.
-async fn converse(door: Arc<Door>, stream: TcpStream, mut open: watch::Receiver<bool>) {
-    // Answers are small and written at once: waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
-    let head_wait = door.options.head_wait;
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(to_response(handle(door, request).await)) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_wait)
-        .max_buf_size(CONNECTION_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // What goes wrong here is the caller's affair, who is gone.
-        _ = connection.as_mut() => return,
-        _ = open.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
+async fn respond(door: Arc<Door>, request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
+    let accepted = request.headers().get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let coding = accepted.and_then(Coding::accepted);
+    let mut reply = handle(door, request).await;
+    if let Some(coding) = coding {
+        if reply.body.len() <= COMPRESS_ELSEWHERE {
+            coding.compress(&mut reply);
+        } else {
+            let compressed = tokio::task::spawn_blocking(move || {
+                coding.compress(&mut reply);
+                reply
+            });
+            reply = compressed.await.unwrap_or_else(|_| failed());
+        }
     }
-    let _ = connection.await;
+    to_response(reply)
 }
 
 async fn handle(door: Arc<Door>, request: hyper::Request<Incoming>) -> Reply {
@@ -200,7 +239,10 @@ async fn handle(door: Arc<Door>, request: hyper::Request<Incoming>) -> Reply {
 fn admit(door: &Door, parts: &Parts) -> Result<Caller, Reply> {
     let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
     let path = decode(parts.uri.path(), false);
-    let head = Head { path: &path, authorization: header("authorization"), host: header("host") };
+    // Over HTTP/2 it is part of the target.
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let hosts = [header("host"), authority];
+    let head = Head { path: &path, authorization: header("authorization"), hosts };
     let ready = door.app.ready_now().ok();
     let open = Openness {
         keys: ready.as_ref().map(|ready| &ready.keys),
@@ -216,12 +258,22 @@ fn admit(door: &Door, parts: &Parts) -> Result<Caller, Reply> {
 
 async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -> Reply {
     let is_push = (parts.method.as_str(), parts.uri.path()) == writes::LOG;
+    let coding = match Coding::of_body(parts.headers.get(CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?")))
+    {
+        Ok(coding) => coding,
+        Err(reply) => {
+            door.app.metrics.refused(parts.method.as_str(), parts.uri.path(), reply.status);
+            return bodies::refuse(reply, &parts.headers, body).await;
+        }
+    };
     let received = match door.app.ready_now() {
         // Its rows are there before its body is gone.
         Ok(ready) if is_push => {
-            door.bounds(ready.engine().push_budget(), 2, 0).read(&parts.headers, body).await
+            door.receive(ready.engine().push_budget(), (2, 0), coding, &parts.headers, body).await
         }
-        Ok(ready) => door.bounds(door.bodies(&ready), 1, READ_BODY_BYTES).read(&parts.headers, body).await,
+        Ok(ready) => {
+            door.receive(door.bodies(&ready), (1, READ_BODY_BYTES), coding, &parts.headers, body).await
+        }
         Err(_) if body.is_end_stream() => Ok(Read::default()),
         // Nobody could do anything with it.
         Err(error) => Err(bodies::refuse(Reply::error(&error), &parts.headers, body).await),

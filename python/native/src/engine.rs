@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use serde::Deserialize;
 use thyme_core::Span;
 use thyme_engine::{Clock, Memory};
-use thyme_server::{App, AppOptions, Request};
+use thyme_server::{App, AppOptions, Request, Tls};
 
 use crate::host::PythonHost;
 use crate::raise;
@@ -41,6 +41,10 @@ pub struct Options {
     pub listen: Option<String>,
     /// Keys that may do everything, for a server.
     pub api_keys: Vec<String>,
+    /// The PEM file of a server's certificate.
+    pub tls_cert: Option<std::path::PathBuf>,
+    /// The PEM file of its private key.
+    pub tls_key: Option<std::path::PathBuf>,
     /// The most bytes of a body, for a server.
     pub body_bytes_max: Option<usize>,
     /// The most connections at once, for a server.
@@ -66,6 +70,20 @@ impl Options {
                     Err(PyValueError::new_err(format!("verify_every: {} (0: never)", error.detail())))
                 }
             },
+        }
+    }
+
+    /// What a server proves itself with.
+    pub fn tls(&self) -> PyResult<Option<Tls>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Ok(Some(Tls { cert: cert.clone(), key: key.clone() })),
+            (Some(_), None) => {
+                Err(PyValueError::new_err("tls_cert is given without tls_key: a server needs both"))
+            }
+            (None, Some(_)) => {
+                Err(PyValueError::new_err("tls_key is given without tls_cert: a server needs both"))
+            }
         }
     }
 

@@ -27,6 +27,7 @@ pub fn serve(py: Python<'_>, options: &str, host: Py<PyAny>) -> PyResult<()> {
     if let Some(text) = &options.listen {
         listen.listen = address(text)?;
     }
+    listen.tls = options.tls()?;
     if let Some(bytes) = options.body_bytes_max {
         listen.body_bytes_max = bytes;
     }

@@ -39,6 +39,10 @@ DEFAULTS = {"data": "thyme-data", "listen": "127.0.0.1:8080", "clock": "wall"}
     help="How many connections to hold at once.  [default: as open files allow, 4096 at most]",
 )
 @click.option(
+    "--tls-cert", metavar="FILE", help="The server's certificate, and those above it (PEM): answer HTTPS."
+)
+@click.option("--tls-key", metavar="FILE", help="The private key of the certificate (PEM).")
+@click.option(
     "--verify-every",
     metavar="SPAN",
     help="How often some values are computed again from the log; 0 is never.  [default: 1m]",
@@ -52,6 +56,8 @@ def serve(
     shards: int | None,
     backfill_cores: int | None,
     max_connections: int | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     verify_every: str | None,
 ) -> None:
     """Run the server until it is stopped."""
@@ -63,6 +69,8 @@ def serve(
         "shards": shards,
         "backfill_cores": backfill_cores,
         "max_connections": max_connections,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
         "verify_every": verify_every,
     }
     options = options_from(given, config_path)
@@ -138,6 +146,7 @@ def _print_banner(options: dict[str, Any]) -> None:
     host, _, port = options["listen"].rpartition(":")
     shown = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)
     click.echo(f"Thyme {version_text()}", err=True)
-    click.echo(f"  url    http://{shown}:{port}", err=True)
+    scheme = "https" if "tls_cert" in options else "http"
+    click.echo(f"  url    {scheme}://{shown}:{port}", err=True)
     click.echo(f"  data   {Path(options['data']).resolve()}", err=True)
     click.echo(f"  clock  {options['clock']}", err=True)

@@ -11,7 +11,8 @@ use crate::request::Reply;
 pub(crate) struct Head<'a> {
     pub path: &'a str,
     pub authorization: Option<&'a str>,
-    pub host: Option<&'a str>,
+    /// Whom it is for, wherever that is said.
+    pub hosts: [Option<&'a str>; 2],
 }
 
 /// How a server is open.
@@ -29,8 +30,7 @@ pub(crate) fn admit(open: Openness<'_>, head: Head<'_>, now: impl FnOnce() -> u6
     let is_keyed = !open.is_loopback || open.keys.is_some_and(Keyring::is_keyed);
     if !is_keyed {
         // A name that resolves here (DNS rebinding) is somebody else's.
-        let host = head.host.unwrap_or("localhost");
-        if !is_local(host) {
+        if let Some(host) = head.hosts.into_iter().flatten().find(|host| !is_local(host)) {
             let detail =
                 format!("the Host header is \"{host}\"; without API keys only localhost is answered");
             return Err(Reply::failure(403, "forbidden", &detail, &[]));
@@ -105,7 +105,7 @@ mod tests {
         for is_loopback in [true, false] {
             let open = Openness { keys: None, is_loopback };
             let head =
-                Head { path: "/features", authorization: Some("Bearer thyme_00000000_00"), host: None };
+                Head { path: "/features", authorization: Some("Bearer thyme_00000000_00"), hosts: [None; 2] };
             let caller = admit(open, head, || 0).unwrap();
             assert!(matches!(caller.0, Who::Stranger), "{caller:?}");
         }
