@@ -343,24 +343,49 @@ impl NodeState {
 
     /// Calls `f` with each entity that the store has, as of now, until it says false.
     pub fn each_stored(&self, f: &mut dyn FnMut(&[u8], Timeline) -> Result<bool>) -> Result<()> {
-        let mut chunks: Vec<StoredChunk> = Vec::new();
-        let mut give = |chunks: &[StoredChunk]| {
+        self.each_stored_up_to(usize::MAX, f).map(|_| ())
+    }
+
+    /// [`NodeState::each_stored`] of entities of at most `longest` stored bytes. Gives the keys of longer ones.
+    fn each_stored_up_to(
+        &self,
+        longest: usize,
+        f: &mut dyn FnMut(&[u8], Timeline) -> Result<bool>,
+    ) -> Result<Vec<Box<[u8]>>> {
+        let (mut chunks, mut bytes, mut longer): (Vec<StoredChunk>, usize, Vec<Box<[u8]>>) =
+            (Vec::new(), 0, Vec::new());
+        let mut give = |chunks: &[StoredChunk], bytes: usize| {
             let Some((key, ..)) = chunks.first() else { return Ok(true) };
+            if bytes > longest {
+                longer.push(key.clone());
+                return Ok(true);
+            }
             let timeline = self.decode(chunks, Position::MAX).map_err(|error| self.named(key, &error))?;
             f(key, timeline)
         };
+        let mut goes_on = true;
         for chunk in self.residence.store().chunks(self.node) {
             let chunk = chunk?;
             if chunks.first().is_some_and(|(key, ..)| *key != chunk.0) {
-                if !give(&chunks)? {
-                    return Ok(());
+                goes_on = give(&chunks, bytes)?;
+                if !goes_on {
+                    break;
                 }
                 chunks.clear();
+                bytes = 0;
             }
+            bytes += chunk.2.len();
             chunks.push(chunk);
+            if bytes > longest {
+                // Only whose they are is wanted.
+                chunks.truncate(1);
+            }
         }
-        self.still_stored()?;
-        give(&chunks).map(|_| ())
+        if goes_on {
+            self.still_stored()?;
+            give(&chunks, bytes)?;
+        }
+        Ok(longer)
     }
 
     /// The keys of the entities whose timelines `wanted` says yes to, in no order.
@@ -491,7 +516,7 @@ impl NodeState {
             return Ok(());
         }
         let mut whole = true;
-        self.each_stored(&mut |key, timeline| {
+        let longer = self.each_stored_up_to(self.residence.longest(), &mut |key, timeline| {
             let hash = hash_key(key);
             let index = stripe_of(hash);
             whole = !stop() && self.residence.has_room();
@@ -509,10 +534,16 @@ impl NodeState {
             Ok(whole)
         })?;
         if whole {
-            for (stripe, drops) in self.stripes.iter().zip(drops) {
+            let lacks = |index: usize| longer.iter().any(|key| stripe_of(hash_key(key)) == index);
+            for (index, (stripe, drops)) in self.stripes.iter().zip(drops).enumerate() {
                 let mut stripe = stripe.write();
-                stripe.complete |= stripe.drops == drops;
+                stripe.complete |= stripe.drops == drops && !lacks(index);
             }
+        }
+        // So that not even the first read of one takes long.
+        for key in longer.iter().take_while(|_| whole && !stop() && self.residence.has_room()) {
+            let looks = Looks { layout: &self.layout(), all: &Vec::new };
+            self.read(key, Keep::Hot, Some(&looks), |_| ())?;
         }
         Ok(())
     }

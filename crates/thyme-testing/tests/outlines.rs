@@ -38,17 +38,24 @@ fn document() -> Document {
     ]}))
 }
 
-fn open(timelines: Option<usize>) -> Engine {
-    let memory =
-        timelines.map(|timelines| Memory { total: 0, timelines, records: 64 << 20, store: Room::default() });
-    let parts = Parts {
+fn parts() -> Parts {
+    Parts {
         log: Arc::new(FaultyDisk::default()),
         log_options: thyme_log::Options::default(),
         store: Arc::new(MemoryStore::default()),
-    };
+    }
+}
+
+fn open(parts: &Parts, timelines: Option<usize>) -> Engine {
+    let memory =
+        timelines.map(|timelines| Memory { total: 0, timelines, records: 64 << 20, store: Room::default() });
     let env = HandClock::at((BEGIN + 10 * ROWS) * 1_000_000).env();
-    let engine =
-        Engine::open(Options { parts: Some(parts), shards: 1, memory, env, ..Options::default() }).unwrap();
+    let parts = Some(parts.clone());
+    Engine::open(Options { parts, shards: 1, memory, env, ..Options::default() }).unwrap()
+}
+
+fn begin(timelines: Option<usize>) -> Engine {
+    let engine = open(&parts(), timelines);
     engine.commit(&document(), |_| Ok(())).unwrap();
     engine
 }
@@ -77,7 +84,7 @@ fn read(engine: &Engine, second: i64, position: Option<Position>) -> String {
 
 #[test]
 fn an_entity_too_long_for_memory_is_loaded_once_and_reads_as_it_does_in_memory() {
-    let (small, large) = (open(Some(ROOM)), open(None));
+    let (small, large) = (begin(Some(ROOM)), begin(None));
     let both = [&small, &large];
     let mut positions = Vec::new();
     for part in 0..4 {
@@ -111,4 +118,31 @@ fn an_entity_too_long_for_memory_is_loaded_once_and_reads_as_it_does_in_memory()
     assert_ne!(read(&small, BEGIN + 50_000, None), before);
     same(&times(20), None);
     same(&[BEGIN + 50_000], positions.last().copied());
+}
+
+#[test]
+fn a_start_that_fills_memory_keeps_the_outline_of_an_entity_too_long_for_it() {
+    let parts = parts();
+    let engine = open(&parts, None);
+    engine.commit(&document(), |_| Ok(())).unwrap();
+    push(&engine, (0..ROWS / 2).map(|i| (BEGIN + i, i as f64)));
+    push(&engine, (ROWS / 2..ROWS).map(|i| (BEGIN + i, i as f64)));
+    let times = [BEGIN + 7, BEGIN + ROWS / 3, BEGIN + 2 * ROWS];
+    let expected: Vec<String> = times.iter().map(|time| read(&engine, *time, None)).collect();
+    engine.close();
+    drop(engine);
+    let engine = open(&parts, Some(ROOM));
+    // One of each dataset; CI has slow machines.
+    let mut turns = 0_u64;
+    while engine.memory().loads < 2 || engine.memory().resident_bytes == 0 {
+        turns += 1;
+        assert!(turns < 10_000_000, "{:?}", engine.memory());
+        std::thread::yield_now();
+    }
+    let found: Vec<String> = times.iter().map(|time| read(&engine, *time, None)).collect();
+    assert_eq!(found, expected);
+    let memory = engine.memory();
+    assert!(memory.loads <= 4 && memory.resident_bytes < ROOM as u64, "{memory:?}");
+    let again: Vec<String> = times.iter().map(|time| read(&engine, *time, None)).collect();
+    assert_eq!((again, engine.memory().loads), (expected, memory.loads));
 }
