@@ -8,10 +8,11 @@ use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
 use thyme_core::definition::evolution::{Change, ChangeKind};
 use thyme_core::time::format_rfc3339;
-use thyme_core::{Error, EventTime, Position, Result};
+use thyme_core::{Error, ErrorKind, EventTime, Position, Result};
 use thyme_engine::{Begun, CommitNote, Committed, Planned};
 
 use crate::app::Ready;
+use crate::malformed;
 use crate::pending;
 use crate::previews::Values;
 use crate::request::{Reply, Request};
@@ -43,13 +44,11 @@ pub(crate) fn refuse_other_than_json(request: &Request, what: &str) -> Option<Re
 }
 
 fn document(request: &Request) -> Result<Document> {
-    serde_json::from_slice(&request.body)
-        .map_err(|e| Error::invalid_definition(format!("the definitions cannot be read: {e}")))
+    malformed::read(&request.body, "the definitions", ErrorKind::InvalidDefinition)
 }
 
 fn beside(request: &Request) -> Result<Beside> {
-    serde_json::from_slice(&request.body)
-        .map_err(|e| Error::invalid_data(format!("what is sent beside the definitions cannot be read: {e}")))
+    malformed::read(&request.body, "what is sent beside the definitions", ErrorKind::InvalidData)
 }
 
 /// Who commits and why, from the parameters; the source from the body.

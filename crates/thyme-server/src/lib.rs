@@ -22,6 +22,7 @@ mod incomplete;
 mod jobs;
 mod json;
 mod left_out;
+mod malformed;
 mod metrics;
 mod multi;
 mod names;

@@ -7,14 +7,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use thyme_core::definition::{Document, Feature, Featureset};
 use thyme_core::time::format_rfc3339;
-use thyme_core::{DataType, Error, EventTime, Result, Value};
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
 use thyme_engine::trial::{Bounds, Progress, Trial};
 use thyme_query::preview::{Asked, Distribution, FeaturePreview, Histogram, Preview, SetPreview};
 
 use crate::app::Ready;
 use crate::request::Request;
 use crate::state::say_how_it_runs;
-use crate::{json, names};
+use crate::{json, malformed, names};
 
 /// What is looked at unless something else is asked for.
 const ENTITIES: usize = 200;
@@ -64,9 +64,7 @@ impl Values {
         let beside = serde_json::from_slice::<Beside>(&request.body).ok();
         let given: ValuesBody = match beside.and_then(|beside| beside.values) {
             None | Some(Json::Null) => return Ok(None),
-            Some(given) => {
-                serde_json::from_value(given).map_err(|e| Error::invalid_data(format!("values: {e}")))?
-            }
+            Some(given) => malformed::of(given, "values", ErrorKind::InvalidData)?,
         };
         let entities = match &given.sample {
             None | Some(Json::Null) => Some(ENTITIES),
@@ -110,7 +108,7 @@ impl Values {
     pub fn put(&self, ready: &Ready, request: &Request, trial: &mut Trial, body: &mut Json) -> Result<()> {
         let Some(_one_at_a_time) = ready.previewing.try_lock() else {
             return Err(Error::new(
-                thyme_core::ErrorKind::Conflict,
+                ErrorKind::Conflict,
                 "the values of another plan are being computed, which is done one at a time; try again in a moment, or plan without values",
             ));
         };
