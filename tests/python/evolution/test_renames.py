@@ -106,6 +106,34 @@ def test_every_one_of_several_names_answers_and_who_asks_is_counted(
     assert (feature["name"], feature["former_names"]) == ("c", ["a", "b"])
 
 
+def test_a_removed_feature_is_explained_by_its_name_as_by_its_id(
+    door: tuple[ThymeClient, str], tmp_path: Path
+) -> None:
+    client, p = door
+    drivers = f"{p}Drivers"
+    client.commit(written(tmp_path, p))
+    file = Path(written(tmp_path, p))
+    removed = file.read_text().replace(f"    fare: float = feature(id=3, ref={p}Stats.fare)\n", "")
+    file.write_text(removed)
+    commit = client.commit(str(file))["commit"]
+    told = (
+        f"{drivers}.fare was a name of the feature with the id 3, which is removed: .* since commit {commit}"
+    )
+    with pytest.raises(NotFoundError, match=told):
+        client.query(drivers, "d", features=["fare"])
+    with pytest.raises(NotFoundError, match=told):
+        client.explain(f"{drivers}.fare", "d")
+    with pytest.raises(NotFoundError, match="the id 3 any more: it was removed"):
+        client.query(drivers, "d", features=[3])
+    assert client.commit(str(file))["changed"] is False
+    # The name is free for another feature.
+    file.write_text(
+        removed.replace("feature(id=5)", f"feature(id=5)\n    fare: float = feature(id=9, ref={p}Stats.fare)")
+    )
+    client.commit(str(file))
+    assert client.query(drivers, "d", features=["fare"])["fare"] is not None
+
+
 def test_a_dict_of_inputs_has_the_names_that_the_extractor_was_committed_with(
     door: tuple[ThymeClient, str], tmp_path: Path
 ) -> None:

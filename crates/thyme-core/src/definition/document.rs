@@ -346,7 +346,7 @@ pub struct Featureset {
     pub at: Place,
 }
 
-/// A name that a feature had, that answered after the rename, and that was retired on purpose.
+/// A name that a feature had and that answers no more: it was retired on purpose, or the feature was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetiredName {
     /// The name.

@@ -83,14 +83,16 @@ impl Featureset {
     }
 
     fn was_retired(&self, RetiredName { name, id, commit }: &RetiredName) -> Error {
-        let at = if commit.is_empty() { String::new() } else { format!(" at commit {commit}") };
+        let said =
+            |how: &str| if commit.is_empty() { String::new() } else { format!(" {how} commit {commit}") };
+        let (at, at_or_since) = (said("at"), said("since"));
         let detail = match self.by_id(*id) {
             Some(now) => format!(
                 "{}.{name} was renamed to {}, and the old name was retired{at}; ask for {}, or for the id {id}",
                 self.name, now.name, now.name
             ),
             None => format!(
-                "{}.{name} was an old name of the feature with the id {id}; the name was retired{at}, and the feature is removed",
+                "{}.{name} was a name of the feature with the id {id}, which is removed: the name answers no more{at_or_since}; ids are never reused",
                 self.name
             ),
         };

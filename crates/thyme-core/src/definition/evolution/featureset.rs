@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{ChangeKind, Draft, difference, metadata, show_option};
 use crate::definition::document::{
-    Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, Form, OnStale, Place,
+    Document, Extractor, Feature, FeatureRef, Featureset, FieldRef, Form, OnStale, Place, RetiredName,
 };
 use crate::definition::naming::unversioned;
 use crate::definition::show;
@@ -75,7 +75,18 @@ pub(super) fn merge(
     retired.extend(was.features.iter().filter_map(|f| f.id).filter(|id| !kept.contains(id)));
     next.retired_ids = retired.into_iter().collect();
     next.retired_names = was.retired_names.clone();
+    next.retired_names.extend(names_of_removed(was, &next));
     next
+}
+
+/// The names that features answered to which are gone, for whoever goes on asking by them.
+pub(super) fn names_of_removed(was: &Featureset, next: &Featureset) -> Vec<RetiredName> {
+    let gone =
+        was.features.iter().filter_map(|f| Some((f, f.id?))).filter(|(_, id)| next.by_id(*id).is_none());
+    let names = gone.flat_map(|(feature, id)| {
+        feature.former_names.iter().chain([&feature.name]).map(move |name| (name.clone(), id))
+    });
+    names.map(|(name, id)| RetiredName { name, id, commit: String::new() }).collect()
 }
 
 /// Features without an id keep the one of their name; new ones get the next that was never given.

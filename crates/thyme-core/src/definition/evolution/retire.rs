@@ -50,7 +50,8 @@ pub fn retire(current: &Document, featureset: &str, name: &str) -> Result<Plan> 
 /// Notes the names that are retired in `is` and not in `was`.
 pub(super) fn compare(was: Option<&Featureset>, is: &Featureset, draft: &mut Draft) {
     let before = was.map_or(&[][..], |set| set.retired_names.as_slice());
-    for retired in is.retired_names.iter().filter(|name| !before.contains(name)) {
+    let of_features = is.retired_names.iter().filter(|name| is.by_id(name.id).is_some());
+    for retired in of_features.filter(|name| !before.contains(name)) {
         let detail = format!("retired; it was a name of the feature with the id {}", retired.id);
         draft.change(ChangeKind::Removed, format!("{}.{}", is.name, retired.name), detail);
     }

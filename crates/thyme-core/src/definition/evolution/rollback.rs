@@ -1,5 +1,6 @@
 //! Earlier definitions again, as a commit on top.
 
+use super::featureset::names_of_removed;
 use super::{Change, ChangeKind, Effect, Given, Plan, diff};
 use crate::definition::document::{Dataset, Document, Feature, Featureset};
 use crate::error::{Error, ErrorKind, Fault, Result};
@@ -77,7 +78,9 @@ fn keep_ended(set: &mut Featureset, now: &Featureset, faults: &mut Vec<Fault>) {
         );
         fault(subject, message);
     }
-    for retired in now.retired_names.iter().filter(|name| !set.retired_names.contains(name)) {
+    // Of a feature that is removed it was said above.
+    let retired = now.retired_names.iter().filter(|name| !now.retired_ids.contains(&name.id));
+    for retired in retired.filter(|name| !set.retired_names.contains(name)) {
         let is_back = |f: &&Feature| f.name == retired.name || f.former_names.contains(&retired.name);
         if let Some(feature) = set.features.iter().find(is_back)
             && feature.id == Some(retired.id)
@@ -93,6 +96,7 @@ fn keep_ended(set: &mut Featureset, now: &Featureset, faults: &mut Vec<Fault>) {
     keep_names(set, now);
     let known = set.retired_names.clone();
     set.retired_names.extend(now.retired_names.iter().filter(|name| !known.contains(name)).cloned());
+    set.retired_names.extend(names_of_removed(now, set));
     retire_ids(set, now);
 }
 

@@ -158,9 +158,21 @@ fn a_name_that_still_answers_cannot_be_given_to_another_feature() {
         ("/featuresets/0/extractors/0/version", json!(2)),
         ("/featuresets/0/features/1/name", json!("hour")),
     ];
-    let free = plan(&now, &changed(&removed)).unwrap().next;
+    let mut free = plan(&now, &changed(&removed)).unwrap().next;
+    free.retired_by("0123abcd");
     let set = free.featureset("F").unwrap();
-    assert!(set.named("rides").unwrap_err().detail().starts_with("no feature named"));
+    for name in ["rides", "rides_1h"] {
+        assert_eq!(
+            set.named(name).unwrap_err().detail(),
+            format!(
+                "F.{name} was a name of the feature with the id 2, which is removed: the name answers no more since commit 0123abcd; ids are never reused"
+            )
+        );
+    }
+    // Another feature may have it, and ends it once more.
+    let again = plan(&free, &taking("rides")).unwrap_err();
+    assert!(again.detail().contains("which a removed feature had"), "{again}");
+    assert!(crate::definition::evolution::diff(&now, &free).iter().all(|c| !c.detail.contains("retired;")));
     assert!(set.numbered(2).unwrap_err().detail().contains("it was removed, and ids are never reused"));
     assert!(set.numbered(7).unwrap_err().detail().contains("it has 1 driver, 3 hour, 4 score"));
 }
