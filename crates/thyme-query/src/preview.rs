@@ -128,8 +128,9 @@ impl Reader {
     pub fn preview(&self, trial: &mut Trial, asked: &Asked, bounds: &Bounds<'_>) -> Result<Preview> {
         let mut jobs = self.jobs(trial, asked)?;
         let (mut passed, mut passes) = (Passed::default(), 0);
-        let seen: Vec<usize> = (0..jobs.len()).filter(|index| jobs[*index].witness.is_some()).collect();
-        let witnesses: Vec<_> = jobs.iter().filter_map(|job| job.witness.clone()).collect();
+        let of_job = |(index, job): (usize, &Job)| vec![index; job.witnesses.len()];
+        let seen: Vec<usize> = jobs.iter().enumerate().flat_map(of_job).collect();
+        let witnesses: Vec<_> = jobs.iter().flat_map(|job| job.witnesses.clone()).collect();
         if !witnesses.is_empty() || trial.is_due() {
             let mut samples: Vec<_> = jobs.iter_mut().map(|job| &mut job.sample).collect();
             let first = trial.pass(&witnesses, bounds, &mut |index, seen_one| {

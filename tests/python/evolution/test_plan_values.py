@@ -160,6 +160,21 @@ def test_a_plan_shows_the_values_before_and_after(tmp_path: Path) -> None:
         assert (nothing["changed"], nothing["values"]["featuresets"]) == (False, [])
 
 
+def test_a_version_that_leaves_all_events_behind_is_shown_as_what_it_does(tmp_path: Path) -> None:
+    with local() as client:
+        client.commit(written(tmp_path, "D"))
+        client.log("DTrip", trips(20))
+        file = Path(written(tmp_path, "D"))
+        file.write_text(file.read_text().replace("@dataset\nclass DTrip", "@dataset(version=2)\nclass DTrip"))
+        (features,) = client.plan(str(file), sample="all", inputs={"hour": 23})["values"]["featuresets"]
+        assert (features["entities"], features["rows"]) == (20, 100)
+        named = {each["name"]: each for each in features["features"]}
+        assert (named["trips"]["differ"], named["trips"]["new"]["max"]) == (100, 0)
+        assert named["trips"]["old"]["mean"] == 2.8
+        part = client.plan(str(file), sample=5)["values"]["featuresets"][0]
+        assert (part["entities"], part["is_sample"]) == (5, True)
+
+
 def test_a_plan_names_the_features_that_end_and_whose_they_are(
     run: Run, server: Server, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thyme_core::{DataType, EventTime, Field};
 
 use super::{Trial, key_as_it_came};
+use crate::catalog::Catalog;
 use crate::node::Node;
 
 /// Where entities are seen while the log goes by.
@@ -35,6 +36,22 @@ pub enum Witness {
     },
 }
 
+impl Witness {
+    /// Whether it sees the same rows.
+    pub fn is_same(&self, other: &Witness) -> bool {
+        match (self, other) {
+            (
+                Witness::Columns { dataset: one, fields: mine, .. },
+                Witness::Columns { dataset, fields, .. },
+            ) => one == dataset && mine.iter().map(|f| &f.name).eq(fields.iter().map(|f| &f.name)),
+            (Witness::Rows { node: one, order: mine }, Witness::Rows { node, order }) => {
+                one.id == node.id && mine == order
+            }
+            _ => false,
+        }
+    }
+}
+
 /// An entity at one of its events.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
@@ -61,10 +78,11 @@ pub fn rank(key: &[u8]) -> u64 {
 }
 
 impl Trial {
-    /// Where entities with these fields are seen: in what feeds one of `nodes`, each with the places of its key's
-    /// fields in the entity. `None` if no row has all of the fields.
+    /// Where entities with these fields are seen under `catalog`, that of the trial or what is live: in what feeds one of
+    /// `nodes`, each with the places of its key's fields in the entity. `None` if no row has all of the fields.
     pub fn witness(
         &self,
+        catalog: &Catalog,
         entity: &[(String, DataType)],
         nodes: &[(Arc<Node>, Vec<usize>)],
     ) -> Option<Witness> {
@@ -75,9 +93,9 @@ impl Trial {
         let mut joined = None;
         for (node, order) in covering {
             // An event is one of its entity even if a filter leaves it out: values change at its time, too.
-            if let Some(came) = self.came(node) {
+            if let Some(came) = came(catalog, node) {
                 let fields = order.iter().filter_map(|place| came.get(*place).cloned()).collect();
-                return Some(self.witness_of(node.input, fields));
+                return Some(witness_of(catalog, node.input, fields));
             }
             if node.joins().next().is_none() {
                 return Some(Witness::Rows { node: node.clone(), order });
@@ -87,34 +105,34 @@ impl Trial {
             }
         }
         let inputs = nodes.iter().map(|(node, _)| node.input);
-        joined.or_else(|| inputs.into_iter().find_map(|input| self.columns(entity, input)))
+        joined.or_else(|| inputs.into_iter().find_map(|input| columns(catalog, entity, input)))
     }
 
     /// Where entities with these fields are seen in a raw dataset: the first that has all of them.
     pub fn any_witness(&self, entity: &[(String, DataType)]) -> Option<Witness> {
         let raw = self.catalog.datasets.values().filter(|live| !live.is_derived());
-        raw.into_iter().find_map(|live| self.columns(entity, live.id))
+        raw.into_iter().find_map(|live| columns(&self.catalog, entity, live.id))
     }
+}
 
-    fn came(&self, node: &Node) -> Option<Vec<Field>> {
-        let mut all = self.catalog.datasets.values();
-        let made = all.find(|live| live.node.as_ref().is_some_and(|made| made.id == node.id))?;
-        key_as_it_came(&self.catalog, &made.definition)
-    }
+fn came(catalog: &Catalog, node: &Node) -> Option<Vec<Field>> {
+    let mut all = catalog.datasets.values();
+    let made = all.find(|live| live.node.as_ref().is_some_and(|made| made.id == node.id))?;
+    key_as_it_came(catalog, &made.definition)
+}
 
-    /// The columns of a dataset with the names and types of the entity's fields, if it has all of them.
-    fn columns(&self, entity: &[(String, DataType)], dataset: u32) -> Option<Witness> {
-        let live = self.catalog.by_id(dataset)?;
-        let fields = &live.definition.fields;
-        let field = |(name, data_type): &(String, DataType)| {
-            fields.field(name).filter(|f| f.data_type == *data_type).cloned()
-        };
-        Some(self.witness_of(dataset, entity.iter().map(field).collect::<Option<Vec<_>>>()?))
-    }
+/// The columns of a dataset with the names and types of the entity's fields, if it has all of them.
+fn columns(catalog: &Catalog, entity: &[(String, DataType)], dataset: u32) -> Option<Witness> {
+    let live = catalog.by_id(dataset)?;
+    let fields = &live.definition.fields;
+    let field = |(name, data_type): &(String, DataType)| {
+        fields.field(name).filter(|f| f.data_type == *data_type).cloned()
+    };
+    Some(witness_of(catalog, dataset, entity.iter().map(field).collect::<Option<Vec<_>>>()?))
+}
 
-    fn witness_of(&self, dataset: u32, fields: Vec<Field>) -> Witness {
-        let live = self.catalog.by_id(dataset);
-        let timestamp = live.and_then(|live| live.definition.fields.timestamp()).map(|f| f.name.clone());
-        Witness::Columns { dataset, fields, timestamp: timestamp.unwrap_or_default() }
-    }
+fn witness_of(catalog: &Catalog, dataset: u32, fields: Vec<Field>) -> Witness {
+    let live = catalog.by_id(dataset);
+    let timestamp = live.and_then(|live| live.definition.fields.timestamp()).map(|f| f.name.clone());
+    Witness::Columns { dataset, fields, timestamp: timestamp.unwrap_or_default() }
 }

@@ -25,8 +25,8 @@ pub(super) struct Job {
     unfed: Vec<(Touched, String)>,
     plan: Plan,
     old: Option<Plan>,
-    /// Where its entities are seen.
-    pub witness: Option<Witness>,
+    /// Where its entities are seen, after the commit and before it: what is not read any more has entities, too.
+    pub witnesses: Vec<Witness>,
     pub sample: Sample,
     /// The nodes whose rows it needs, each with the places of the key's fields in the entity.
     needs: Vec<(Arc<Node>, Vec<usize>)>,
@@ -60,6 +60,26 @@ fn looked_up<'d>(plan: &Plan, document: &'d Document) -> Vec<&'d str> {
     called.flat_map(|(_, extractor)| extractor.deps.iter().map(String::as_str)).collect()
 }
 
+/// Where the fields of the entity before are in that of now: by name, or in order if only names changed.
+fn places(old: &Plan, now: &Plan) -> Option<Vec<usize>> {
+    let now = &now.entity;
+    let by_name = |field: &(String, DataType)| now.iter().position(|n| n == field);
+    let places: Option<Vec<usize>> = old.entity.iter().map(by_name).collect();
+    let types = |entity: &[(String, DataType)]| entity.iter().map(|(_, t)| *t).collect::<Vec<_>>();
+    let in_order = || (types(&old.entity) == types(now)).then(|| (0..now.len()).collect());
+    places.or_else(in_order)
+}
+
+/// What a plan of before reads, each with the places of the key's fields in the entity of now.
+fn read_before(old: &Plan, now: &Plan, live: &Catalog) -> Vec<(Arc<Node>, Vec<usize>)> {
+    let Some(places) = places(old, now) else { return Vec::new() };
+    let moved = nodes(old, live).into_iter().filter_map(|(node, key)| {
+        let key: Option<Vec<usize>> = key.iter().map(|place| places.get(*place).copied()).collect();
+        Some((node, key?))
+    });
+    moved.collect()
+}
+
 impl Job {
     pub fn new(
         reader: &Reader,
@@ -87,12 +107,18 @@ impl Job {
         needs.sort_by_key(|(node, _)| !trial.is_fresh(node));
         let looked_up = looked_up(&plan, &trial.catalog().document.clone()).len();
         let whole = || Plan::new(trial.catalog(), &featureset, None, reader.host());
-        let witness = match trial.witness(&plan.entity, &needs) {
+        let after = trial.catalog().clone();
+        let witness = match trial.witness(&after, &plan.entity, &needs) {
             // What is touched may read nothing; the rest of the featureset knows its entities.
-            None => trial.witness(&plan.entity, &nodes(&whole()?, trial.catalog())),
+            None => trial.witness(&after, &plan.entity, &nodes(&whole()?, &after)),
             some => some,
         };
-        let witness = witness.or_else(|| trial.any_witness(&plan.entity));
+        let before =
+            old.as_ref().and_then(|old| trial.witness(&live, &plan.entity, &read_before(old, &plan, &live)));
+        let is_other = |before: &Witness| witness.as_ref().is_none_or(|after| !after.is_same(before));
+        let before = before.filter(is_other);
+        let witness = witness.or_else(|| trial.any_witness(&plan.entity).filter(|_| before.is_none()));
+        let witnesses: Vec<Witness> = witness.into_iter().chain(before).collect();
         let (entities, times) = match asked.entities {
             Some(entities) => (entities.max(1), asked.times),
             None => (usize::MAX, usize::MAX),
@@ -103,12 +129,12 @@ impl Job {
                 trial.want_all(node);
             }
         }
-        if let Some(Witness::Filled { node, .. }) = &witness {
+        if let Some(Witness::Filled { node, .. }) = witnesses.first() {
             trial.want_all(node);
         }
-        let failure = match (unfed.first(), &witness) {
+        let failure = match (unfed.first(), witnesses.is_empty()) {
             (Some((_, failure)), _) if touched.is_empty() => Some(failure.clone()),
-            (_, None) => Some("no event has all fields of its entity, so no entity could be chosen".into()),
+            (_, true) => Some("no event has all fields of its entity, so no entity could be chosen".into()),
             _ => None,
         };
         Ok(Job {
@@ -117,7 +143,7 @@ impl Job {
             unfed,
             plan,
             old,
-            witness: witness.filter(|_| failure.is_none()),
+            witnesses: if failure.is_none() { witnesses } else { Vec::new() },
             sample: Sample::new(entities, times, trial.live().now),
             needs,
             frame: Frame { entity: Vec::new(), times: Vec::new(), positions: None, inputs: Vec::new() },
@@ -271,15 +297,9 @@ impl Job {
         }
     }
 
-    /// The entity's columns as a plan of before takes them: by name, or in order if only names changed.
+    /// The entity's columns as a plan of before takes them.
     fn entity_of(&self, old: &Plan) -> Option<Vec<ColumnBuffer>> {
-        let now = &self.plan.entity;
-        let by_name = |field: &(String, DataType)| now.iter().position(|n| n == field);
-        let places: Option<Vec<usize>> = old.entity.iter().map(by_name).collect();
-        let types = |entity: &[(String, DataType)]| entity.iter().map(|(_, t)| *t).collect::<Vec<_>>();
-        let in_order = || (types(&old.entity) == types(now)).then(|| (0..now.len()).collect());
-        let places: Vec<usize> = places.or_else(in_order)?;
-        places.into_iter().map(|place| self.frame.entity.get(place).cloned()).collect()
+        places(old, &self.plan)?.into_iter().map(|place| self.frame.entity.get(place).cloned()).collect()
     }
 
     fn feature(
