@@ -245,6 +245,15 @@ impl Ids {
         }
     }
 
+    /// Has the node of a superseded version keep what it has if it was named after that before.
+    fn follow(&mut self, definition: &Dataset, signature: &String) {
+        let Some(former) = Node::former_signature(definition, signature) else { return };
+        let number = self.nodes.iter().position(|known| *known == former);
+        if let Some(number) = number.filter(|_| !self.nodes.contains(signature)) {
+            self.rename_node(NodeId(number as u32), signature);
+        }
+    }
+
     fn fields(&self, dataset: u32) -> Option<&Schema> {
         let first = self.datasets.get(dataset as usize).map(|d| &d.fields);
         self.grown.get(&dataset).or(first)
@@ -406,10 +415,14 @@ impl<'a> Deriving<'a> {
         if let Some(node) = self.grown(definition, pipeline, &signature)? {
             return Ok(node);
         }
+        self.ids.follow(definition, &signature);
         let id = self.ids.node(signature.clone());
         if let Some(node) = self.known.get(&id) {
             // Its parts keep their numbers.
-            return Ok(node.clone());
+            return match node.dataset == definition.name {
+                true => Ok(node.clone()),
+                false => self.called(node, definition, pipeline),
+            };
         }
         let mut parts = Vec::with_capacity(rights.len());
         for (number, dataset) in rights.into_iter().enumerate() {
@@ -430,6 +443,15 @@ impl<'a> Deriving<'a> {
         self.fresh.extend(node.parts().cloned());
         self.fresh.push(node.clone());
         Ok(node)
+    }
+
+    /// A node over the same timelines for a version that was superseded, or that is the newest again.
+    fn called(&self, node: &Node, definition: &Dataset, pipeline: &Pipeline) -> Result<Arc<Node>> {
+        let kept = match self.ids.kept(node.id) {
+            [] => growth::kept_for(pipeline),
+            kept => kept.to_vec(),
+        };
+        node.grown(definition, &kept, self.residence).map(Arc::new)
     }
 
     /// The node that answers the pipeline from the timelines that there are, if they have all that it asks for.
@@ -467,3 +489,6 @@ impl<'a> Deriving<'a> {
         Ok(Some(grown))
     }
 }
+
+#[cfg(test)]
+mod tests;

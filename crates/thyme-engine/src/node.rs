@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arrow::array::{BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use thyme_core::aggregate;
+use thyme_core::definition::naming::unversioned;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place, growth};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
@@ -107,6 +108,13 @@ impl Node {
             Some(pipeline) => serde_json::to_string(&without_places(pipeline)).ok()?,
         };
         Some(format!("{}{meaning}{}", made_of(definition, input), joining(joined)))
+    }
+
+    /// The signature that the node of a superseded version once had, which was another than while it was the newest.
+    pub(crate) fn former_signature(definition: &Dataset, signature: &str) -> Option<String> {
+        let (name, _) = definition.name.split_once('@')?;
+        let named = |name: &str| format!("{name}@{} over ", definition.version);
+        Some(format!("{}{}", named(&definition.name), signature.strip_prefix(&named(name))?))
     }
 
     /// What two pipelines have in common whose aggregates timelines may answer together; `None` for no pipeline.
@@ -501,13 +509,17 @@ fn joining(joined: &[&Dataset]) -> String {
     joined.iter().map(|d| format!(" joining {}", Node::index_signature(d))).collect()
 }
 
-/// Which definitions a node is made of.
+/// Which definitions a node is made of. A version that a newer one has superseded is still what it was.
 fn made_of(definition: &Dataset, input: &Dataset) -> String {
     let fields = |d: &Dataset| serde_json::to_string(&d.fields).unwrap_or_default();
     let (own, of) = (fields(definition), fields(input));
     format!(
         "{}@{} over {}@{} retention {:?}: {own} {of} ",
-        definition.name, definition.version, input.name, input.version, input.retention
+        unversioned(&definition.name),
+        definition.version,
+        input.name,
+        input.version,
+        input.retention
     )
 }
 

@@ -63,7 +63,7 @@ def test_versions_answer_side_by_side_until_the_old_one_is_retired(tmp_path: Pat
         assert client.lookup("VStats", "d") == client.lookup("VStats@1", "d") == {"rides": 4}
         changes = client.commit(written(tmp_path, "V", 2))["changes"]
         kept = next(each for each in changes if each["subject"] == "VStats@1")
-        assert (kept["kind"], kept["effect"]) == ("added", "backfill")
+        assert (kept["kind"], kept["effect"]) == ("added", "in_place")
         client.log("VRide", [{"driver": "d", "fare": 1.0, "at": "2026-03-15T11:00:00Z"}])
         assert client.commit(written(tmp_path, "V", 2))["changed"] is False
     with local(tmp_path / "data") as client:
@@ -94,6 +94,54 @@ def test_versions_answer_side_by_side_until_the_old_one_is_retired(tmp_path: Pat
     with local(tmp_path / "data") as client:
         assert [each["name"] for each in client.status()["datasets"]] == ["VRide", "VStats", "VStats@2"]
         assert client.lookup("VStats@2", "d") == {"rides": 2}
+
+
+def test_a_rollback_to_a_version_that_goes_on_beside_a_newer_one_fills_nothing(tmp_path: Path) -> None:
+    def effects(changes: list[dict[str, str]]) -> dict[str, str]:
+        return {each["subject"]: each["effect"] for each in changes if each["kind"] != "unchanged"}
+
+    with local(tmp_path / "data") as client:
+        first = client.commit(written(tmp_path, "B", 1))
+        client.log("BRide", rides(4))
+        second = client.commit(written(tmp_path, "B", 2))
+        assert effects(second["changes"]) == {
+            "BStats": "backfill",
+            "BStats.compute": "backfill",
+            "BStats@1": "in_place",
+        }
+        client.log("BRide", rides(3))
+        back = client.rollback(first["commit"], wait=False)
+        assert effects(back["changes"]) == {
+            "BStats": "in_place",
+            "BStats.compute": "in_place",
+            "BStats@1": "ends",
+        }
+        assert back.get("pending") is None
+        client.log("BRide", rides(2))
+        assert client.lookup("BStats", "d") == {"rides": 9}
+        assert client.verify(sample=20)["different"] == 0
+    with local(tmp_path / "data") as client:
+        assert client.lookup("BStats", "d") == client.lookup("BStats@1", "d") == {"rides": 9}
+        # What was dropped has to be filled again.
+        again = client.rollback(second["commit"])
+        assert effects(again["changes"])["BStats"] == "backfill"
+        assert effects(again["changes"])["BStats@1"] == "in_place"
+        client.log("BRide", rides(4))
+        assert (client.lookup("BStats", "d"), client.lookup("BStats@1", "d")) == ({"rides": 5}, {"rides": 13})
+        assert client.verify(sample=20)["different"] == 0
+
+
+def test_what_is_filled_since_its_input_is_another_is_in_the_plan(tmp_path: Path) -> None:
+    with local() as client:
+        client.commit(written(tmp_path, "I", 1))
+        client.log("IRide", rides(4))
+        file = Path(written(tmp_path, "I", 1))
+        file.write_text(file.read_text().replace("@dataset\nclass IRide", "@dataset(version=2)\nclass IRide"))
+        changes = {each["subject"]: each for each in client.plan(str(file))["changes"]}
+        assert changes["IRide"]["effect"] == "backfill"
+        refilled = changes["IStats.compute"]
+        assert (refilled["kind"], refilled["effect"]) == ("changed", "backfill")
+        assert refilled["detail"] == "what it reads is another"
 
 
 def test_the_command_line_reads_and_retires_a_version(

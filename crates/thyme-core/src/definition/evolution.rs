@@ -177,7 +177,6 @@ pub fn diff(was: &Document, is: &Document) -> Vec<Change> {
 fn supersede(old: Dataset, draft: &mut Draft) -> Dataset {
     let name = versioned(&old.name, old.version);
     draft.change(ChangeKind::Added, &name, format!("{} goes on answering until it is retired", old.name));
-    draft.filled();
     Dataset { name, ..old }
 }
 
