@@ -94,6 +94,9 @@ impl Checkpointer {
             let many = self.shared.keys.unsaved_count() >= UNSAVED_SOON;
             if waited >= every || grown >= LOG_BYTES_BETWEEN || many {
                 waited = Duration::ZERO;
+                if let Err(error) = self.shared.keeping.save(&self.shared.store) {
+                    self.tell(&error);
+                }
                 let made = catch_unwind(AssertUnwindSafe(|| self.checkpoint()))
                     .unwrap_or_else(|panic| Err(Error::internal(format!("it panicked: {}", said(&*panic)))));
                 if let Err(error) = made {

@@ -7,6 +7,7 @@ mod effects;
 mod erase;
 mod facts;
 mod history;
+mod kept;
 mod left_out;
 mod pending;
 mod reads;
@@ -64,6 +65,8 @@ pub(crate) use commit_history::CommitPlace;
 pub use commit_history::Committed;
 pub use commits::Planned;
 pub use history::{History, HistoryRecord};
+use kept::Keeping;
+pub use kept::Kept;
 pub use left_out::{Letter, Replay, Reread};
 pub use pending::Begun;
 pub use rows::{RowsPage, RowsPlace, RowsQuery};
@@ -125,6 +128,8 @@ pub(crate) struct Shared {
     pub settled: Mutex<HashMap<u32, i64>>,
     /// The event that keeps the log's oldest file: its dataset, time and record.
     pub kept_by: Mutex<Option<(String, EventTime, u64)>>,
+    /// What doors have kept in the store.
+    pub keeping: Keeping,
 }
 
 impl Shared {
@@ -372,6 +377,7 @@ impl Engine {
             base: RwLock::new(Arc::new(base)),
             settled: Mutex::default(),
             kept_by: Mutex::default(),
+            keeping: Keeping::default(),
             log: log.clone(),
             keys: Keys::new(store.clone()),
             tally: Tally::default(),
@@ -519,6 +525,7 @@ impl Engine {
         drop(self.stop_checkpoints.lock().take());
         if self.checkpointer.lock().is_some() {
             let made = self.drain().and_then(|()| self.checkpoint()).and_then(|()| self.shared.end_lease());
+            let made = self.shared.keeping.save(&self.shared.store).and(made);
             *self.checkpointer.lock() = None;
             if let Err(error) = made {
                 self.shared.events.record(Severity::Warning, "checkpoint_failed", "store", error.to_string());

@@ -67,8 +67,8 @@ pub use backfill::PendingCommit;
 pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};
 pub use catalog::{Catalog, LiveDataset};
 pub use engine::{
-    Begun, Committed, Engine, History, HistoryRecord, Letter, Logged, PATIENCE, Planned, Replay, Reread,
-    RowsPage, RowsPlace, RowsQuery, overloaded,
+    Begun, Committed, Engine, History, HistoryRecord, Kept, Letter, Logged, PATIENCE, Planned, Replay,
+    Reread, RowsPage, RowsPlace, RowsQuery, overloaded,
 };
 pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};

@@ -74,7 +74,7 @@ pub(crate) struct Ready {
     pub sources: Option<Sources>,
     pub metrics: Arc<Metrics>,
     pub verified: Verified,
-    pub old_names: OldNames,
+    pub old_names: Arc<OldNames>,
     pub keys: Keyring,
     pub jobs: Arc<Jobs>,
     /// Held while the values of a plan are computed.
@@ -175,6 +175,7 @@ impl App {
         engine.set_now(options.now_us);
         let engine = Arc::new(engine);
         let keys = Keyring::open(engine.sealed_file(KEYS), &options.api_keys, app.env.clone())?;
+        let old_names = OldNames::kept_in(&engine)?;
         let reader = Reader::new(engine.clone(), host);
         let sources = options.run_sources.then(|| Sources::new(engine));
         if let Some(sources) = &sources {
@@ -185,7 +186,7 @@ impl App {
             sources,
             metrics: app.metrics.clone(),
             verified: Verified::default(),
-            old_names: OldNames::default(),
+            old_names,
             keys,
             jobs: Arc::new(Jobs::open(data, app.env.clone())?),
             previewing: Mutex::default(),

@@ -1,12 +1,14 @@
 //! Features asked for by id and by names that they had before: who still does, and the end of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use thyme_core::{Error, Position, Result};
-use thyme_engine::Planned;
+use thyme_engine::{Engine, Kept, Planned};
 use thyme_query::{Plan, Wanted};
 
 use crate::app::Ready;
@@ -18,13 +20,19 @@ use crate::request::{Reply, Request};
 /// The callers of one old name that are counted by themselves; the others are counted together.
 const CALLERS_MAX: usize = 100;
 
-/// How often old names were asked for since the start, by featureset and name.
+/// The name under which the engine keeps the counts, and the form that they have.
+const KEPT: &str = "old names";
+const FORMAT: u32 = 1;
+
+/// How often old names were asked for, by featureset and name.
 #[derive(Debug, Default)]
 pub(crate) struct OldNames {
     counts: Mutex<BTreeMap<(String, String), Asks>>,
+    /// Whether somebody asked since they were written last.
+    changed: AtomicBool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Asks {
     /// By this name.
     asked: u64,
@@ -35,6 +43,21 @@ struct Asks {
 }
 
 impl OldNames {
+    /// Those that were kept when the engine was closed, which keeps them from here on. What another Thyme kept in
+    /// a form of its own is not known.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn kept_in(engine: &Engine) -> Result<Arc<OldNames>> {
+        let names = Arc::new(OldNames::default());
+        let before = engine.keep(KEPT, names.clone())?;
+        let before: Option<KeptNames> = before.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(before) = before.filter(|before| before.format == FORMAT) {
+            names.counts.lock().extend(before.names.into_iter().map(|(set, name, asks)| ((set, name), asks)));
+        }
+        Ok(names)
+    }
+
     /// Counts a read by `plan` whose caller gives these inputs.
     pub fn note<'n>(&self, request: &Request, plan: &Plan, inputs: impl Iterator<Item = &'n str>) {
         let given: Vec<&str> =
@@ -44,6 +67,7 @@ impl OldNames {
         }
         let caller = request.caller.fingerprint();
         let mut counts = self.counts.lock();
+        self.changed.store(true, Ordering::Release);
         let key = |name: &str| (plan.name.clone(), name.to_owned());
         for (column, _) in plan.renamed() {
             let asks = counts.entry(key(&column.name)).or_default();
@@ -58,11 +82,35 @@ impl OldNames {
     /// Counts that somebody asked for this one.
     pub fn note_one(&self, request: &Request, featureset: &str, name: &str) {
         let key = (featureset.to_owned(), name.to_owned());
-        self.counts.lock().entry(key).or_default().ask(&request.caller.fingerprint());
+        let mut counts = self.counts.lock();
+        self.changed.store(true, Ordering::Release);
+        counts.entry(key).or_default().ask(&request.caller.fingerprint());
     }
 
     fn of(&self, featureset: &str, name: &str) -> Asks {
         self.counts.lock().get(&(featureset.to_owned(), name.to_owned())).cloned().unwrap_or_default()
+    }
+}
+
+/// The counts as they are kept.
+#[derive(Serialize, Deserialize)]
+struct KeptNames {
+    format: u32,
+    names: Vec<(String, String, Asks)>,
+}
+
+impl Kept for OldNames {
+    fn changed(&self) -> Option<Vec<u8>> {
+        if !self.changed.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let all = self.counts.lock().clone().into_iter();
+        let names = all.map(|((set, name), asks)| (set, name, asks)).collect();
+        serde_json::to_vec(&KeptNames { format: FORMAT, names }).ok()
+    }
+
+    fn was_not_written(&self) {
+        self.changed.store(true, Ordering::Release);
     }
 }
 

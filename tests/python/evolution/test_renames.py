@@ -106,6 +106,24 @@ def test_every_one_of_several_names_answers_and_who_asks_is_counted(
     assert (feature["name"], feature["former_names"]) == ("c", ["a", "b"])
 
 
+def test_who_asks_by_an_old_name_is_known_after_a_restart(tmp_path: Path) -> None:
+    def counted(client: ThymeClient) -> tuple[int, int, dict[str, int]]:
+        (old,) = client.status()["old_names"]
+        return old["asked"], old["included"], old["callers"]
+
+    for restarts in range(3):
+        with local(tmp_path / "data") as client:
+            if not restarts:
+                client.commit(written(tmp_path, "R"))
+                client.commit(written(tmp_path, "R", "rides_ever", version=2))
+            else:
+                assert counted(client) == (2 * restarts, restarts, {"anonymous": 2 * restarts})
+            for _ in range(2):
+                with pytest.warns(UserWarning, match="was renamed to rides_ever"):
+                    client.query("RDrivers", "d", features=["rides"])
+            client.query("RDrivers", "d", {"hour": 1})
+
+
 def test_a_removed_feature_is_explained_by_its_name_as_by_its_id(
     door: tuple[ThymeClient, str], tmp_path: Path
 ) -> None:
