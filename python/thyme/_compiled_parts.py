@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -105,6 +105,11 @@ class Scope:
         if name not in self.slots:
             self.slots[name] = code.local()
         return self.slots[name]
+
+    def with_local(self, name: str, slot: int) -> Scope:
+        """The same scope, in which a name stands for another local."""
+        specials = {known: special for known, special in self.specials.items() if known != name}
+        return replace(self, specials=specials, slots={**self.slots, name: slot})
 
     def has(self, name: str) -> bool:
         """Whether the name is the function's own."""

@@ -325,6 +325,10 @@ class Expressions:
         if function is builtins.isinstance:
             self._isinstance(node)
             return
+        match node.args:
+            case [ast.GeneratorExp() as each] if function is builtins.any or function is builtins.all:
+                self._quantified(each, is_any=function is builtins.any)
+                return
         try:
             name, least, most = FUNCTIONS[function]
         except (KeyError, TypeError):
@@ -337,6 +341,46 @@ class Expressions:
             else:
                 self.expression(argument)
         self.code.emit("call", name, len(node.args))
+
+    def _quantified(self, node: ast.GeneratorExp, *, is_any: bool) -> None:
+        """`any(x > 1 for x in (a, b))`, as if it were written for each of them."""
+        match node.generators:
+            case [
+                ast.comprehension(
+                    target=ast.Name(id=name), iter=ast.Tuple(elts=items) | ast.List(elts=items)
+                ) as of
+            ]:
+                pass
+            case _:
+                raise NotCompiled("a generator over something else than a literal tuple or list", node)
+        slots = []
+        for item in items:
+            self.expression(item)
+            slots.append(self.code.local())
+            self.code.emit("store", slots[-1])
+        outer = self.scope
+        self.scope = outer.with_local(name, self.code.local())
+        target, found = self.scope.slots[name], []
+        for slot in slots:
+            self.code.emit("load", slot)
+            self.code.emit("store", target)
+            skips = []
+            for condition in of.ifs:
+                self.expression(condition)
+                skips.append(self.code.emit("jump_if_false", 0))
+            self.expression(node.elt)
+            if is_any:
+                self.code.emit("unary", "not")
+            found.append(self.code.emit("jump_if_false", 0))
+            for place in skips:
+                self.code.land(place)
+        self.scope = outer
+        self.code.constant(not is_any, node)
+        over = self.code.emit("jump", 0)
+        for place in found:
+            self.code.land(place)
+        self.code.constant(is_any, node)
+        self.code.land(over)
 
     def _timedelta(self, node: ast.Call) -> None:
         """With arguments that are known now."""

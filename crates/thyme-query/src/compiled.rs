@@ -13,6 +13,8 @@ mod program;
 mod shape;
 mod time;
 
+use std::ops::Range;
+
 use thyme_core::{EventTime, Result, Value};
 
 pub use program::Program;
@@ -34,7 +36,62 @@ pub type Outcome = Option<Vec<Value>>;
 /// Runs a program over rows that look nothing up: what lookups would read is not there, and defers.
 pub fn run_alone(program: &Program, times: &[EventTime], inputs: &[&ColumnBuffer]) -> Vec<Outcome> {
     let mut machine = Machine::new(program, inputs, None);
-    times.iter().enumerate().map(|(row, time)| machine.run(row, *time).ok()).collect()
+    let mut one = |row: usize, time: EventTime| {
+        let mut outputs = vec![Vec::new(); program.outputs()];
+        machine.run_into(row, time, &mut outputs).ok()?;
+        Some(outputs.into_iter().flatten().collect())
+    };
+    times.iter().enumerate().map(|(row, time)| one(row, *time)).collect()
+}
+
+/// What rows came to: a list for each output, and the rows that are left to CPython and null in them.
+struct Done {
+    outputs: Vec<Vec<Value>>,
+    deferred: Vec<u32>,
+}
+
+/// So many rows are not worth a second thread.
+const PARALLEL_FROM_ROWS: usize = 4096;
+
+/// Runs all rows, many of them on all cores.
+fn run_rows(
+    program: &Program,
+    times: &[EventTime],
+    inputs: &[&ColumnBuffer],
+    context: &LookupContext,
+) -> Done {
+    let run = |rows: Range<usize>| {
+        let mut machine = Machine::new(program, inputs, Some(context));
+        let mut done =
+            Done { outputs: vec![Vec::with_capacity(rows.len()); program.outputs()], deferred: vec![] };
+        for row in rows {
+            if machine.run_into(row, times[row], &mut done.outputs) == Err(Deferred) {
+                done.deferred.push(row as u32);
+                done.outputs.iter_mut().for_each(|output| output.push(Value::Null));
+            }
+        }
+        done
+    };
+    let cores = match times.len() {
+        0..PARALLEL_FROM_ROWS => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    if cores == 1 {
+        return run(0..times.len());
+    }
+    let part = times.len().div_ceil(cores);
+    let parts = (0..times.len()).step_by(part).map(|from| from..(from + part).min(times.len()));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = parts.map(|rows| scope.spawn(|| run(rows))).collect();
+        let mut all =
+            Done { outputs: vec![Vec::with_capacity(times.len()); program.outputs()], deferred: vec![] };
+        for thread in threads {
+            let done = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            all.outputs.iter_mut().zip(done.outputs).for_each(|(all, done)| all.extend(done));
+            all.deferred.extend(done.deferred);
+        }
+        all
+    })
 }
 
 /// The outputs of rows, a list each: as [`ExtractorHost::call`] gives them, which is asked only for the rows that
@@ -49,16 +106,7 @@ pub(crate) fn call(
     inputs: &[&ColumnBuffer],
     context: &LookupContext,
 ) -> Result<Vec<Vec<Value>>> {
-    let mut machine = Machine::new(program, inputs, Some(context));
-    let mut outputs = vec![Vec::with_capacity(times.len()); program.outputs()];
-    let mut deferred: Vec<u32> = Vec::new();
-    for (row, time) in times.iter().enumerate() {
-        let values = machine.run(row, *time).unwrap_or_else(|Deferred| {
-            deferred.push(row as u32);
-            vec![Value::Null; program.outputs()]
-        });
-        outputs.iter_mut().zip(values).for_each(|(output, value)| output.push(value));
-    }
+    let Done { mut outputs, deferred } = run_rows(program, times, inputs, context);
     if deferred.is_empty() || context.failure().is_some() {
         return Ok(outputs);
     }

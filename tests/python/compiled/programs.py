@@ -260,6 +260,8 @@ class Writer:
             f"({self.of('text', depth)} in {self.of('text', depth)})",
             f"({self.of('text', depth)}).{chance.choice(('startswith', 'endswith'))}({self.of('text', depth)})",
             f"isinstance({one}, {chance.choice(('int', '(float, str)', 'bool', 'datetime', 'timedelta'))})",
+            f"any(x0 == {one} for x0 in ({two}, {three}))",
+            f"all(({one}, n)[1] for n in [{two}, {three}] if {self.any(depth)})",
             f"{chance.choice(('any', 'all'))}({chance.choice(('[%s, %s]', '(%s, %s)')) % (one, two)})",
             f"math.{chance.choice(('isnan', 'isinf', 'isfinite'))}({self.of('number', depth)})",
         )

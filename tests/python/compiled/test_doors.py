@@ -24,6 +24,8 @@ from thyme import (
     local,
     pipeline,
 )
+from thyme._host import Host
+from thyme.errors import ThymeError
 
 START = datetime(2026, 3, 15, 10, tzinfo=timezone.utc)
 LIMIT = 30.0
@@ -213,3 +215,20 @@ def test_an_extractor_that_fails_fails_alone(compiles: str, monkeypatch: pytest.
         (event,) = client.events(event_type="extractor_failed")
         assert (event["severity"], event["subject"]) == ("error", "CFeatures.per_ride_of")
         assert "ZeroDivisionError" in event["message"]
+
+
+def test_what_is_compiled_never_calls_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def called(self: Host, handle: int, *rest: Any) -> None:
+        raise AssertionError("Python was called")
+
+    with opened() as client:
+        monkeypatch.setattr(Host, "call", called)
+        some = ["score", "busy", "last_fare", "last_seats", "hour"]
+        labels = [{"driver": f"d{n}", "at": START + timedelta(seconds=700 * n)} for n in range(9)]
+        found = client.query_offline(
+            CFeatures, labels, entity_column="driver", timestamp_column="at", features=some
+        ).to_dict()
+        assert len({row["score"] for row in found}) > 3
+        assert client.query(CFeatures, "d1", features=some).to_dict()[0]["hour"] == 11
+        with pytest.raises(ThymeError, match="Python was called"):
+            client.query(CFeatures, "d1", features=["summed"])

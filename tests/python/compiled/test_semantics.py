@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import struct
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from compiled.both_ways import Both, T, bits
+from thyme import _thyme
 
 UTC = timezone.utc
 LATE = datetime(2026, 3, 15, 22, 30, 5, 7, tzinfo=UTC)
@@ -200,3 +202,63 @@ def test_ints_outside_int64_are_left_to_cpython(expression: str, values: tuple[A
     case = Both(f"def f(cls, ts, a):\n    return {expression} > 0\n", {"a": "int"}, ["y"])
     assert case.in_rust([values], [T]) == [None]
     assert not isinstance(case.in_cpython(values, T), str)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        [{"constant": 0}],
+        [{"load": 0}],
+        [{"jump": 0}],
+        ["time", {"jump": 1}],
+        ["time", {"jump": 3}],
+        ["nothing"],
+        [{"binary": "plus"}],
+    ],
+)
+def test_what_is_no_program_is_refused(code: list[Any]) -> None:
+    program = {"constants": [], "locals": 0, "code": code, "outputs": ["y"]}
+    with pytest.raises(RuntimeError, match="a translated extractor"):
+        _thyme.run_program(json.dumps(program), [], [T], [])
+
+
+def test_no_program_does_harm() -> None:
+    chance = random.Random(9)
+    text = (
+        "def f(cls, ts, a, b):\n"
+        "    for x in (a, b or 2, {'k': 3}['k']):\n"
+        "        a, b = max(x, a), f'{x}' if 1 < x <= 3 else len(str(ts.hour))\n"
+        "    return a if b in (1, 'x') and not a else (a, -b)[0]\n"
+    )
+    case = Both(text, {"a": "int", "b": "float"}, ["y"])
+    assert case.program is not None
+    whole = json.loads(case.program)
+    some = [
+        *whole["code"],
+        "item",
+        "get",
+        "pop",
+        {"unpack": 2},
+        {"fields": ["a"]},
+        {"dict": ["y"]},
+        {"tuple": 3},
+    ]
+    some += [
+        {"lookup": ["D", ["k"]]},
+        {"is_instance": ["int"]},
+        {"call": ["concat", 2]},
+        {"input": 7},
+        "defer",
+    ]
+    ran = 0
+    for _ in range(3000):
+        code = list(whole["code"])
+        for _ in range(chance.randint(1, 4)):
+            code[chance.randrange(len(code))] = chance.choice(some)
+        try:
+            found = _thyme.run_program(json.dumps({**whole, "code": code}), case.types, [T], [[3], [1.5]])
+        except RuntimeError:
+            continue  # a jump backwards
+        assert found == [None] or len(found[0] or ()) == 1
+        ran += 1
+    assert ran > 1000

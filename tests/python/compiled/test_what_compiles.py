@@ -179,6 +179,23 @@ def test_loops_over_literals_are_written_out() -> None:
     assert found == [(1013,), (1005,), (1025,)] == [case.in_cpython(row, T) for row in rows]
 
 
+def test_any_and_all_over_literals_are_written_out() -> None:
+    text = (
+        "def f(cls, ts, a, b, x):\n"
+        "    if any(x is None for x in (a, b)):\n"
+        "        return x\n"
+        "    big = all(x > 1 for x in [a, b, 6 / a] if x != 5)\n"
+        "    return (big + x) * 10 + (not any(y < 0 for y in ()))\n"
+    )
+    case = Both(text, {"a": "int", "b": "int", "x": "int"}, ["y"])
+    rows: list[tuple[Any, ...]] = [(None, 2, 7), (2, 3, 4), (2, 5, 4), (6, 3, 4), (0, 3, 4)]
+    found = case.in_rust(rows, [T] * 5)
+    assert found == [(7,), (51,), (51,), (41,), None]
+    assert found[:4] == [case.in_cpython(row, T) for row in rows[:4]]
+    said = reason("    return any(x for x in range(a))\n")
+    assert said == "a generator over something else than a literal tuple or list (line 2 of it)"
+
+
 def test_a_default_that_is_a_constant_is_taken() -> None:
     case = Both("def f(cls, ts, a, k=2.5):\n    return a * k\n", {"a": "int"}, ["y"])
     assert list(map(bits, case.in_rust([(2,)], [T])[0] or ())) == [bits(5.0)]

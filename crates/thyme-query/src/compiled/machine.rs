@@ -36,8 +36,8 @@ impl<'a> Machine<'a> {
         Machine { program, inputs, context, locals: vec![None; program.locals], stack: Vec::with_capacity(8) }
     }
 
-    /// The outputs of a row.
-    pub fn run(&mut self, row: usize, at: EventTime) -> Computed<Vec<Value>> {
+    /// Adds the outputs of a row to `outputs`, a list each; or nothing, if it is left to CPython.
+    pub fn run_into(&mut self, row: usize, at: EventTime, outputs: &mut [Vec<Value>]) -> Computed<()> {
         // CPython makes an object of everything that it is given, used or not.
         let moment = Object::given(Value::Datetime(at.0))?;
         self.locals.fill(None);
@@ -56,8 +56,7 @@ impl<'a> Machine<'a> {
                 Next::Return => break,
             };
         }
-        let result = self.pop()?;
-        shape::values(result, &program.outputs)
+        shape::add(self.pop()?, &program.outputs, outputs)
     }
 
     fn pop(&mut self) -> Computed<Object> {
@@ -138,7 +137,12 @@ impl<'a> Machine<'a> {
     fn compound(&mut self, instruction: &Instruction, row: usize) -> Computed<Next> {
         use Instruction as I;
         let object = match instruction {
-            I::Call(function, count) => builtins::call(*function, &self.pop_many(*count)?)?,
+            I::Call(function, count) => {
+                let from = self.stack.len().checked_sub(*count).ok_or(Deferred)?;
+                let result = builtins::call(*function, self.stack.get(from..).ok_or(Deferred)?)?;
+                self.stack.truncate(from);
+                result
+            }
             I::IsInstance(kinds) => {
                 let object = self.pop()?;
                 Object::Bool(kinds.iter().any(|kind| builtins::is_instance(&object, *kind)))

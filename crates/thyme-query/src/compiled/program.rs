@@ -98,6 +98,13 @@ impl Program {
     pub fn parse(json: &str) -> Result<Program> {
         let refused = |why: String| Error::internal(format!("a translated extractor: {why}"));
         let written: Written = serde_json::from_str(json).map_err(|e| refused(e.to_string()))?;
+        if written.locals > written.code.len() {
+            return Err(refused(format!(
+                "{} locals for {} instructions",
+                written.locals,
+                written.code.len()
+            )));
+        }
         for (at, instruction) in written.code.iter().enumerate() {
             use Instruction::{Constant, Jump, JumpIfFalse, JumpIfFalseOrPop, JumpIfTrueOrPop, Load, Store};
             let fits = match instruction {

@@ -6,7 +6,19 @@ use thyme_core::Value;
 use super::object::{Object, Row};
 use super::{Computed, Deferred};
 
-pub(super) fn values(result: Object, outputs: &[String]) -> Computed<Vec<Value>> {
+/// Adds what was returned to the lists of the outputs.
+pub(super) fn add(result: Object, outputs: &[String], lists: &mut [Vec<Value>]) -> Computed<()> {
+    let is_one = !matches!(result, Object::Tuple(_) | Object::Dict(_) | Object::Row(_));
+    if let ([list], true) = (&mut *lists, is_one) {
+        list.push(result.into_value()?);
+        return Ok(());
+    }
+    let values = values(result, outputs)?;
+    lists.iter_mut().zip(values).for_each(|(list, value)| list.push(value));
+    Ok(())
+}
+
+fn values(result: Object, outputs: &[String]) -> Computed<Vec<Value>> {
     match result {
         Object::Row(row) => of_row(&row, outputs),
         Object::Dict(items) => {
