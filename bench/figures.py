@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from backfill import backfill
 from budget import budget
+from extracted import extractors
 from footprint import footprint
 from joined import joins
 from report import Figure, say
@@ -404,6 +405,7 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "ingest": ingest,
     "training": training,
     "online": online,
+    "extractors": extractors,
     "freshness": freshness,
     "footprint": footprint,
     "joins": joins,

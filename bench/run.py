@@ -1,6 +1,8 @@
 """Measures Thyme on this machine: progress to stderr, one JSON document to stdout.
 
-    python bench/run.py [--quick] [--only ingest|training|online|freshness|footprint|joins|budget|backfill]
+    python bench/run.py [--quick] [--only FIGURES]
+
+FIGURES is one of ingest, training, online, extractors, freshness, footprint, joins, budget, backfill.
 
 Servers are real processes on fresh data directories, reached over HTTP. See `docs/benchmarks.md`.
 """
