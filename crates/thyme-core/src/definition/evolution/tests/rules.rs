@@ -216,6 +216,16 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
             ],
         ),
         (
+            "derived dataset: an output is removed",
+            vec![(
+                vec![
+                    ("/datasets/1/fields/3", json!(null)),
+                    ("/datasets/1/pipelines/0/operators/2/aggregates/1", json!(null)),
+                ],
+                Some(("/datasets/1/pipelines/0/version", json!(2))),
+            )],
+        ),
+        (
             "a dataset or featureset: the file leaves it out",
             vec![
                 one("/datasets/0", json!(null)),
