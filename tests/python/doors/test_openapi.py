@@ -158,8 +158,8 @@ def labels(timestamp: str = "2026-03-15T11:30:00Z") -> bytes:
 def with_a_job(url: str, case: Any) -> None:
     """Names a job that there is, with a part that is computed and one that is to come."""
     jobs = f"{url}/api/v1/jobs/offline"
-    for job in httpx.get(jobs).json()["jobs"]:
-        httpx.post(f"{jobs}/cancel", params={"id": job["id"]})
+    for job in httpx.get(jobs, headers=KEY).json()["jobs"]:
+        httpx.post(f"{jobs}/cancel", params={"id": job["id"]}, headers=KEY)
     if case.method == "POST" and not case.path.endswith("/cancel"):
         case.body = labels()
     if case.method == "POST" and case.path.endswith("/offline"):
@@ -169,13 +169,13 @@ def with_a_job(url: str, case: Any) -> None:
     if "id" not in case.query:
         return
     asked = {"featureset": "F", "timestamp_column": "at", "more": "1"}
-    stream = {"Content-Type": "application/vnd.apache.arrow.stream"}
+    stream = {"Content-Type": "application/vnd.apache.arrow.stream", **KEY}
     made = httpx.post(jobs, params=asked, content=labels(), headers=stream).json()
     case.query["id"] = made["id"]
     if "part" in case.query:
         case.query["part"] = 1 if case.path.endswith("/part") else 0
     while case.path.endswith("/result") and not made["parts_done"]:
-        made = httpx.get(jobs, params={"id": made["id"]}).json()
+        made = httpx.get(jobs, params={"id": made["id"]}, headers=KEY).json()
 
 
 def test_the_server_answers_as_its_description_says(url: str, tmp_path: Path) -> None:
