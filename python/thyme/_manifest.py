@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,16 +240,14 @@ def _plain(definition: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """What the bytes of a file depend on, besides its rows."""
-    import polars as pl
-    import pyarrow as pa
-
     from thyme import __version__
 
+    # Asked of what is installed: polars takes its time to import, and only CSV needs it.
     return {
         "thyme": __version__,
         "python": platform.python_version(),
-        "pyarrow": pa.__version__,
-        "polars": pl.__version__,
+        "pyarrow": version("pyarrow"),
+        "polars": version("polars"),
     }
 
 

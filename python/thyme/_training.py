@@ -155,6 +155,9 @@ class TrainingSet:
                 except ThymeError as error:
                     await job.give_up()
                     raise source.placed(error, job.rows) from None
+                except BaseException:
+                    await job.give_up()
+                    raise
 
     async def _slices(
         self,

@@ -28,7 +28,7 @@ pub(crate) use runner::Runner;
 const JOBS_MAX: usize = 32;
 /// The most bytes of all of their labels and answers.
 const BYTES_MAX: u64 = 32 << 30;
-/// How long one is kept after its end.
+/// How long one is kept after its end, or after its beginning if not all of its labels come.
 const KEPT_US: i64 = 7 * 86_400_000_000;
 /// The folder in the data directory.
 const FOLDER: &str = "jobs";
@@ -302,10 +302,11 @@ impl Jobs {
         Ok(())
     }
 
-    /// Removes those that ended long ago.
+    /// Removes those that ended long ago, or whose labels have not come since.
     fn expire(&self) {
         let now = self.env.now_us();
-        let is_old = |job: &Job| job.ended.is_some_and(|ended| now.saturating_sub(ended) > KEPT_US);
+        let is_over = |job: &Job| job.ended.or((!job.whole).then_some(job.since));
+        let is_old = |job: &Job| is_over(job).is_some_and(|over| now.saturating_sub(over) > KEPT_US);
         for job in self.all().into_iter().filter(is_old) {
             // It is tried again.
             let _ = self.cancel(&job.id);

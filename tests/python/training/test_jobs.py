@@ -16,9 +16,11 @@ import pyarrow as pa
 import pytest
 
 from running import Server, start_server
-from thyme import _labels, dataset, field, local
+from thyme import _labels, dataset, feature, featureset, field, local
+from thyme._config import Config
 from thyme._errors import (
     ConflictError,
+    ForbiddenError,
     GoneError,
     InvalidDataError,
     NotFoundError,
@@ -30,7 +32,7 @@ from thyme._job_calls import Upload
 from thyme._local import LocalClient
 from thyme._steps import run as finish
 from thyme.client import AsyncThymeClient, ThymeClient
-from training.definitions import DEFINITIONS, START, TrainFeatures, TrainTrip, labels, trips
+from training.definitions import DEFINITIONS, START, TrainFeatures, TrainRider, TrainTrip, labels, trips
 
 ASKED: dict[str, Any] = {"entity_column": "rider", "timestamp_column": "at"}
 
@@ -220,6 +222,46 @@ def test_a_killed_server_goes_on_with_its_jobs(
         missing = run(*url, "jobs", "result", job)
         assert missing.returncode == 1
         assert "no job named" in missing.stderr
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def test_a_key_for_some_featuresets_sees_the_jobs_and_sets_of_these(tmp_path: Path) -> None:
+    @featureset
+    class JobsOwn:
+        rider: str = feature(id=1)
+        trips_6h: int = feature(id=2, ref=TrainRider.trips_6h)
+
+    server = start_server(tmp_path / "data")
+    try:
+        with ThymeClient(server.url) as client:
+            admin = client.create_key(role="admin")["key"]
+        with ThymeClient(Config(api_url=server.url, api_key=admin)) as client:
+            client.commit([*DEFINITIONS, JobsOwn])
+            client.log(TrainTrip, trips(100))
+            own = client.create_key(role="read", featuresets=["JobsOwn"])["key"]
+            rows = labels(100, trips(100))
+            hidden = client.start_offline(TrainFeatures, rows, **ASKED)
+            pl.DataFrame(rows).drop("hour").write_parquet(tmp_path / "in.parquet")
+        with ThymeClient(Config(api_url=server.url, api_key=own)) as client:
+            for refused in (client.offline_job, client.offline_result, client.cancel_offline):
+                with pytest.raises(ForbiddenError, match="may not read TrainFeatures"):
+                    refused(hidden)
+            with pytest.raises(ForbiddenError, match="may not read TrainFeatures"):
+                client.start_offline(TrainFeatures, rows, **ASKED)
+            job = client.start_offline(JobsOwn, tmp_path / "in.parquet", **ASKED)
+            assert [each["id"] for each in client.offline_jobs()] == [job]
+            given = client.offline_result(job)
+            # A manifest without the hashes of definitions, which such a key does not see.
+            output = tmp_path / "out.parquet"
+            result = client.query_offline(JobsOwn, tmp_path / "in.parquet", output=output, **ASKED)
+            assert result.to_dict() == given.to_dict()
+            first = output.read_bytes()
+            assert client.rebuild(f"{output}.manifest.json").metadata["rebuilt"]["identical"]
+            assert output.read_bytes() == first
+            with pytest.raises(ForbiddenError, match="rows"):
+                client.query_offline(JobsOwn, spine=TrainTrip)
     finally:
         server.process.kill()
         server.process.wait()
