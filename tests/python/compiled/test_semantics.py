@@ -145,7 +145,8 @@ def test_rounding_is_that_of_the_exact_value() -> None:
     chance = random.Random(4)
     halves = [(chance.randint(-(10**6), 10**6) / 2 ** chance.randint(1, 20),) for _ in range(3000)]
     decimals = [(chance.randint(-(10**9), 10**9) / 10 ** chance.randint(1, 9),) for _ in range(3000)]
-    rows = halves + decimals
+    near = [(value + chance.choice((-1e-6, -1e-9, 1e-9, 5e-7, 1e-6)),) for (value,) in halves]
+    rows = halves + decimals + near
     for digits in (0, 1, 2, 3, 5, 9):
         case = Both(f"def f(cls, ts, a):\n    return round(a, {digits})\n", {"a": "float"}, ["y"])
         assert case.in_rust(rows, [T] * len(rows)) == [(round(value, digits) + 0.0,) for (value,) in rows]

@@ -246,6 +246,22 @@ fn rounded_to(object: &Object, digits: i64) -> Computed<Object> {
         Number::Int(v) => Ok(Object::Int(v)),
         // No float has that many digits after the point to be rounded off.
         Number::Float(v) if !v.is_finite() || v == 0.0 || digits > 323 => Ok(Object::Float(v)),
-        Number::Float(v) => format!("{v:.digits$}").parse().map(Object::Float).map_err(|_| Deferred),
+        Number::Float(v) => match rounded_quickly(v, digits) {
+            Some(rounded) => Ok(Object::Float(rounded)),
+            None => format!("{v:.digits$}").parse().map(Object::Float).map_err(|_| Deferred),
+        },
     }
+}
+
+/// The same without going through digits, where `v` is nowhere near the middle of two decimals: which of them is
+/// nearer is then the same after a product that was rounded, and the quotient of two exact floats is the nearest to it.
+fn rounded_quickly(v: f64, digits: usize) -> Option<f64> {
+    const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+    /// Below it a product of two floats is off by less than `MARGIN`.
+    const MOST: f64 = 1e9;
+    const MARGIN: f64 = 1e-6;
+    let power = POWERS.get(digits)?;
+    let scaled = v * power;
+    let from_middle = (scaled - scaled.floor() - 0.5).abs();
+    (scaled.abs() < MOST && from_middle > MARGIN).then(|| scaled.round_ties_even() / power)
 }
