@@ -15,6 +15,7 @@ from thyme._job_calls import JobCalls
 from thyme._multi import Ask, query_of
 from thyme._push import NDJSON, Push
 from thyme._result import ThymeResult
+from thyme._run_calls import RunCalls
 from thyme._selection import Features, selection
 from thyme._session import Definition, Session, decode, name_of
 from thyme._values import Time, from_answer, plain_values, request_time, to_json
@@ -25,7 +26,7 @@ LOG_SLICE_ROWS = 100_000
 LOG_SLICE_BYTES = 8 << 20
 
 
-class Calls(DefinitionCalls, DatasetCalls, AccessCalls, JobCalls):
+class Calls(DefinitionCalls, DatasetCalls, AccessCalls, JobCalls, RunCalls):
     """Every call of a client; what each does is said at the method of `ThymeClient` with its name."""
 
     def __init__(self, session: Session) -> None:
@@ -214,9 +215,16 @@ class Calls(DefinitionCalls, DatasetCalls, AccessCalls, JobCalls):
         severity: str | None = None,
         event_type: str | None = None,
         subject: str | None = None,
+        by: str | None = None,
     ) -> list[dict[str, Any]]:
         """See `ThymeClient.events`."""
-        filters = {"limit": limit, "severity": severity, "event_type": event_type, "subject": subject}
+        filters = {
+            "limit": limit,
+            "severity": severity,
+            "event_type": event_type,
+            "subject": subject,
+            "by": by,
+        }
         events: list[dict[str, Any]] = (await self._session.fetch("/api/v1/events", filters))["events"]
         return events
 

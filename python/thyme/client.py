@@ -17,6 +17,7 @@ from thyme._definitions import DefinitionsClient
 from thyme._jobs import JobsClient
 from thyme._multi import Ask
 from thyme._result import ThymeResult
+from thyme._runs import RunsClient
 from thyme._selection import Features
 from thyme._session import Definition, Session, ThymeWarning, name_of
 from thyme._steps import Blocking, iterate, loses_answers, run
@@ -24,7 +25,7 @@ from thyme._transport import HttpTransport, Transport
 from thyme._values import Time
 
 
-class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient, JobsClient):
+class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient, JobsClient, RunsClient):
     """Talks to one Thyme server.
 
     Featuresets and datasets are given as their class or by name. An entity id is a plain value, a tuple in
@@ -409,6 +410,7 @@ class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient, JobsClient):
         severity: str | None = None,
         event_type: str | None = None,
         subject: str | None = None,
+        by: str | None = None,
     ) -> list[dict[str, Any]]:
         """What happened, newest first.
 
@@ -417,11 +419,13 @@ class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient, JobsClient):
             severity: Only those of this one: `"info"`, `"warning"` or `"error"`.
             event_type: Only those of this type, such as `"checkpoint_failed"`.
             subject: Only those about this dataset, featureset, ...
+            by: Only what this caller did, such as `"key 3f9a01c2"`.
 
         Returns:
-            `time`, `severity`, `event_type`, `subject`, `message` of each.
+            `time`, `severity`, `event_type`, `subject`, `message`, `by` of each.
         """
-        return run(self._calls.events(limit=limit, severity=severity, event_type=event_type, subject=subject))
+        given = {"severity": severity, "event_type": event_type, "subject": subject, "by": by}
+        return run(self._calls.events(limit=limit, **given))
 
     def late(
         self, dataset: Definition, limit: int | None = None, *, since: Time | None = None

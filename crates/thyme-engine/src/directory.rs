@@ -20,6 +20,8 @@ pub(crate) const RESTORING_FILE: &str = "RESTORING";
 pub(crate) const BACKUP_LOCK_FILE: &str = "backup.lock";
 pub(crate) const LOG_FOLDER: &str = "log";
 pub(crate) const STORE_FOLDER: &str = "store";
+/// What a server was asked; it changes all the time, and no backup has it.
+pub(crate) const QUERY_RUNS_FOLDER: &str = "query-runs";
 
 /// A data directory that this process holds.
 #[derive(Debug)]

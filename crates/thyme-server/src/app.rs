@@ -12,11 +12,13 @@ use thyme_query::{ExtractorHost, Reader};
 use thyme_sources::Sources;
 
 use crate::access::Keyring;
+use crate::actions::Actions;
 use crate::jobs::{Jobs, Runner};
 use crate::metrics::Metrics;
 use crate::names::OldNames;
 use crate::request::{Reply, Request};
 use crate::routes;
+use crate::runs::{BYTES_MAX, Recorder};
 use crate::verifier::{Verified, Verifier};
 
 /// How an application is opened.
@@ -46,6 +48,8 @@ pub struct AppOptions {
     pub segment_bytes: Option<u64>,
     /// Keys that may do everything, beside those that are made.
     pub api_keys: Vec<String>,
+    /// How many bytes of query runs are kept on disk; `None` suits most.
+    pub query_runs_bytes: Option<u64>,
 }
 
 impl Default for AppOptions {
@@ -63,6 +67,7 @@ impl Default for AppOptions {
             checkpoint_every: None,
             segment_bytes: None,
             api_keys: Vec::new(),
+            query_runs_bytes: None,
         }
     }
 }
@@ -77,6 +82,8 @@ pub(crate) struct Ready {
     pub old_names: Arc<OldNames>,
     pub keys: Keyring,
     pub jobs: Arc<Jobs>,
+    pub actions: Actions,
+    pub runs: Arc<Recorder>,
     /// Held while the values of a plan are computed.
     pub previewing: Mutex<()>,
 }
@@ -174,6 +181,9 @@ impl App {
         let engine = Engine::open(opening)?;
         engine.set_now(options.now_us);
         let engine = Arc::new(engine);
+        let actions = Actions::open(data.as_deref(), app.env.clone())?;
+        let bytes_max = options.query_runs_bytes.unwrap_or(BYTES_MAX);
+        let runs = Recorder::open(data.as_deref(), bytes_max, app.env.clone())?;
         let keys = Keyring::open(engine.sealed_file(KEYS), &options.api_keys, app.env.clone())?;
         let old_names = OldNames::kept_in(&engine)?;
         let reader = Reader::new(engine.clone(), host);
@@ -189,6 +199,8 @@ impl App {
             old_names,
             keys,
             jobs: Arc::new(Jobs::open(data, app.env.clone())?),
+            actions,
+            runs,
             previewing: Mutex::default(),
         })
     }
@@ -227,8 +239,18 @@ impl App {
 
     /// [`App::request`] for a request that was whole at `arrived`.
     pub(crate) fn request_since(&self, arrived: Instant, request: &Request) -> Reply {
-        let reply = routes::dispatch(self, request);
-        self.metrics.answered(&request.method, &request.path, reply.status, arrived.elapsed());
+        let mut reply = routes::dispatch(self, request);
+        let took = arrived.elapsed();
+        let parts = request.noted.take();
+        if !parts.is_empty()
+            && reply.status == 200
+            && let Ok(ready) = self.ready_now()
+        {
+            let endpoint = format!("{} {}", request.method, request.path);
+            let id = ready.runs.take(endpoint, request.caller.clone(), took, parts);
+            reply.headers.push(("x-query-run-id", id));
+        }
+        self.metrics.answered(&request.method, &request.path, reply.status, took);
         reply
     }
 
@@ -273,6 +295,7 @@ impl App {
                 sources.stop();
             }
             ready.engine().close();
+            ready.runs.close();
         }
     }
 }

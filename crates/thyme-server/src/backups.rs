@@ -35,6 +35,8 @@ pub(crate) fn backup(ready: &Ready, request: &Request) -> Result<Reply> {
         )));
     }
     let made = ready.engine().backup(&body.directory)?;
+    let message = format!("up to {} into {}", made.position, body.directory.display());
+    ready.actions.note(ready.engine(), &request.caller, "backup", "server", message);
     Ok(Reply::json(
         200,
         &json!({

@@ -17,7 +17,7 @@ use crate::reads::{
     add_notes, arrow_notes, checked_rows, features_json, input_columns, mode, parse, plan_of, read_at,
 };
 use crate::request::{Reply, Request};
-use crate::{arrow_io, feature_meta, json, names};
+use crate::{arrow_io, feature_meta, json, names, runs};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(
@@ -58,6 +58,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Answered {
     plan: Arc<Plan>,
     entities: Vec<Vec<Value>>,
+    run: runs::Asked,
     pub answer: Answer,
 }
 
@@ -76,11 +77,14 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
     let snapshot = ready.engine().snapshot(at)?;
     let answered = asked.answer(ready, request, snapshot)?;
     if request.accepts_arrow() {
-        return Ok(Reply::arrow(answered.arrow(&[])?));
+        let out = answered.arrow(&[])?;
+        answered.note(request);
+        return Ok(Reply::arrow(out));
     }
     let mut out = answered.json();
     out["mode"] = mode(&answered.answer.snapshot).into();
     out["as_of"] = json::as_of(&answered.answer.snapshot);
+    answered.note(request);
     Ok(Reply::json(200, &out))
 }
 
@@ -95,12 +99,18 @@ impl Asked<'_> {
         let per_row = rows_of_inputs(self.inputs, rows)?;
         let inputs = input_columns(&plan, rows, |row| per_row[if per_row.len() == 1 { 0 } else { row }])?;
         ready.old_names.note(request, &plan, inputs.iter().map(|(name, _)| name.as_str()));
+        let run = runs::Asked::of(&entities, &inputs);
         let answer = ready.reader.query_with(snapshot, &plan, &entities, inputs, self.detail)?;
-        Ok(Answered { plan, entities, answer })
+        Ok(Answered { plan, entities, run, answer })
     }
 }
 
 impl Answered {
+    /// Notes it for the request's query run, once it is rendered.
+    pub fn note(self, request: &Request) {
+        request.note(&self.plan, self.run, self.answer);
+    }
+
     /// Everything but at which `(T, S, C)` it is.
     pub fn json(&self) -> Json {
         let rows = self.entities.len();

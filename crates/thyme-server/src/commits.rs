@@ -11,6 +11,7 @@ use thyme_core::time::format_rfc3339;
 use thyme_core::{Error, ErrorKind, EventTime, Position, Result};
 use thyme_engine::{Begun, CommitNote, Committed, Planned};
 
+use crate::actions;
 use crate::app::Ready;
 use crate::malformed;
 use crate::pending;
@@ -85,6 +86,7 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
         false => match ready.engine().begin_commit(base, &document, note, check)? {
             (plan, id, Begun::Live(position)) => (plan, id, position),
             (plan, id, Begun::Pending) => {
+                actions::committed(ready, request, "commit", &id, &plan);
                 let mut body = answer(&document, &plan, None, &begins);
                 body["changed"] = true.into();
                 body["commit"] = id.into();
@@ -93,6 +95,9 @@ pub(crate) fn commit(ready: &Ready, request: &Request) -> Result<Reply> {
             }
         },
     };
+    if id != before {
+        actions::committed(ready, request, "commit", &id, &plan);
+    }
     if let Some(sources) = &ready.sources {
         sources.refresh();
         if request.flag("wait_sources") && !sources.wait_caught_up(SOURCES_WAIT)? {
@@ -136,6 +141,9 @@ pub(crate) fn rollback(ready: &Ready, request: &Request) -> Result<Reply> {
         ready.reader.check_extractors(&plan.next)
     };
     let (plan, id, begun) = engine.rollback(&body.commit, note(request)?, check)?;
+    if id != before {
+        actions::committed(ready, request, "rollback", &id, &plan);
+    }
     let waits = body.wait.unwrap_or(true);
     let position = match begun {
         Begun::Pending if !waits => None,

@@ -38,7 +38,18 @@ pub(crate) fn erase(ready: &Ready, request: &Request) -> Result<Reply> {
     let entities = body.entity_ids.iter().enumerate().map(|(row, id)| {
         entity(&fields, id).map_err(|e| Error::new(e.kind(), format!("entity_ids[{row}]: {}", e.detail())))
     });
-    let receipt = engine.erase(live, &entities.collect::<Result<Vec<_>>>()?)?;
+    let entities = entities.collect::<Result<Vec<_>>>()?;
+    // First: a server that stops in between ends the erasure of everything else at its next start.
+    ready.runs.erase(&entities)?;
+    let receipt = engine.erase(live, &entities)?;
+    let message = format!(
+        "{} entities up to {}: {} events and {} dead letters",
+        receipt.entities.len(),
+        receipt.position,
+        receipt.events,
+        receipt.dead_letters
+    );
+    ready.actions.note(engine, &request.caller, "erasure", &receipt.dataset, message);
     // Their labels and results name entities, too.
     ready.jobs.forget_erased(engine)?;
     Ok(Reply::json(

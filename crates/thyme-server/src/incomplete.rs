@@ -243,7 +243,7 @@ impl Read<'_> {
     /// The request for what is live alone.
     fn narrowed(&self, body: Option<&Json>, split: &Split<'_>) -> Option<Request> {
         let present = split.present.as_ref()?;
-        let Request { method, path, query, headers, body: bytes, gone, caller } = self.request;
+        let Request { method, path, query, headers, body: bytes, gone, caller, noted } = self.request;
         let mut narrowed = Request {
             method: method.clone(),
             path: path.clone(),
@@ -252,6 +252,7 @@ impl Read<'_> {
             body: bytes.clone(),
             gone: gone.clone(),
             caller: caller.clone(),
+            noted: noted.clone(),
         };
         match body {
             Some(body) => {

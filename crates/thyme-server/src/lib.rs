@@ -4,6 +4,7 @@
 //! is `thyme-query` for reads and `thyme-engine` for writes. No feature value is computed here.
 
 mod access;
+mod actions;
 mod app;
 mod arrow_frames;
 mod arrow_io;
@@ -34,8 +35,10 @@ mod reads;
 mod request;
 pub mod routes;
 mod rows;
+mod runs;
 mod state;
 mod tls;
+mod trail;
 mod verifier;
 mod wire;
 mod writes;

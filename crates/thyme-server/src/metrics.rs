@@ -30,6 +30,7 @@ const COLLECTORS: &[fn(&Ready, &mut Exposition)] = &[
     crate::verifier::expose,
     crate::names::expose,
     crate::pending::expose,
+    crate::runs::expose,
 ];
 
 /// Upper bounds of the latency histograms, in nanoseconds and as Prometheus reads them.
@@ -101,7 +102,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts a request that has been answered.
     pub fn answered(&self, method: &str, path: &str, status: u16, took: Duration) {
-        let route = ROUTES.iter().position(|r| r.path == path && r.method == method);
+        let route = ROUTES.iter().position(|r| r.method == method && r.is_at(path));
         self.count(route, status, took);
     }
 

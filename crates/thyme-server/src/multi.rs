@@ -122,7 +122,10 @@ impl Multi<'_> {
 
     fn json(&self, query: &MultiQuery) -> Result<Json> {
         let Some(reply) = self.while_pending(query, &[])? else {
-            return Ok(self.asked(query).answer(self.ready, self.request, self.snapshot.clone())?.json());
+            let answered = self.asked(query).answer(self.ready, self.request, self.snapshot.clone())?;
+            let out = answered.json();
+            answered.note(self.request);
+            return Ok(out);
         };
         let mut result: Json = serde_json::from_slice(&reply.body)
             .map_err(|e| Error::internal(format!("an answer of our own cannot be read: {e}")))?;
@@ -136,7 +139,12 @@ impl Multi<'_> {
         let more = [("query", index.into()), ("featureset", query.featureset.as_str().into())];
         match self.while_pending(query, &more)? {
             Some(reply) => Ok(reply.body),
-            None => self.asked(query).answer(self.ready, self.request, self.snapshot.clone())?.arrow(&more),
+            None => {
+                let answered = self.asked(query).answer(self.ready, self.request, self.snapshot.clone())?;
+                let out = answered.arrow(&more)?;
+                answered.note(self.request);
+                Ok(out)
+            }
         }
     }
 
@@ -157,6 +165,7 @@ impl Multi<'_> {
             body: body.to_string().into(),
             gone: self.request.gone.clone(),
             caller: self.request.caller.clone(),
+            noted: self.request.noted.clone(),
         };
         let handler = |ready: &Ready, request: &Request| {
             // What of it is live may be less than was asked for.
@@ -164,9 +173,12 @@ impl Multi<'_> {
             let asked = Asked { features: live.features.as_ref(), ..self.asked(query) };
             let answered = asked.answer(ready, self.request, self.snapshot.clone())?;
             if request.accepts_arrow() {
-                return Ok(Reply::arrow(answered.arrow(more)?));
+                let out = answered.arrow(more)?;
+                answered.note(self.request);
+                return Ok(Reply::arrow(out));
             }
             let mut out = answered.json();
+            answered.note(self.request);
             out["as_of"] = json::as_of(&self.snapshot);
             Ok(Reply::json(200, &out))
         };

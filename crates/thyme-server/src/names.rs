@@ -11,6 +11,7 @@ use thyme_core::{Error, Position, Result};
 use thyme_engine::{Engine, Kept, Planned};
 use thyme_query::{Plan, Wanted};
 
+use crate::actions;
 use crate::app::Ready;
 use crate::commits;
 use crate::exposition::{Exposition, Kind};
@@ -233,6 +234,7 @@ pub(crate) fn retire(ready: &Ready, request: &Request) -> Result<Reply> {
     let body: RetireBody = crate::reads::parse(request)?;
     if body.reference.contains('@') {
         let (plan, id, position) = ready.engine().retire_version(&body.reference, commits::note(request)?)?;
+        actions::committed(ready, request, "retirement", &id, &plan);
         return Ok(retired(&plan, &id, position));
     }
     let named = body.reference.split_once('.').filter(|(set, name)| !set.is_empty() && !name.is_empty());
@@ -243,6 +245,7 @@ pub(crate) fn retire(ready: &Ready, request: &Request) -> Result<Reply> {
         )));
     };
     let (plan, id, position) = ready.engine().retire_name(featureset, name, commits::note(request)?)?;
+    actions::committed(ready, request, "retirement", &id, &plan);
     Ok(retired(&plan, &id, position))
 }
 

@@ -16,6 +16,7 @@ use crate::json;
 use crate::names;
 use crate::openapi::{GET_FEATURES, refuse_all_but, shapes};
 use crate::request::{ARROW_STREAM, PARQUET, Reply, Request};
+use crate::runs::{Asked, At, Part};
 
 /// The most rows of a JSON or batch request; Arrow bodies are bounded by their bytes.
 const ROWS_MAX: usize = 1_000_000;
@@ -164,7 +165,7 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let entity = entity_param(request, &plan.entity)?;
     ready.old_names.note(request, &plan, std::iter::empty());
     let detail = feature_meta::detail(request, false);
-    answer_one(ready, snapshot, &plan, entity, Vec::new(), detail)
+    answer_one(ready, request, snapshot, &plan, entity, Vec::new(), detail)
 }
 
 /// The plan of a featureset, for callers who may read it: whatever answers features begins here.
@@ -215,22 +216,26 @@ pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
     ready.old_names.note(request, &plan, given.keys().map(String::as_str));
     let inputs = input_columns(&plan, 1, |_| &given)?;
     let detail = feature_meta::detail(request, body.meta);
-    answer_one(ready, snapshot, &plan, entity, inputs, detail)
+    answer_one(ready, request, snapshot, &plan, entity, inputs, detail)
 }
 
 fn answer_one(
     ready: &Ready,
+    request: &Request,
     snapshot: Snapshot,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     entity: Vec<Value>,
     inputs: Vec<(String, ColumnBuffer)>,
     detail: Detail,
 ) -> Result<Reply> {
     let id = json::entity_json(&plan.entity, &entity);
-    let answer = ready.reader.query_with(snapshot, plan, &[entity], inputs, detail)?;
+    let entities = [entity];
+    let asked = Asked::of(&entities, &inputs);
+    let answer = ready.reader.query_with(snapshot, plan, &entities, inputs, detail)?;
     let (features, non_finite) = features_json(&answer, 0);
     let mut body = one(&plan.name, id, features.into(), non_finite, &answer.snapshot);
     add_notes(&mut body, plan, &answer, feature_meta::one(&answer));
+    request.note(plan, asked, answer);
     Ok(Reply::json(200, &body))
 }
 
@@ -390,6 +395,14 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     let shape = Labels { entity_columns: &columns, timestamp_column };
     let detail = feature_meta::detail(request, false);
     let set = ready.reader.offline(snapshot, &plan, &labels, shape, known, detail)?;
+    // A training set has a manifest; its run says that it was, and how large.
+    request.noted.add(Part {
+        plan: plan.clone(),
+        at: At { is_online: false, ..At::of(&set.snapshot) },
+        asked: Asked { rows: labels.num_rows(), ..Asked::default() },
+        names: Vec::new(),
+        columns: Vec::new(),
+    });
     let mut as_of = json::as_of_until(&set.snapshot, set.latest);
     tell(known, &mut as_of);
     let mut metadata = vec![("as_of", as_of), ("mode", "point_in_time".into())];
@@ -423,10 +436,13 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     let rows = checked_rows(body.queries.len())?;
     let mut entity: Vec<ColumnBuffer> =
         plan.entity.iter().map(|(_, t)| ColumnBuffer::nulls(*t, rows)).collect();
-    let mut times = Vec::with_capacity(rows);
+    let (mut times, mut keys) = (Vec::with_capacity(rows), Vec::new());
     for (row, query) in body.queries.iter().enumerate() {
         times.push(json::time("timestamp", &query.timestamp).map_err(|e| at_row("queries", row, &e))?);
         let key = json::entity(&plan.entity, &query.entity_id).map_err(|e| at_row("queries", row, &e))?;
+        if rows <= Asked::ROWS_MAX {
+            keys.push(key.clone());
+        }
         key.into_iter().zip(&mut entity).for_each(|(value, column)| column.set(row, value));
     }
     let inputs = input_columns(&plan, rows, |row| &body.queries[row].inputs)?;
@@ -454,6 +470,12 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     tell(known, &mut as_of);
     let mut out = json!({"results": results, "as_of": as_of});
     add_notes(&mut out, &plan, &answer, feature_meta::many(&answer, &frame.times));
+    let Frame { times, positions, inputs, .. } = frame;
+    let asked = match rows <= Asked::ROWS_MAX {
+        true => Asked { rows, entities: keys, times, positions: positions.unwrap_or_default(), inputs },
+        false => Asked { rows, ..Asked::default() },
+    };
+    request.note(&plan, asked, answer);
     Ok(Reply::json(200, &out))
 }
 

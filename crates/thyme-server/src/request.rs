@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value as Json, json};
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Result};
+use thyme_query::{Answer, Plan};
 
 use crate::access::Caller;
+use crate::runs::{Asked, At, Noted, Part};
 
 /// A request.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Request {
     pub gone: Gone,
     /// Who sent it.
     pub caller: Caller,
+    /// What was computed for it.
+    pub(crate) noted: Noted,
 }
 
 /// Whether somebody has gone; clones share it.
@@ -93,6 +97,7 @@ impl Request {
             body,
             gone: Gone::default(),
             caller: Caller::default(),
+            noted: Noted::default(),
         }
     }
 
@@ -131,6 +136,12 @@ impl Request {
         self.param(name).filter(|v| !v.is_empty()).ok_or_else(|| {
             Error::invalid_data(format!("the parameter {name} is missing: {} needs ?{name}=", self.path))
         })
+    }
+
+    /// Notes what was computed for it, for its query run.
+    pub(crate) fn note(&self, plan: &Arc<Plan>, asked: Asked, answer: Answer) {
+        let Answer { names, columns, snapshot, .. } = answer;
+        self.noted.add(Part { plan: plan.clone(), at: At::of(&snapshot), asked, names, columns });
     }
 
     /// A flag such as `?dry_run=1`.

@@ -10,7 +10,7 @@ use crate::openapi::Operation;
 use crate::request::{Reply, Request};
 use crate::{
     access, audit, backups, batch, commits, erasure, incomplete, jobs, left_out, metrics, multi, names,
-    openapi, pending, population, reads, rows, state, writes,
+    openapi, pending, population, reads, rows, runs, state, writes,
 };
 
 type Handler = fn(&Ready, &Request) -> Result<Reply>;
@@ -39,6 +39,23 @@ const fn route(
     operation: &'static Operation,
 ) -> Route {
     Route { method, path, quick: false, needs, handler, operation }
+}
+
+impl Route {
+    /// Whether a path is its own; a part in braces is any.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        if self.path == path || !self.path.contains('{') {
+            return self.path == path;
+        }
+        let (mut own, mut given) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (own.next(), given.next()) {
+                (None, None) => return true,
+                (Some(own), Some(given)) if own == given || (own.starts_with('{') && !given.is_empty()) => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 /// Every endpoint but `/health` and `/metrics`, which also answer while the server opens.
@@ -83,6 +100,12 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/explain", Needs::READ_FEATURES, audit::explain, &openapi::EXPLAIN),
     route("GET", "/api/v1/rows", Needs::READ_ALL, rows::rows, &openapi::ROWS),
     route("GET", "/api/v1/entities", Needs::READ_FEATURES, population::entities, &openapi::ENTITIES),
+    route("GET", "/api/v1/query-runs", Needs::READ_FEATURES, runs::list, &openapi::QUERY_RUNS),
+    route("GET", "/api/v1/query-runs/{id}", Needs::READ_FEATURES, runs::show, &openapi::QUERY_RUN),
+    route("POST", "/api/v1/query-runs/{id}/replay", Needs::READ_FEATURES, runs::replay, &openapi::REPLAY_RUN),
+    route("GET", "/query-runs", Needs::READ_FEATURES, runs::list, &openapi::QUERY_RUNS),
+    route("GET", "/query-runs/{id}", Needs::READ_FEATURES, runs::show, &openapi::QUERY_RUN),
+    route("POST", "/query-runs/{id}/replay", Needs::READ_FEATURES, runs::replay, &openapi::REPLAY_RUN),
     route("GET", "/api/v1/keys", Needs::ADMIN, access::list, &openapi::KEYS),
     route("POST", "/api/v1/keys", Needs::ADMIN, access::create, &openapi::CREATE_KEY),
     route("POST", "/api/v1/keys/revoke", Needs::ADMIN, access::revoke, &openapi::REVOKE_KEY),
@@ -105,7 +128,7 @@ fn answer(app: &App, request: &Request) -> Reply {
         return metrics::answer(app);
     }
     let mut allowed = Vec::new();
-    for route in ROUTES.iter().filter(|r| r.path == request.path) {
+    for route in ROUTES.iter().filter(|r| r.is_at(&request.path)) {
         if route.method == request.method {
             let handled = app.ready_now().and_then(|ready| {
                 request.caller.may(route.needs, &endpoint(route))?;
@@ -145,13 +168,13 @@ fn endpoint(route: &Route) -> String {
 /// # Errors
 /// Forbidden, naming the role.
 pub(crate) fn permit(caller: &Caller, method: &str, path: &str) -> Result<()> {
-    let found = ROUTES.iter().find(|r| r.path == path && r.method == method);
+    let found = ROUTES.iter().find(|r| r.method == method && r.is_at(path));
     found.map_or(Ok(()), |route| caller.may(route.needs, &endpoint(route)))
 }
 
 /// Whether a request may be answered on the thread that read it.
 pub(crate) fn is_quick(app: &App, request: &Request) -> bool {
-    let found = ROUTES.iter().find(|r| r.path == request.path && r.method == request.method);
+    let found = ROUTES.iter().find(|r| r.method == request.method && r.is_at(&request.path));
     match found {
         Some(route) if route.quick => app.ready_now().is_ok_and(|ready| reads::is_quick(&ready, request)),
         Some(_) => false,

@@ -181,23 +181,36 @@ pub(crate) fn events(ready: &Ready, request: &Request) -> Result<Reply> {
         _ => None,
     };
     let (event_type, subject) = (request.param("event_type"), request.param("subject"));
+    let by = request.param("by");
     let found = ready.engine().events().list(limit(request, 100), |e| {
-        severity.is_none_or(|s| e.severity == s)
+        by.is_none()
+            && severity.is_none_or(|s| e.severity == s)
             && event_type.is_none_or(|t| e.event_type == t)
             && subject.is_none_or(|s| e.subject == s)
     });
-    let events: Vec<Json> = found
+    let mut events: Vec<(i64, Json)> = found
         .iter()
         .map(|e| {
-            json!({
+            let shown = json!({
                 "time": format_rfc3339(e.time_us),
                 "severity": e.severity,
                 "event_type": e.event_type,
                 "subject": e.subject,
                 "message": e.message,
-            })
+                "by": null,
+            });
+            (e.time_us, shown)
         })
         .collect();
+    let done = ready.actions.list(limit(request, 100), |a| {
+        severity.is_none_or(|s| s == Severity::Info)
+            && event_type.is_none_or(|t| a.event_type == t)
+            && subject.is_none_or(|s| a.subject == s)
+            && by.is_none_or(|b| a.by == b)
+    });
+    events.extend(done.iter().map(|action| (action.time, action.shown())));
+    events.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+    let events: Vec<Json> = events.into_iter().take(limit(request, 100)).map(|(_, event)| event).collect();
     Ok(Reply::json(200, &json!({"events": events})))
 }
 

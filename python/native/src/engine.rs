@@ -45,6 +45,8 @@ pub struct Options {
     pub tls_cert: Option<std::path::PathBuf>,
     /// The PEM file of its private key.
     pub tls_key: Option<std::path::PathBuf>,
+    /// How many bytes of query runs are kept on disk.
+    pub query_runs_bytes: Option<NonZero<u64>>,
     /// The most bytes of a body, for a server.
     pub body_bytes_max: Option<usize>,
     /// The most connections at once, for a server.
@@ -106,6 +108,7 @@ impl Options {
             checkpoint_every: self.checkpoint_every_ms.map(|ms| Duration::from_millis(ms.get().into())),
             segment_bytes: self.segment_bytes.map(NonZero::get),
             api_keys: self.api_keys.clone(),
+            query_runs_bytes: self.query_runs_bytes.map(NonZero::get),
         })
     }
 }

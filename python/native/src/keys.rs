@@ -1,6 +1,7 @@
 //! API keys of a data directory that no server uses.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use thyme_core::SystemEnv;
@@ -9,14 +10,14 @@ use thyme_server::OfflineKeys;
 use crate::raise;
 
 fn existing(data: &Path) -> PyResult<OfflineKeys> {
-    OfflineKeys::existing(data, &SystemEnv).map_err(raise)
+    OfflineKeys::existing(data, Arc::new(SystemEnv)).map_err(raise)
 }
 
 /// Makes a key, as `POST /api/v1/keys` does of the same JSON; JSON.
 #[pyfunction]
 pub fn create_key(py: Python<'_>, data: PathBuf, body: &str) -> PyResult<String> {
     let made = py.detach(|| {
-        OfflineKeys::open(&data, &SystemEnv).and_then(|mut keys| keys.create(body)).map_err(raise)
+        OfflineKeys::open(&data, Arc::new(SystemEnv)).and_then(|mut keys| keys.create(body)).map_err(raise)
     })?;
     Ok(made.to_string())
 }

@@ -38,6 +38,7 @@ COMMANDS = {
     "duplicates": "thyme.cli.left_out:duplicates",
     "dead-letters": "thyme.cli.left_out:dead_letters",
     "keys": "thyme.cli.keys:keys",
+    "query-runs": "thyme.cli.query_runs:query_runs",
     "backup": "thyme.cli.maintenance:backup",
     "restore": "thyme.cli.maintenance:restore",
     "doctor": "thyme.cli.maintenance:doctor",

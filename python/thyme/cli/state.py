@@ -96,6 +96,7 @@ def _shown(row: Mapping[str, Any]) -> Mapping[str, Any]:
 @click.option("--severity", help="Only events of this severity, such as error.")
 @click.option("--event-type", help="Only events of this type.")
 @click.option("--subject", help="Only events about this dataset, source, ...")
+@click.option("--by", help='Only what this caller did, such as "key 3f9a01c2".')
 @output_options
 @click.pass_context
 def logs(
@@ -104,13 +105,14 @@ def logs(
     severity: str | None,
     event_type: str | None,
     subject: str | None,
+    by: str | None,
     kind: str | None,
     output: str | None,
 ) -> None:
     """What happened, newest first."""
     client = open_client(ctx)
-    events = client.events(limit=limit, severity=severity, event_type=event_type, subject=subject)
-    _write(events, ("time", "severity", "event_type", "subject", "message"), kind, output)
+    events = client.events(limit=limit, severity=severity, event_type=event_type, subject=subject, by=by)
+    _write(events, ("time", "severity", "event_type", "subject", "by", "message"), kind, output)
 
 
 def _write(

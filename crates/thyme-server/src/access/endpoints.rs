@@ -72,6 +72,13 @@ pub(crate) fn create(ready: &Ready, request: &Request) -> Result<Reply> {
     let catalog = ready.engine().catalog();
     wanted.featuresets.iter().try_for_each(|name| catalog.featureset(name).map(drop))?;
     let (token, key) = ready.keys.create(wanted, &request.caller)?;
+    ready.actions.note(
+        ready.engine(),
+        &request.caller,
+        "key_created",
+        &format!("key {}", key.id),
+        key.told(),
+    );
     let mut reply = Reply::json(200, &created(&token, &key));
     reply.headers.push(("cache-control", "no-store".into()));
     Ok(reply)
@@ -89,5 +96,12 @@ pub(crate) fn revoke(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     let body: RevokeBody = parse(request)?;
     let key = ready.keys.revoke(&body.id, &request.caller)?;
+    ready.actions.note(
+        ready.engine(),
+        &request.caller,
+        "key_revoked",
+        &format!("key {}", key.id),
+        key.told(),
+    );
     Ok(Reply::json(200, &key.shown()))
 }

@@ -165,6 +165,19 @@ impl Key {
         }
     }
 
+    /// What it is, in half a sentence.
+    pub fn told(&self) -> String {
+        let roles: Vec<String> = self.roles.iter().map(ToString::to_string).collect();
+        let mut told = format!("with the role {}", roles.join(" and "));
+        if !self.featuresets.is_empty() {
+            told += &format!(", for {}", self.featuresets.join(", "));
+        }
+        if let Some(name) = &self.name {
+            told += &format!(", called {name}");
+        }
+        told
+    }
+
     pub fn is_admin(&self) -> bool {
         self.revoked.is_none() && self.roles.contains(&Role::Admin)
     }

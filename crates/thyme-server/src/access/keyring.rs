@@ -15,6 +15,7 @@ use thyme_engine::{KEYS, SealedFile, random_bytes};
 use super::configured;
 use super::endpoints::wanted;
 use super::key::{Key, LiveKey, Token, Wanted, hash, id_in, same};
+use crate::actions::Actions;
 
 /// The most keys, revoked ones among them; of those the oldest are forgotten.
 const KEYS_MAX: usize = 10_000;
@@ -234,6 +235,7 @@ impl Keyring {
 /// The keys of a data directory that no server uses.
 #[derive(Debug)]
 pub struct OfflineKeys {
+    actions: Actions,
     file: SealedFile,
     stored: Stored,
     now_us: i64,
@@ -247,15 +249,17 @@ impl OfflineKeys {
     ///
     /// # Errors
     /// Unavailable: a server uses it. Corrupt: the file is not what was written.
-    pub fn open(data: &Path, env: &dyn Env) -> Result<OfflineKeys> {
-        Self::of(SealedFile::of_directory(KEYS, data)?, env)
+    pub fn open(data: &Path, env: Arc<dyn Env>) -> Result<OfflineKeys> {
+        let file = SealedFile::of_directory(KEYS, data)?;
+        let (stored, now_us) = (Stored::read(&file)?, env.now_us());
+        Ok(OfflineKeys { actions: Actions::open(Some(data), env)?, file, stored, now_us })
     }
 
     /// Those of a data directory that is there.
     ///
     /// # Errors
     /// As [`OfflineKeys::open`]. NotFound: there is none.
-    pub fn existing(data: &Path, env: &dyn Env) -> Result<OfflineKeys> {
+    pub fn existing(data: &Path, env: Arc<dyn Env>) -> Result<OfflineKeys> {
         if !data.is_dir() {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -265,11 +269,6 @@ impl OfflineKeys {
         OfflineKeys::open(data, env)
     }
 
-    fn of(file: SealedFile, env: &dyn Env) -> Result<OfflineKeys> {
-        let stored = Stored::read(&file)?;
-        Ok(OfflineKeys { file, stored, now_us: env.now_us() })
-    }
-
     /// Makes a key, as `POST /api/v1/keys` does, and answers as it does.
     ///
     /// # Errors
@@ -277,6 +276,7 @@ impl OfflineKeys {
     pub fn create(&mut self, body: &str) -> Result<Json> {
         let (token, key) = self.stored.add(wanted(body.as_bytes())?, self.now_us, OFFLINE)?;
         self.stored.write(&self.file)?;
+        self.actions.record(OFFLINE, "key_created", &format!("key {}", key.id), key.told())?;
         Ok(created(&token, &key))
     }
 
@@ -287,6 +287,7 @@ impl OfflineKeys {
     pub fn revoke(&mut self, id: &str) -> Result<Json> {
         let key = self.stored.revoke(id, self.now_us, OFFLINE)?;
         self.stored.write(&self.file)?;
+        self.actions.record(OFFLINE, "key_revoked", &format!("key {}", key.id), key.told())?;
         Ok(key.shown())
     }
 

@@ -95,6 +95,13 @@ impl Operation {
             "parameters": self.parameters.iter().map(Param::described).collect::<Vec<_>>(),
             "responses": self.responses(),
         });
+        if path.contains("{id}") {
+            let id = json!({
+                "name": "id", "in": "path", "required": true, "description": "Its id.",
+                "schema": {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9]+$"},
+            });
+            out["parameters"].as_array_mut().into_iter().for_each(|all| all.push(id.clone()));
+        }
         if let Some(body) = self.body.described(shapes) {
             out["requestBody"] = body;
         }

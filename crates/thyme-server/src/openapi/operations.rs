@@ -189,6 +189,7 @@ pub(crate) const EVENTS: Operation = Operation::new(
         Param::new("severity", Shape::OneOf(&["info", "warning", "error"]), "Only of this severity."),
         text("event_type", "Only of this type."),
         text("subject", "Only about this."),
+        text("by", "Only what this caller did: `key 3f9a01c2`, or `anonymous`."),
     ],
 )
 .gives("Events");
@@ -272,6 +273,23 @@ pub(crate) const EXPLAIN: Operation = Operation::new(
     ],
 )
 .gives("Explanation");
+pub(crate) const QUERY_RUNS: Operation = Operation::new(
+    "The queries that were answered, newest first.",
+    &[
+        LIMIT,
+        text("before", "Only those before this: `next` of an earlier answer."),
+        text("featureset", "Only of this featureset."),
+        text("entity_id", "Only those that asked for this entity; k1=v1,k2=v2 for a composite one."),
+        text("caller", "Only of this caller: `key 3f9a01c2`, its id alone, or `anonymous`."),
+        Param::new("since", Shape::Time, "Only those answered at this time or later."),
+        Param::new("until", Shape::Time, "Only those answered at this time or earlier."),
+    ],
+)
+.gives("QueryRuns");
+pub(crate) const QUERY_RUN: Operation = Operation::new("One query that was answered.", &[]).gives("QueryRun");
+pub(crate) const REPLAY_RUN: Operation =
+    Operation::new("Computes a query again at its own (T, S), and compares the bits.", &[])
+        .gives("RunReplay");
 pub(crate) const KEYS: Operation =
     Operation::new("The API keys, newest first, without what would open anything.", &[]).gives("Keys");
 pub(crate) const CREATE_KEY: Operation =

@@ -1,0 +1,328 @@
+//! Takes query runs off the path of queries: into a bounded buffer, from there to disk.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use thyme_core::{Env, Error, Result, Value};
+
+use super::erasing::Guard;
+use super::noted::Part;
+use super::text::{Kept, id_of};
+use crate::access::Caller;
+use crate::app::Ready;
+use crate::exposition::{Exposition, Kind};
+use crate::trail::{Bounds, Sync, Trail};
+
+/// Its folder in the data directory; backups leave it out.
+const FOLDER: &str = "query-runs";
+const SEGMENT_BYTES: u64 = 16 << 20;
+/// What is kept on disk if nobody says otherwise.
+pub(crate) const BYTES_MAX: u64 = 256 << 20;
+/// Bytes of records in a block, about.
+const BLOCK_BYTES: usize = 256 << 10;
+/// How long a run waits for the disk.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// What may wait for it: runs, and bytes about.
+const WAITING_MAX: usize = 16_384;
+const WEIGHT_MAX: usize = 64 << 20;
+/// The runs of an application in memory.
+const IN_MEMORY_MAX: usize = 1_000;
+
+/// One answered query.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub number: u64,
+    pub time_us: i64,
+    pub endpoint: String,
+    pub caller: Caller,
+    pub took_us: u64,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    runs: VecDeque<Run>,
+    weight: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Mutex<VecDeque<Kept>>),
+    Disk(Trail),
+}
+
+/// All query runs.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    env: Arc<dyn Env>,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+    place: Place,
+    /// Held while what waits is written, so that runs come in the order of their numbers.
+    writing: Mutex<Guard>,
+    dropped: AtomicU64,
+    written: AtomicU64,
+    unwritten: AtomicU64,
+    thread: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+}
+
+impl Recorder {
+    /// Those of the data directory `data`; in memory without one.
+    ///
+    /// # Errors
+    /// As [`Trail::open`].
+    pub fn open(data: Option<&Path>, bytes_max: u64, env: Arc<dyn Env>) -> Result<Arc<Recorder>> {
+        let bounds = Bounds { segment_bytes: SEGMENT_BYTES.min(bytes_max / 4), bytes_max };
+        let place = match data {
+            Some(data) => Place::Disk(Trail::open(data.join(FOLDER), bounds)?),
+            None => Place::Memory(Mutex::default()),
+        };
+        // Above all that were given out before: nobody asks a million times a second for long.
+        let last = match &place {
+            Place::Disk(trail) => trail.last().unwrap_or_default(),
+            Place::Memory(_) => 0,
+        };
+        let next = (last + 1).max(env.now_us().unsigned_abs());
+        let recorder = Arc::new(Recorder {
+            env,
+            next: AtomicU64::new(next),
+            waiting: Mutex::default(),
+            place,
+            writing: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
+            thread: Mutex::default(),
+        });
+        if matches!(recorder.place, Place::Disk(_)) {
+            *recorder.thread.lock() = Some(start(&recorder)?);
+        }
+        Ok(recorder)
+    }
+
+    /// Takes a run; gives its id.
+    pub fn take(&self, endpoint: String, caller: Caller, took: Duration, parts: Vec<Part>) -> String {
+        let run = Run {
+            number: 0,
+            time_us: self.env.now_us(),
+            endpoint,
+            caller,
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            parts,
+        };
+        let weight = run.parts.iter().map(Part::weight).sum::<usize>();
+        let mut waiting = self.waiting.lock();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if waiting.runs.len() >= WAITING_MAX || waiting.weight + weight > WEIGHT_MAX {
+            match &self.place {
+                Place::Disk(_) => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    return id_of(number);
+                }
+                Place::Memory(_) => *waiting = Waiting::default(),
+            }
+        }
+        // Numbers are given under the lock, so that they are in order in the buffer.
+        waiting.runs.push_back(Run { number, ..run });
+        waiting.weight += weight;
+        if matches!(self.place, Place::Memory(_)) && waiting.runs.len() > IN_MEMORY_MAX {
+            waiting.runs.pop_front();
+        }
+        id_of(number)
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// Unavailable: the disk; what waited is lost and counted.
+    pub fn flush(&self) -> Result<()> {
+        let mut guard = self.writing.lock();
+        let runs = std::mem::take(&mut *self.waiting.lock()).runs;
+        let now = self.env.now_us();
+        let trail = match &self.place {
+            Place::Disk(trail) => trail,
+            Place::Memory(kept) => {
+                let mut kept = kept.lock();
+                kept.extend(runs.iter().map(Kept::of).map(|run| guard.screened(run, now)));
+                let more = kept.len().saturating_sub(IN_MEMORY_MAX);
+                kept.drain(..more);
+                return Ok(());
+            }
+        };
+        let mut runs = runs.into_iter().peekable();
+        while let Some(first) = runs.peek().map(|run| run.number) {
+            let (mut records, mut last, mut count) = (String::new(), first, 0);
+            while records.len() < BLOCK_BYTES
+                && let Some(run) = runs.next()
+            {
+                (last, count) = (run.number, count + 1);
+                let kept = guard.screened(Kept::of(&run), now);
+                records +=
+                    &serde_json::to_string(&kept).map_err(|e| Error::internal(format!("a run: {e}")))?;
+                records.push('\n');
+            }
+            match trail.append((first, last), &records, Sync::Never) {
+                Ok(()) => drop(self.written.fetch_add(count, Ordering::Relaxed)),
+                Err(error) => {
+                    self.unwritten.fetch_add(count + runs.len() as u64, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows runs below `before`, newest first, until `visit` has enough.
+    ///
+    /// # Errors
+    /// As [`Trail::scan`].
+    pub fn scan(&self, before: u64, visit: &mut dyn FnMut(Kept) -> ControlFlow<()>) -> Result<()> {
+        self.flush()?;
+        match &self.place {
+            Place::Disk(trail) => trail.scan(before, &mut |record| match read(record) {
+                Some(run) if run.number() < before => visit(run),
+                _ => ControlFlow::Continue(()),
+            }),
+            Place::Memory(kept) => {
+                let found: Vec<Kept> =
+                    kept.lock().iter().rev().filter(|run| run.number() < before).cloned().collect();
+                for run in found {
+                    if visit(run).is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The run with this number, if it is kept.
+    ///
+    /// # Errors
+    /// As [`Trail::scan`].
+    pub fn find(&self, number: u64) -> Result<Option<Kept>> {
+        self.flush()?;
+        match &self.place {
+            Place::Disk(trail) => {
+                let block = trail.block_with(number)?.unwrap_or_default();
+                Ok(block.lines().filter_map(read).find(|run| run.number() == number))
+            }
+            Place::Memory(kept) => Ok(kept.lock().iter().find(|run| run.number() == number).cloned()),
+        }
+    }
+
+    /// Takes entities out of all runs, of those on their way too. An erasure does this first: whoever asked before it
+    /// is answered, and written, later.
+    ///
+    /// # Errors
+    /// Unavailable, Corrupt: the disk. The entities may still be in runs.
+    pub fn erase(&self, entities: &[Vec<Value>]) -> Result<u64> {
+        self.writing.lock().add(entities, self.env.now_us());
+        self.flush()?;
+        let guard = self.writing.lock();
+        match &self.place {
+            Place::Disk(trail) => trail.rewrite(&|record| {
+                let run = guard.erased_in(record).then(|| read(record))??;
+                serde_json::to_string(&guard.screen(run)?).ok()
+            }),
+            Place::Memory(kept) => {
+                let mut changed = 0;
+                for run in kept.lock().iter_mut() {
+                    if let Some(screened) = guard.screen(run.clone()) {
+                        (*run, changed) = (screened, changed + 1);
+                    }
+                }
+                Ok(changed)
+            }
+        }
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        match &self.place {
+            Place::Disk(trail) => trail.bytes(),
+            Place::Memory(_) => 0,
+        }
+    }
+
+    /// Ends the writing; what waits is written.
+    pub fn close(&self) {
+        if let Some((stop, thread)) = self.thread.lock().take() {
+            drop(stop);
+            // A panic of it has been told where it was.
+            drop(thread.join());
+        }
+    }
+}
+
+fn read(record: &str) -> Option<Kept> {
+    serde_json::from_str(record).ok()
+}
+
+fn start(recorder: &Arc<Recorder>) -> Result<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = channel::<()>();
+    let recorder: Weak<Recorder> = Arc::downgrade(recorder);
+    let thread = std::thread::Builder::new().name("thyme-query-runs".into()).spawn(move || {
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = matches!(stopped.recv_timeout(FLUSH_EVERY), Err(RecvTimeoutError::Timeout));
+            let Some(recorder) = recorder.upgrade() else { return };
+            // What could not be written is counted; /metrics says it.
+            let _ = recorder.flush();
+        }
+    });
+    let thread = thread.map_err(|e| Error::unavailable(format!("starting a thread for query runs: {e}")))?;
+    Ok((stop, thread))
+}
+
+/// The families of `/metrics`.
+pub(crate) fn expose(ready: &Ready, out: &mut Exposition) {
+    let runs = &ready.runs;
+    let help = "Query runs by what became of them: dropped, for more came than could be written; unwritten, for the disk failed.";
+    let mut family = out.family("thyme_query_runs_total", Kind::Counter, help);
+    for (result, count) in
+        [("written", &runs.written), ("dropped", &runs.dropped), ("unwritten", &runs.unwritten)]
+    {
+        family.sample(&[("result", result)], count.load(Ordering::Relaxed));
+    }
+    out.family("thyme_query_runs_bytes", Kind::Gauge, "Bytes of query runs on disk.")
+        .sample(&[], runs.bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thyme_core::SystemEnv;
+
+    #[test]
+    fn what_has_no_room_is_counted_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::open(Some(dir.path()), 1 << 20, Arc::new(SystemEnv)).unwrap();
+        let take = || recorder.take("GET /features".into(), Caller::default(), Duration::ZERO, Vec::new());
+        let busy = recorder.writing.lock();
+        // Nothing of these is written meanwhile.
+        let ids: Vec<String> = (0..WAITING_MAX + 10).map(|_| take()).collect();
+        assert_eq!(recorder.dropped.load(Ordering::Relaxed), 10);
+        drop(busy);
+        recorder.close();
+        assert_eq!(recorder.written.load(Ordering::Relaxed), WAITING_MAX as u64);
+        let mut shown = Vec::new();
+        recorder
+            .scan(u64::MAX, &mut |run| {
+                shown.push(run.id);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        // The oldest have made room.
+        let kept: Vec<&String> = ids[..WAITING_MAX].iter().rev().take(shown.len()).collect();
+        assert!(shown.len() > 1000 && shown.iter().eq(kept), "{}", shown.len());
+        assert!(recorder.bytes() <= (1 << 20) + (1 << 18));
+    }
+}
