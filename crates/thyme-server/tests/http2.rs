@@ -1,6 +1,4 @@
 //! A connection that speaks HTTP/2 is drained like any other.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::disallowed_methods, reason = "sockets and their servers take time")]
 
 use std::net::TcpListener;
 use std::sync::Arc;
