@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thyme._errors import ThymeError, error_from_answer
+from thyme._errors import ConflictError, ThymeError, error_from_answer
 from thyme._frames import ARROW_STREAM, ipc_bytes, plain_columns
 from thyme._result import ThymeResult
 from thyme._selection import Features
@@ -34,6 +34,7 @@ class Upload:
         self._held: pa.Table | None = None
         self._id: str | None = None
         self._parts = 0
+        self._has_failed = False
         self.rows = 0
 
     async def add(self, params: Mapping[str, Any], part: pa.Table) -> None:
@@ -56,6 +57,20 @@ class Upload:
                 await self._session.request("POST", f"{JOBS}/cancel", {"id": self._id}, repeatable=True)
 
     async def _send(self, params: Mapping[str, Any], part: pa.Table, *, is_last: bool) -> None:
+        if self._has_failed:
+            return
+        try:
+            await self._send_part(params, part, is_last=is_last)
+        except ConflictError:
+            if self._id is None:
+                raise
+            job = decode(await self._session.request("GET", JOBS, {"id": self._id}, repeatable=True))
+            if job["status"] != "failed":
+                raise
+            # It needs no more labels; it says itself why.
+            self._has_failed = True
+
+    async def _send_part(self, params: Mapping[str, Any], part: pa.Table, *, is_last: bool) -> None:
         body = await self._session.offload(lambda: ipc_bytes(plain_columns(part)))
         more = {} if is_last else {"more": "1"}
         where = {"id": self._id, "part": self._parts} if self._id else params

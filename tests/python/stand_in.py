@@ -102,7 +102,11 @@ class FakeServer:
 
     origin: str = "http://fake:8080"
     replies: dict[str, Reply] = field(
-        default_factory=lambda: {"/api/v1/featuresets": CATALOG, "/api/v1/status": {"commit": "c1"}}
+        default_factory=lambda: {
+            "/api/v1/featuresets": CATALOG,
+            "/api/v1/history": {"definitions": CATALOG},
+            "/api/v1/status": {"commit": "c1"},
+        }
     )
     requests: list[Request] = field(default_factory=list)
     closed: bool = False

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::names::OldNames;
 use crate::request::{Reply, Request};
 use crate::routes;
-use crate::runs::{BYTES_MAX, Recorder};
+use crate::runs::{BYTES_MAX, Callers, Recorder};
 use crate::verifier::{Verified, Verifier};
 
 /// How an application is opened.
@@ -183,7 +183,8 @@ impl App {
         let engine = Arc::new(engine);
         let actions = Actions::open(data.as_deref(), app.env.clone())?;
         let bytes_max = options.query_runs_bytes.unwrap_or(BYTES_MAX);
-        let runs = Recorder::open(data.as_deref(), bytes_max, app.env.clone())?;
+        let callers = Callers::kept_in(&engine)?;
+        let runs = Recorder::open(data.as_deref(), bytes_max, app.env.clone(), callers)?;
         let keys = Keyring::open(engine.sealed_file(KEYS), &options.api_keys, app.env.clone())?;
         let old_names = OldNames::kept_in(&engine)?;
         let reader = Reader::new(engine.clone(), host);

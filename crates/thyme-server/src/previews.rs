@@ -199,6 +199,9 @@ fn cost(ready: &Ready, trial: &Trial, preview: &Preview) -> Json {
         .filter(|name| name["featureset"].as_str().is_some_and(|set| affected.contains(&set)))
         .cloned()
         .collect();
+    // Those of a moment ago, too; if they cannot be written they are counted all the same.
+    let _ = ready.runs.flush();
+    let callers = ready.runs.callers().of(&affected, ready.runs.now_us());
     let filled: BTreeSet<&str> = preview.fresh.iter().map(|node| node.dataset.as_str()).collect();
     json!({
         "filled": filled,
@@ -210,6 +213,7 @@ fn cost(ready: &Ready, trial: &Trial, preview: &Preview) -> Json {
         "featuresets": affected,
         "features": preview.sets.iter().map(|set| set.features.len()).sum::<usize>(),
         "ended": ended.iter().map(|(set, f)| json!({"featureset": set.name, "name": f.name, "id": f.id})).collect::<Vec<_>>(),
+        "callers": callers,
         "old_names": old_names,
     })
 }

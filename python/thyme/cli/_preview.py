@@ -10,6 +10,8 @@ import click
 
 from thyme.cli._output import cell_text, print_rows
 
+# The callers of what a commit touches that are shown one by one.
+_CALLERS_SHOWN = 10
 # How wide the longest bar of a histogram is.
 _BAR = 24
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -152,6 +154,13 @@ def print_cost(cost: Mapping[str, Any] | None) -> None:
     for extractor in cost["extractors"]:
         because = f", because of {extractor['because']}" if extractor.get("because") else ""
         click.echo(f"  {extractor['name']} runs in {extractor['runs_in']}{because}")
+    for each in cost["callers"][:_CALLERS_SHOWN]:
+        count = _counted(each["queries"], "query", "queries")
+        click.echo(
+            f"  {each['caller']} asked {each['featureset']} in the last 30 days: {count}, last {each['last']}"
+        )
+    if len(cost["callers"]) > _CALLERS_SHOWN:
+        click.echo(f"  and {len(cost['callers']) - _CALLERS_SHOWN:,} others (--json has all)")
     for name in cost["old_names"]:
         if name["asked"] or name["included"]:
             callers = ", ".join(f"{who}: {count:,}" for who, count in name["callers"].items())

@@ -111,7 +111,7 @@ def test_an_output_file_holds_the_rows(
     fake.replies["/features/offline"] = answer_offline
     path = tmp_path / f"out.{suffix}"
     result = client.query_offline("DriverFeatures", LABELS, timestamp_column="at", output=path)
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [path.name, f"{path.name}.manifest.json"]
     assert result["rides_1h"] == [1] * 5
     assert result["driver"] == [f"d{i}" for i in range(5)]
 

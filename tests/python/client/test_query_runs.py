@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
@@ -82,6 +83,23 @@ def test_a_result_names_its_run_which_is_computed_again(asked: ThymeClient, run:
     assert (again.returncode, again.stdout.endswith(": identical\n")) == (0, True), again
     nothing = run("query-runs", "show", "q1", **url)
     assert (nothing.returncode, "there is no query run" in nothing.stderr) == (1, True)
+
+
+def test_a_plan_says_who_asked_for_what_it_touches(asked: ThymeClient, run: Run, tmp_path: Path) -> None:
+    for _ in range(3):
+        asked.query("RunDrivers", "d")
+    path = tmp_path / "changed.py"
+    path.write_text(DEFINITIONS.replace("ref=RunStats.rides)", "ref=RunStats.rides, default=7)", 1))
+    url = {"THYME_API_URL": str(asked.config.api_url)}
+    planned = run("plan", str(path), "--json", **url)
+    assert planned.returncode == 2, planned.stderr
+    cost = json.loads(planned.stdout)["cost"]
+    assert cost["featuresets"] == ["RunDrivers"]
+    (caller,) = cost["callers"]
+    assert (caller["featureset"], caller["caller"]) == ("RunDrivers", "anonymous")
+    assert caller["queries"] >= 3
+    said = run("plan", str(path), **url).stdout
+    assert f"anonymous asked RunDrivers in the last 30 days: {caller['queries']} queries, last " in said
 
 
 def test_an_extractor_that_depends_on_more_than_its_inputs_is_found_out(asked: ThymeClient, run: Run) -> None:

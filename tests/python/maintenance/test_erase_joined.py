@@ -53,10 +53,10 @@ def test_a_featureset_over_a_join_shows_what_is_left_and_what_comes_later(server
         drivers = [{"driver": f"d{i}", "city": "AB"[i % 2], "at": AT} for i in range(6)]
         client.log(ErasedDriver, drivers)
         pushed = client.log(ErasedRide, [{"driver": f"d{i}", "at": AT} for i in range(6)] * 5)
-        assert rides(pushed.position) == [[15, 15]] * 2
+        assert rides(pushed) == [[15, 15]] * 2
         client.erase(ErasedRide, ["d1"])
         assert rides() == [[15, 10]] * 2
         pushed = client.log(ErasedRide, [{"driver": "d3", "at": AT}])
-        assert rides(pushed.position) == [[15, 11]] * 2
+        assert rides(pushed) == [[15, 11]] * 2
         client.erase(ErasedDriver, ["d3"])
         assert rides() == [[15, 5]] * 2

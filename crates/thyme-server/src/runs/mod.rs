@@ -4,6 +4,7 @@
 //! into a bounded buffer, which a thread writes to a [`crate::trail`]. Nothing of this can fail a query: what has no
 //! room is counted and left out.
 
+mod callers;
 mod endpoints;
 mod erasing;
 mod noted;
@@ -11,6 +12,7 @@ mod recorder;
 mod replay;
 mod text;
 
+pub(crate) use callers::Callers;
 pub(crate) use endpoints::{list, replay, show};
 pub(crate) use noted::{Asked, At, Noted, Part};
 pub(crate) use recorder::{BYTES_MAX, Recorder, expose};

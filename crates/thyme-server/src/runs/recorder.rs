@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use thyme_core::{Env, Error, Result, Value};
 
+use super::callers::Callers;
 use super::erasing::Guard;
 use super::noted::Part;
 use super::text::{Kept, id_of};
@@ -70,6 +71,7 @@ pub(crate) struct Recorder {
     dropped: AtomicU64,
     written: AtomicU64,
     unwritten: AtomicU64,
+    callers: Arc<Callers>,
     thread: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
@@ -78,7 +80,12 @@ impl Recorder {
     ///
     /// # Errors
     /// As [`Trail::open`].
-    pub fn open(data: Option<&Path>, bytes_max: u64, env: Arc<dyn Env>) -> Result<Arc<Recorder>> {
+    pub fn open(
+        data: Option<&Path>,
+        bytes_max: u64,
+        env: Arc<dyn Env>,
+        callers: Arc<Callers>,
+    ) -> Result<Arc<Recorder>> {
         let bounds = Bounds { segment_bytes: SEGMENT_BYTES.min(bytes_max / 4), bytes_max };
         let place = match data {
             Some(data) => Place::Disk(Trail::open(data.join(FOLDER), bounds)?),
@@ -99,6 +106,7 @@ impl Recorder {
             dropped: AtomicU64::new(0),
             written: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
+            callers,
             thread: Mutex::default(),
         });
         if matches!(recorder.place, Place::Disk(_)) {
@@ -145,6 +153,9 @@ impl Recorder {
     pub fn flush(&self) -> Result<()> {
         let mut guard = self.writing.lock();
         let runs = std::mem::take(&mut *self.waiting.lock()).runs;
+        let asked = |run: &'_ Run| (run.caller.fingerprint(), run.time_us);
+        let parts = runs.iter().flat_map(|run| run.parts.iter().map(move |part| (part, asked(run))));
+        self.callers.note(parts.map(|(part, (caller, time))| (part.plan.name.as_str(), caller, time)));
         let now = self.env.now_us();
         let trail = match &self.place {
             Place::Disk(trail) => trail,
@@ -244,6 +255,16 @@ impl Recorder {
         }
     }
 
+    /// The clock that runs are told by.
+    pub fn now_us(&self) -> i64 {
+        self.env.now_us()
+    }
+
+    /// Who asked for featuresets lately.
+    pub fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         match &self.place {
@@ -304,7 +325,8 @@ mod tests {
     #[test]
     fn what_has_no_room_is_counted_and_nobody_waits_for_it() {
         let dir = tempfile::tempdir().unwrap();
-        let recorder = Recorder::open(Some(dir.path()), 1 << 20, Arc::new(SystemEnv)).unwrap();
+        let recorder =
+            Recorder::open(Some(dir.path()), 1 << 20, Arc::new(SystemEnv), Arc::default()).unwrap();
         let take = || recorder.take("GET /features".into(), Caller::default(), Duration::ZERO, Vec::new());
         let busy = recorder.writing.lock();
         // Nothing of these is written meanwhile.

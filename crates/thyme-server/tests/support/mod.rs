@@ -134,7 +134,11 @@ impl Server {
         self.ok("POST", "/api/v1/commit", key, &document);
         let events = json!([{"k": "a", "x": 1, "at": 1_700_000_000}, {"k": "a", "x": 2, "at": 1_700_000_001}, {"k": "b", "x": 5, "at": 1_700_000_002}]);
         let pushed = self.ok("POST", "/api/v1/log", key, &json!({"dataset": "Event", "events": events}));
-        pushed["position"].as_str().unwrap().to_owned()
+        let position = pushed["position"].as_str().unwrap().to_owned();
+        // Whoever reads next sees them; a look-up leaves no run.
+        let lookup = format!("/features?entity_type=Event&entity_id=a&min_position={position}");
+        self.ok("GET", &lookup, key, &Json::Null);
+        position
     }
 }
 
