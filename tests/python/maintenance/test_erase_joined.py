@@ -48,7 +48,7 @@ def test_a_featureset_over_a_join_shows_what_is_left_and_what_comes_later(server
 
         def rides(position: str | None = None) -> list[list[int]]:
             online = [client.query(ErasedCity, city, min_position=position)["rides"] for city in "AB"]
-            return [online, client.query(ErasedCity, ["A", "B"], min_position=position)["rides"].to_list()]
+            return [online, client.query_batch(ErasedCity, ["A", "B"], min_position=position)["rides"]]
 
         drivers = [{"driver": f"d{i}", "city": "AB"[i % 2], "at": AT} for i in range(6)]
         client.log(ErasedDriver, drivers)
