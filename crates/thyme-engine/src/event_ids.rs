@@ -168,8 +168,8 @@ enum Walk {
     First,
     /// Those of all rows that it comes to.
     Again,
-    /// The same, but for those of entities that are being erased: theirs may be gone, and they count.
-    Erasing(Target),
+    /// The same, but for those of entities that are being erased: theirs may be gone, and are found by the walk itself.
+    Erasing(Target, Arc<Mutex<ById>>),
 }
 
 impl fmt::Debug for Claims {
@@ -205,7 +205,7 @@ impl Claims {
     /// Those of all datasets of a catalog, for the walk that looks for the rows of entities that are being erased.
     pub fn of_erasure(catalog: &Catalog, target: &Target) -> HashMap<u32, Claims> {
         let mut all = Claims::of(catalog, &[]);
-        all.values_mut().for_each(|claims| claims.walk = Walk::Erasing(target.clone()));
+        all.values_mut().for_each(|claims| claims.walk = Walk::Erasing(target.clone(), Arc::default()));
         all
     }
 
@@ -241,7 +241,7 @@ impl Claims {
     /// A row that came earlier and has no claim does not count, unless its claim may be gone.
     fn close(&self, judge: &mut Judge, record: &EventsRecord) -> Result<()> {
         let erased = match &self.walk {
-            Walk::Erasing(target) => target.rows(record.dataset, &record.batch)?,
+            Walk::Erasing(target, _) => target.rows(record.dataset, &record.batch)?,
             Walk::First | Walk::Again => None,
         };
         // Asked after the claims, which go after it is said.
@@ -271,6 +271,11 @@ impl Claims {
         let key = judge.keys.get(row);
         match &self.kept {
             Kept::Node(node) => {
+                if let Walk::Erasing(_, found) = &self.walk {
+                    let found = found.lock();
+                    let found = found.get(key).map_or(&[][..], Vec::as_slice);
+                    found.iter().for_each(|(time, position)| look(*time, *position, false));
+                }
                 let all = (EventTime(i64::MIN), EventTime(i64::MAX));
                 node.state.with(key, |timeline| {
                     timeline.rows(&node.layout, all.0, all.1, Position::MAX, &mut |entry| {
@@ -289,14 +294,24 @@ impl Claims {
 
     /// Takes the ids that the rows of a record have claimed, once all of them have their verdicts.
     pub fn take(&self, judge: &Judge) -> Result<()> {
-        if !matches!(self.walk, Walk::First) || judge.claimed.is_empty() {
+        if matches!(self.walk, Walk::Again) || judge.claimed.is_empty() {
             return Ok(());
         }
         let mut rows: Vec<u32> = judge.claimed.iter().copied().collect();
         rows.sort_unstable();
         let place = |row: &u32| (judge.times[*row as usize], judge.positions[*row as usize]);
-        match &self.kept {
-            Kept::Node(node) => {
+        let note = |found: &Mutex<ById>| {
+            let mut found = found.lock();
+            for row in &rows {
+                found.entry(judge.keys.get(*row as usize).into()).or_default().push(place(row));
+            }
+        };
+        match (&self.kept, &self.walk) {
+            (_, Walk::Erasing(_, found)) => {
+                note(found);
+                Ok(())
+            }
+            (Kept::Node(node), _) => {
                 let (times, positions): (Vec<_>, Vec<_>) = rows.iter().map(place).unzip();
                 let entries = Batch {
                     times,
@@ -306,11 +321,8 @@ impl Claims {
                 };
                 node.write(&NodeRows::new(entries, judge.keys.pick(&rows)))
             }
-            Kept::Memory(claims) => {
-                let mut claims = claims.lock();
-                for row in &rows {
-                    claims.entry(judge.keys.get(*row as usize).into()).or_default().push(place(row));
-                }
+            (Kept::Memory(claims), _) => {
+                note(claims);
                 Ok(())
             }
         }
@@ -420,6 +432,17 @@ pub(crate) struct Loss {
 
 /// Takes claims back, and leaves void entries for the duplicates that stay.
 pub(crate) fn lose(node: &Node, record: u64, losses: &[Loss]) -> Result<()> {
+    // A crash between the two leaves no duplicate that counts.
+    let stay: Vec<&Loss> = losses.iter().filter(|loss| loss.stays).collect();
+    if !stay.is_empty() {
+        let entries = Batch {
+            times: stay.iter().map(|loss| loss.time).collect(),
+            positions: stay.iter().map(|loss| Position::new(record, loss.row).to_bits()).collect(),
+            predicates: vec![BooleanBuffer::new_set(stay.len())],
+            ..Batch::default()
+        };
+        node.write(&NodeRows::new(entries, stay.iter().map(|loss| &*loss.id).collect()))?;
+    }
     for loss in losses.iter().filter(|loss| !loss.stays) {
         let position = Position::new(record, loss.row);
         let gone = |time: EventTime, at: Position| time.0 == loss.time && at == position;
@@ -427,15 +450,5 @@ pub(crate) fn lose(node: &Node, record: u64, losses: &[Loss]) -> Result<()> {
             timeline.remove(&node.layout, &gone);
         })?;
     }
-    let stay: Vec<&Loss> = losses.iter().filter(|loss| loss.stays).collect();
-    if stay.is_empty() {
-        return Ok(());
-    }
-    let entries = Batch {
-        times: stay.iter().map(|loss| loss.time).collect(),
-        positions: stay.iter().map(|loss| Position::new(record, loss.row).to_bits()).collect(),
-        predicates: vec![BooleanBuffer::new_set(stay.len())],
-        ..Batch::default()
-    };
-    node.write(&NodeRows::new(entries, stay.iter().map(|loss| &*loss.id).collect()))
+    Ok(())
 }

@@ -295,8 +295,9 @@ impl App {
             if let Some(sources) = &ready.sources {
                 sources.stop();
             }
-            ready.engine().close();
+            // What it counts is kept by the engine.
             ready.runs.close();
+            ready.engine().close();
         }
     }
 }

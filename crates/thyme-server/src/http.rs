@@ -285,6 +285,12 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -
             return reply;
         }
     };
+    if let Ok(ready) = door.app.ready_now()
+        && !ready.keys.still(&caller)
+    {
+        let detail = "the API key was revoked, or the first one made, while this came; nothing was done";
+        return Reply::failure(401, "unauthorized", detail, &[]);
+    }
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
     let headers = parts
         .headers

@@ -86,7 +86,7 @@ impl Job {
     }
 
     fn featureset(&self) -> &str {
-        self.query.iter().find(|(name, _)| name == "featureset").map_or("", |(_, value)| value)
+        self.query.iter().rev().find(|(name, _)| name == "featureset").map_or("", |(_, value)| value)
     }
 
     /// As it is shown.

@@ -80,7 +80,9 @@ fn push(engine: &Engine, rows: &[Json]) {
     let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
     let live = engine.catalog().dataset("R").unwrap().clone();
     let push = engine.read_json(&live, lines.iter().map(|l| l.as_bytes())).unwrap();
-    engine.push(push).unwrap();
+    let min_position = Some(engine.push(push).unwrap().position);
+    // Whoever reads next sees it.
+    engine.snapshot(ReadAt { min_position, ..ReadAt::default() }).unwrap();
 }
 
 /// The outputs of a derived dataset, and the row of the index, for the entity `a`.

@@ -21,8 +21,8 @@ use crate::backfill::INTENT_FILE;
 use crate::base::Base;
 use crate::checkpoint;
 use crate::directory::{
-    self, BACKUP_LOCK_FILE, DataDirectory, LOCK_FILE, LOG_FOLDER, QUERY_RUNS_FOLDER, RESTORING_FILE,
-    STORE_FOLDER, sync_names,
+    self, BACKUP_LOCK_FILE, DataDirectory, JOBS_FOLDER, LOCK_FILE, LOG_FOLDER, QUERY_RUNS_FOLDER,
+    RESTORING_FILE, STORE_FOLDER, sync_names,
 };
 
 /// Stands in a folder from the beginning of a backup until its manifest is there.
@@ -244,7 +244,7 @@ impl<'a> Target<'a> {
     fn put_others(&mut self, source: &Source<'_>) -> Result<()> {
         let leave = |name: &str| {
             let top = name.split('/').next().unwrap_or_default();
-            [LOG_FOLDER, LOCK_FILE, RESTORING_FILE, QUERY_RUNS_FOLDER].contains(&top)
+            [LOG_FOLDER, LOCK_FILE, RESTORING_FILE, QUERY_RUNS_FOLDER, JOBS_FOLDER].contains(&top)
                 || top.starts_with(STORE_FOLDER)
                 || top.ends_with(".new")
         };

@@ -12,6 +12,7 @@ use thyme_core::time::format_rfc3339;
 use thyme_core::{Env, Error, ErrorKind, Result};
 use thyme_engine::{KEYS, SealedFile, random_bytes};
 
+use super::caller::Caller;
 use super::configured;
 use super::endpoints::wanted;
 use super::key::{Key, LiveKey, Token, Wanted, hash, id_in, same};
@@ -139,6 +140,16 @@ impl Keyring {
     /// Whether there is any key that opens something.
     pub fn is_keyed(&self) -> bool {
         !self.configured.is_empty() || self.table.read().values().any(|live| live.key.revoked.is_none())
+    }
+
+    /// Whether a caller who was let in would still be: its key may have been revoked, or the first one been made, while
+    /// its body was on its way.
+    pub fn still(&self, caller: &Caller) -> bool {
+        match caller.key() {
+            Some(live) if self.configured.iter().any(|known| known.key.id == live.key.id) => true,
+            Some(live) => self.table.read().get(&live.key.id).is_some_and(|live| live.key.revoked.is_none()),
+            None => !caller.is_local() || !self.is_keyed(),
+        }
     }
 
     /// The key with this text.

@@ -49,6 +49,10 @@ impl Runner {
 
 fn run(ready: &Weak<Ready>, jobs: &Jobs, woken: &Receiver<()>) {
     loop {
+        // An erasure that was ended after a restart asks nobody.
+        if let Some(ready) = ready.upgrade() {
+            let _ = jobs.forget_erased(ready.engine());
+        }
         let mut waits = false;
         while let Some(job) = jobs.next().filter(|_| !waits && !jobs.stops()) {
             let Some(ready) = ready.upgrade() else { return };
@@ -72,6 +76,12 @@ impl Jobs {
     /// Computes the next part of a job, and says whether it has to wait for that.
     fn advance(&self, ready: &Ready, job: &Job) -> bool {
         let computed = self.compute(ready, job).and_then(|answer| {
+            // Somebody may have been erased meanwhile, and the rows of this job been removed.
+            let _adding = self.adding.lock();
+            let now = self.get(&job.id)?;
+            if now.failure.is_some() || now.erasures != erasures(ready.engine()) {
+                return Err(Error::new(ErrorKind::Gone, "somebody was erased after it began"));
+            }
             self.files()?.put_answer(&job.id, job.done, &answer)?;
             self.change(&job.id, |job| {
                 (job.done, job.bytes_out) = (job.done + 1, job.bytes_out + answer.len() as u64);
