@@ -78,7 +78,7 @@ def asked(url: str, version: int, **options: object) -> httpx.Client:
 
 def batch(**more: object) -> bytes:
     ids = sorted(set(DRIVERS))
-    return json.dumps({"featureset": "ClientFeatures", "entity_ids": ids, **more}).encode()
+    return json.dumps({"featureset": "ClientFeatures", "entity_ids": ids} | more).encode()
 
 
 def test_both_versions_of_http_answer_the_same_on_one_port(plain: Server) -> None:
@@ -110,13 +110,14 @@ def test_many_requests_of_one_http2_connection_are_answered_beside_each_other(pl
                 )
             )
             await asyncio.sleep(0.1)
-            content = batch()
-            asking = asyncio.gather(*(client.post("/features/batch", content=content) for _ in range(80)))
+            # Their answers fit into what the client takes before it has read any: it reads for one request at a time.
+            content = batch(entity_ids=DRIVERS[:1])
+            asking = asyncio.gather(*(client.post("/features/batch", content=content) for _ in range(40)))
             others = await asyncio.wait_for(asking, 40)
             waiting.cancel()
             return [answer.status_code for answer in others]
 
-    assert asyncio.run(ask()) == [200] * 80
+    assert asyncio.run(ask()) == [200] * 40
 
 
 def test_a_page_of_another_name_is_refused_in_either_version(plain: Server) -> None:
