@@ -491,6 +491,7 @@ impl Applier {
             removal::forget_unread(&catalog, Position::end_of(number - 1))?;
         }
         drop(base);
+        removal::void_duplicates(&catalog, &scan.found)?;
         for (from, found) in &scan.found {
             removal::remove(&catalog, *from, found, Position::end_of(number - 1))?;
             let counters = self.progress.counters.entry(found.dataset).or_default();

@@ -426,24 +426,51 @@ pub(crate) struct Loss {
     pub time: i64,
     /// The number of the row in the record as it was accepted.
     pub row: u32,
-    /// It stays, a duplicate of a row that goes.
-    pub stays: bool,
+    pub fate: LossFate,
 }
 
-/// Takes claims back, and leaves void entries for the duplicates that stay.
-pub(crate) fn lose(node: &Node, record: u64, losses: &[Loss]) -> Result<()> {
-    // A crash between the two leaves no duplicate that counts.
-    let stay: Vec<&Loss> = losses.iter().filter(|loss| loss.stays).collect();
-    if !stay.is_empty() {
-        let entries = Batch {
-            times: stay.iter().map(|loss| loss.time).collect(),
-            positions: stay.iter().map(|loss| Position::new(record, loss.row).to_bits()).collect(),
-            predicates: vec![BooleanBuffer::new_set(stay.len())],
-            ..Batch::default()
-        };
-        node.write(&NodeRows::new(entries, stay.iter().map(|loss| &*loss.id).collect()))?;
+/// What becomes of a row whose id an erasure frees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LossFate {
+    /// It goes, and its claim, if it has one.
+    Goes,
+    /// It goes, a duplicate. Until no restart comes to its record any more that is said, as of one that stays: what it
+    /// is a duplicate of may have lost its claim before.
+    DuplicateGoes,
+    /// It stays, a duplicate of a row that goes.
+    DuplicateStays,
+}
+
+/// Leaves void entries for the duplicates of a record. Before a claim is taken back this is done for all records: it may be
+/// in the store while the erasure is not, and then no duplicate may count.
+pub(crate) fn void(node: &Node, record: u64, losses: &[Loss]) -> Result<()> {
+    let void: Vec<&Loss> = losses.iter().filter(|loss| loss.fate != LossFate::Goes).collect();
+    if void.is_empty() {
+        return Ok(());
     }
-    for loss in losses.iter().filter(|loss| !loss.stays) {
+    let entries = Batch {
+        times: void.iter().map(|loss| loss.time).collect(),
+        positions: void.iter().map(|loss| Position::new(record, loss.row).to_bits()).collect(),
+        predicates: vec![BooleanBuffer::new_set(void.len())],
+        ..Batch::default()
+    };
+    node.write(&NodeRows::new(entries, void.iter().map(|loss| &*loss.id).collect()))
+}
+
+/// Takes claims back.
+pub(crate) fn lose(node: &Node, record: u64, losses: &[Loss]) -> Result<()> {
+    take_out(node, record, losses, LossFate::Goes)
+}
+
+/// Takes back the void entries of duplicates that went, once no restart comes to their record any more. True if there
+/// were any.
+pub(crate) fn forget_gone(node: &Node, record: u64, losses: &[Loss]) -> Result<bool> {
+    take_out(node, record, losses, LossFate::DuplicateGoes)?;
+    Ok(losses.iter().any(|loss| loss.fate == LossFate::DuplicateGoes))
+}
+
+fn take_out(node: &Node, record: u64, losses: &[Loss], fate: LossFate) -> Result<()> {
+    for loss in losses.iter().filter(|loss| loss.fate == fate) {
         let position = Position::new(record, loss.row);
         let gone = |time: EventTime, at: Position| time.0 == loss.time && at == position;
         node.state.edit(&loss.id, Position::MAX, &mut |timeline| {

@@ -13,10 +13,13 @@ use crate::backfill::forget_saved;
 use crate::catalog::LiveDataset;
 use crate::committer::Job;
 use crate::done::Done;
-use crate::erasure::{ENTITIES_MAX, Erasing, ErasureReceipt, Pending, Scan, Target, Unfinished, hex, random};
+use crate::erasure::{
+    ENTITIES_MAX, Erasing, ErasureReceipt, Pending, Scan, Target, Unfinished, hex, random, removal,
+};
 use crate::events::Severity;
 use crate::left_out::Replayed;
 use crate::record::{EraseRecord, Payload};
+use crate::state::STRIPES;
 
 impl Shared {
     /// An erasure is under way from here on.
@@ -270,6 +273,13 @@ impl Engine {
         })?;
         self.drop_replaced_nodes()?;
         let is_durable = self.checkpointer.lock().is_some();
+        for node in removal::forget_duplicates(&shared.catalog(), &scan.found)?.iter().filter(|_| is_durable)
+        {
+            let mut stripe = 0;
+            while stripe < STRIPES {
+                stripe = shared.residence.save(&node.state, stripe)?;
+            }
+        }
         for node in self.catalog().nodes() {
             node.state.drop_empty(is_durable);
         }

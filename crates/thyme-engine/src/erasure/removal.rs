@@ -1,6 +1,7 @@
 //! Taking an entity's rows out of what was made of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::UInt32Array;
 use foldhash::fast::FixedState;
@@ -20,8 +21,7 @@ use crate::node::{Admitted, Node, NodeRows};
 /// # Errors
 /// Those of a node's operators.
 pub(crate) fn remove(catalog: &Catalog, record: u64, found: &Found, at: Position) -> Result<()> {
-    let claims = catalog.by_id(found.dataset).and_then(|live| live.ids.as_ref());
-    claims.map_or(Ok(()), |claims| event_ids::lose(claims, record, &found.losses))?;
+    claims(catalog, found).map_or(Ok(()), |claims| event_ids::lose(claims, record, &found.losses))?;
     if found.rows.is_empty() {
         return Ok(());
     }
@@ -36,6 +36,37 @@ pub(crate) fn remove(catalog: &Catalog, record: u64, found: &Found, at: Position
         }
     }
     Ok(())
+}
+
+/// Says of all duplicates of what goes that they are some.
+///
+/// # Errors
+/// A timeline that cannot be read.
+pub(crate) fn void_duplicates(catalog: &Catalog, found: &BTreeMap<u64, Found>) -> Result<()> {
+    found.iter().try_for_each(|(record, found)| match claims(catalog, found) {
+        Some(claims) => event_ids::void(claims, *record, &found.losses),
+        None => Ok(()),
+    })
+}
+
+fn claims<'a>(catalog: &'a Catalog, found: &Found) -> Option<&'a Arc<Node>> {
+    catalog.by_id(found.dataset).and_then(|live| live.ids.as_ref())
+}
+
+/// Takes out what was left of duplicates that went, so that no restart before the erasure's record counts them, and gives
+/// the nodes that had any.
+///
+/// # Errors
+/// A timeline that cannot be read.
+pub(crate) fn forget_duplicates(catalog: &Catalog, found: &BTreeMap<u64, Found>) -> Result<Vec<Arc<Node>>> {
+    let mut changed: Vec<Arc<Node>> = Vec::new();
+    for (record, found) in found {
+        let Some(claims) = claims(catalog, found) else { continue };
+        let is_new = event_ids::forget_gone(claims, *record, &found.losses)?
+            && changed.iter().all(|node| node.id != claims.id);
+        changed.extend(is_new.then(|| claims.clone()));
+    }
+    Ok(changed)
 }
 
 fn remove_from(node: &Node, made: &NodeRows, at: Position) -> Result<()> {

@@ -11,7 +11,7 @@ use super::Target;
 use crate::base::Base;
 use crate::catalog::{Catalog, Ids};
 use crate::decode::columns::event_times;
-use crate::event_ids::{self, Claims, Loss};
+use crate::event_ids::{self, Claims, Loss, LossFate};
 use crate::idempotency::Mark;
 use crate::node::Admitted;
 use crate::record::EventsRecord;
@@ -140,16 +140,17 @@ impl Scan {
         let theirs = target.rows(events.dataset, &events.batch)?;
         let field = definition.fields.timestamp().map_or("", |f| f.name.as_str());
         let times = event_times(&events.batch, field)?;
-        let loss = |row: usize, stays| Loss {
+        let loss = |row: usize, fate| Loss {
             id: ids.get(row).into(),
             time: times.value(row),
             row: events.row_number(row),
-            stays,
+            fate,
         };
         let mut losses = Vec::new();
         for row in (0..events.batch.num_rows()).filter(|row| theirs.as_ref().is_some_and(|t| t.value(*row))) {
             self.freed.insert((events.dataset, ids.get(row).into()));
-            losses.push(loss(row, false));
+            let is_duplicate = is_among(&admitted.duplicates, row);
+            losses.push(loss(row, if is_duplicate { LossFate::DuplicateGoes } else { LossFate::Goes }));
         }
         if theirs.is_none() && events.remains.left.is_some() {
             // It says so already.
@@ -159,7 +160,7 @@ impl Scan {
             let row = *row as usize;
             let is_free = of.is_none() || self.freed.contains(&(events.dataset, ids.get(row).into()));
             if is_free && !theirs.as_ref().is_some_and(|theirs| theirs.value(row)) {
-                losses.push(loss(row, true));
+                losses.push(loss(row, LossFate::DuplicateStays));
             }
         }
         Ok(losses)
@@ -182,6 +183,11 @@ impl Scan {
     }
 }
 
+/// Whether a row is among duplicates, which are in order.
+fn is_among<T>(duplicates: &[(u32, T)], row: usize) -> bool {
+    duplicates.binary_search_by_key(&(row as u32), |(duplicate, _)| *duplicate).is_ok()
+}
+
 /// What goes of a record; `None` when nothing does. `before`: rows went of records that may hold the
 /// beginning of a push which ends in this one.
 fn find(
@@ -198,9 +204,7 @@ fn find(
     let count = events.batch.num_rows();
     let is_theirs = |row: usize| theirs.as_ref().is_some_and(|theirs| theirs.value(row));
     let is_out = |row: usize| admitted.kept.as_ref().is_some_and(|kept| !kept.value(row));
-    let duplicate = |row: &(u32, _)| row.0;
-    let is_duplicate =
-        |row: usize| admitted.duplicates.binary_search_by_key(&(row as u32), duplicate).is_ok();
+    let is_duplicate = |row: usize| is_among(&admitted.duplicates, row);
     let rows: Vec<u32> = (0..count).filter(|r| is_theirs(*r)).map(|r| events.row_number(r)).collect();
     let out = (0..count).filter(|row| is_theirs(*row) && is_out(*row)).count() as u64;
     let duplicates = admitted.duplicates.iter().filter(|(row, _)| is_theirs(*row as usize)).count() as u64;
@@ -224,7 +228,7 @@ fn find(
         watermark,
         newest: admitted.newest,
     };
-    if theirs.is_some() || found.losses.iter().any(|loss| loss.stays) {
+    if theirs.is_some() || found.losses.iter().any(|loss| loss.fate == LossFate::DuplicateStays) {
         let theirs = theirs.unwrap_or_else(|| BooleanArray::from(vec![false; count]));
         found.gone = filter_record_batch(&events.batch, &theirs)?;
         let mut left = 0;

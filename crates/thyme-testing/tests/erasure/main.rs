@@ -6,6 +6,7 @@ mod backups;
 mod cut;
 mod full;
 mod fuse;
+mod ids;
 mod waits;
 
 use std::collections::BTreeMap;
