@@ -396,3 +396,42 @@ fn queries_that_make_no_sense_are_refused_with_a_sentence() {
     }
     report(&failures);
 }
+
+#[test]
+fn a_parameter_that_is_given_twice_is_named_unless_it_is_a_list() {
+    let app = app();
+    let get = |target: &str| app.request(&Request::new("GET", target, Vec::new(), Default::default()));
+    let described: Json = serde_json::from_slice(&get("/openapi.json").body).unwrap();
+    let (mut failures, mut asked) = (Vec::new(), 0);
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        let of_path = methods.as_object().unwrap().iter();
+        for (method, operation) in of_path.filter(|_| !["/health", "/metrics"].contains(&path.as_str())) {
+            for param in operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "query") {
+                let name = param["name"].as_str().unwrap();
+                let target = format!("{}?{name}=1&{name}=1", path.replace("{id}", "q1"));
+                let request = Request::new(&method.to_uppercase(), &target, Vec::new(), Default::default());
+                let reply = app.request(&request);
+                let said = String::from_utf8_lossy(&reply.body).into_owned();
+                let is_refused = reply.status == 400
+                    && said.contains(&format!("{name}: expected one value, got 2; give this parameter once"));
+                asked += 1;
+                if is_refused == (param["schema"]["type"] == "array") {
+                    failures.push(format!("{method} {target}: {} {said}", reply.status));
+                }
+            }
+        }
+    }
+    assert!(asked > 100, "{asked}");
+    report(&failures);
+    let read = "/features?featureset=F&";
+    for (query, status) in [
+        ("k=a&k=b", 400),
+        ("k=a&k=a", 400),
+        ("entity_id=a&featureset=F", 400),
+        ("entity_id=a&%66eatureset=G", 400),
+        ("entity_id=a&features=2&features=1", 200),
+    ] {
+        let reply = get(&format!("{read}{query}"));
+        assert_eq!(reply.status, status, "{query}: {}", String::from_utf8_lossy(&reply.body));
+    }
+}

@@ -20,8 +20,8 @@ use crate::request::{ARROW_STREAM, NDJSON, OCTETS, PARQUET, Reply, Request};
 use crate::routes::ROUTES;
 
 pub(crate) use operations::*;
-use parameters::check_shapes;
 pub(crate) use parameters::{Param, refuse_all_but};
+use parameters::{check_shapes, refuse_repeated};
 
 /// What an endpoint takes and gives.
 pub(crate) struct Operation {
@@ -77,7 +77,7 @@ impl Operation {
         Operation { arrow: Some(when), ..self }
     }
 
-    /// Refuses parameters that it does not have, or that are not of their shape.
+    /// Refuses parameters that it does not have, that are given twice, or that are not of their shape.
     ///
     /// # Errors
     /// InvalidData, with what was expected.
@@ -85,6 +85,7 @@ impl Operation {
         if !self.has_more {
             refuse_all_but(request, self.parameters.iter().map(|param| param.name))?;
         }
+        refuse_repeated(request, self.parameters)?;
         check_shapes(request, self.parameters)
     }
 

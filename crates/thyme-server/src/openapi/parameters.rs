@@ -135,6 +135,22 @@ pub(crate) fn check_shapes(request: &Request, known: &[Param]) -> Result<()> {
     request.query.iter().try_for_each(|(name, text)| of(name).map_or(Ok(()), |param| param.check(text)))
 }
 
+/// Refuses a parameter that is given several times, unless it is a list: which of them was meant nobody can say.
+///
+/// # Errors
+/// InvalidData, naming the parameter.
+pub(crate) fn refuse_repeated(request: &Request, known: &[Param]) -> Result<()> {
+    let is_list =
+        |name: &str| known.iter().any(|param| param.name == name && matches!(param.shape, Shape::Names));
+    let mut seen = std::collections::BTreeSet::new();
+    let again = request.query.iter().find(|(name, _)| !is_list(name) && !seen.insert(name.as_str()));
+    again.map_or(Ok(()), |(name, _)| {
+        let times = request.query.iter().filter(|(other, _)| other == name).count();
+        let detail = format!("{name}: expected one value, got {times}; give this parameter once");
+        Err(Error::invalid_data(detail))
+    })
+}
+
 /// Refuses parameters that nothing reads: a misspelt `timestamp` must not be answered as of now.
 ///
 /// # Errors
