@@ -88,6 +88,15 @@ impl Value {
         })
     }
 
+    /// The bytes that it takes, those beside it among them, which it may share with others.
+    pub fn bytes(&self) -> usize {
+        let beside = match self {
+            Value::Str(text) => shared(text),
+            _ => 0,
+        };
+        size_of::<Value>() + beside
+    }
+
     /// Whether it is null.
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
@@ -103,6 +112,11 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// The bytes of a text that is shared: it begins with two counts.
+pub const fn shared(text: &str) -> usize {
+    2 * size_of::<usize>() + text.len()
 }
 
 /// Equality of bits: NaN equals NaN. This is the equality of the contract.

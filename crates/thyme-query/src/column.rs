@@ -8,6 +8,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use thyme_core::value::shared;
 use thyme_core::{DataType, Error, Result, Value};
 
 /// Values of one type, all null at first.
@@ -78,6 +79,16 @@ impl ColumnBuffer {
         match &self.values {
             Values::Words { words, .. } => words.len(),
             Values::Texts(texts) => texts.len(),
+        }
+    }
+
+    /// The bytes that its values take, texts that it shares with others among them.
+    pub fn bytes(&self) -> usize {
+        match &self.values {
+            Values::Words { words, valid } => size_of_val(words.as_slice()) + valid.len(),
+            Values::Texts(texts) => {
+                size_of_val(texts.as_slice()) + texts.iter().flatten().map(|text| shared(text)).sum::<usize>()
+            }
         }
     }
 

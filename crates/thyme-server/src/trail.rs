@@ -174,8 +174,12 @@ impl Segment {
     }
 
     fn append(&mut self, (first, last): (u64, u64), records: &str) -> io::Result<()> {
-        let stored = lz4_flex::block::compress(records.as_bytes());
         let too_large = || io::Error::other("a block of too many bytes");
+        // Nobody would read it again, nor what comes after it.
+        if records.len() > RECORDS_BYTES_MAX as usize {
+            return Err(too_large());
+        }
+        let stored = lz4_flex::block::compress(records.as_bytes());
         let block = Block {
             offset: self.bytes,
             stored: u32::try_from(stored.len()).map_err(|_| too_large())?,

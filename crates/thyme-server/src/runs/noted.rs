@@ -9,6 +9,9 @@ use thyme_query::{ColumnBuffer, Plan};
 
 /// The most cells of an answer that are kept until they are written; of more only their number is known.
 const CELLS_MAX: usize = 1 << 20;
+/// The most bytes, about, of all parts of a request until they are written, whatever their strings hold: so one run
+/// is small beside what may wait, and its text, of at most six times as much, is small beside a block of the trail.
+pub(super) const BYTES_MAX: usize = 6 << 20;
 
 /// Where it was computed.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl At {
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     pub rows: usize,
-    /// Empty for more rows than are kept.
+    /// Empty for more rows than are kept, as all of the others are then.
     pub entities: Vec<Vec<Value>>,
     /// The times of the rows, if they have their own, and their positions.
     pub times: Vec<EventTime>,
@@ -54,6 +57,26 @@ impl Asked {
             false => Asked { rows, ..Asked::default() },
         }
     }
+
+    /// Whether what was asked is here, row by row.
+    pub fn is_kept(&self) -> bool {
+        self.entities.len() == self.rows
+    }
+
+    fn bytes(&self) -> usize {
+        let keys: usize = self.entities.iter().map(|key| size_of::<Vec<Value>>() + bytes_of(key)).sum();
+        let inputs = self.inputs.iter().map(|(name, column)| INPUT + name.len() + column.bytes());
+        keys + inputs.sum::<usize>()
+            + size_of_val(self.times.as_slice())
+            + size_of_val(self.positions.as_slice())
+    }
+}
+
+/// What an input takes beside its name and its values.
+const INPUT: usize = size_of::<(String, ColumnBuffer)>();
+
+fn bytes_of(key: &[Value]) -> usize {
+    key.iter().map(Value::bytes).sum()
 }
 
 /// One featureset's part of a query.
@@ -68,25 +91,49 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// How much it takes while it waits to be written, about.
+    /// How much it takes while it waits to be written, about. What it shares with others counts, for it may be the
+    /// last that has it.
     pub fn weight(&self) -> usize {
-        256 + self.asked.rows * (self.columns.len() + 2) * 16
+        let names: usize = self.names.iter().map(|name| size_of::<String>() + name.len()).sum();
+        let columns: usize = self.columns.iter().map(|column| size_of_val(column) + column.bytes()).sum();
+        let plan = if self.plan.selected { self.plan.features.len() * FEATURE } else { 0 };
+        size_of::<Part>() + plan + self.asked.bytes() + names + columns
+    }
+
+    /// Without what takes room.
+    fn lighten(&mut self) {
+        (self.names, self.columns) = Default::default();
+        self.asked = Asked { rows: self.asked.rows, ..Asked::default() };
     }
 }
 
+/// What a feature of a plan takes, about; a plan for certain features may be nobody else's.
+const FEATURE: usize = 256;
+
 /// What was noted of a request; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Noted(Arc<Mutex<Vec<Part>>>);
+pub(crate) struct Noted(Arc<Mutex<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    parts: Vec<Part>,
+    bytes: usize,
+}
 
 impl Noted {
     pub fn add(&self, mut part: Part) {
         if part.asked.rows * part.columns.len() > CELLS_MAX {
             (part.names, part.columns) = Default::default();
         }
-        self.0.lock().push(part);
+        let mut noted = self.0.lock();
+        if noted.bytes + part.weight() > BYTES_MAX {
+            part.lighten();
+        }
+        noted.bytes += part.weight();
+        noted.parts.push(part);
     }
 
     pub fn take(&self) -> Vec<Part> {
-        std::mem::take(&mut *self.0.lock())
+        std::mem::take(&mut *self.0.lock()).parts
     }
 }

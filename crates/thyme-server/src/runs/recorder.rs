@@ -33,8 +33,10 @@ const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// What may wait for it: runs, and bytes about.
 const WAITING_MAX: usize = 16_384;
 const WEIGHT_MAX: usize = 64 << 20;
-/// The runs of an application in memory.
+/// The runs of an application in memory, which take [`WEIGHT_MAX`] at most.
 const IN_MEMORY_MAX: usize = 1_000;
+/// How much a run takes as it is shown, for each byte of what waits of it.
+const SHOWN_WEIGHT: usize = 4;
 
 /// One answered query.
 #[derive(Debug)]
@@ -47,15 +49,53 @@ pub(crate) struct Run {
     pub parts: Vec<Part>,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    runs: VecDeque<Run>,
+impl Run {
+    /// What it takes while it waits, about: bytes, whatever its strings hold.
+    fn weight(&self) -> usize {
+        size_of::<Run>() + self.endpoint.len() + self.parts.iter().map(Part::weight).sum::<usize>()
+    }
+}
+
+/// Some of the newest runs, and what they take together.
+#[derive(Debug)]
+struct Bounded<T> {
+    runs: VecDeque<(T, usize)>,
     weight: usize,
+}
+
+impl<T> Default for Bounded<T> {
+    fn default() -> Self {
+        Bounded { runs: VecDeque::new(), weight: 0 }
+    }
+}
+
+impl<T> Bounded<T> {
+    fn push(&mut self, run: T, weight: usize) {
+        self.weight += weight;
+        self.runs.push_back((run, weight));
+    }
+
+    fn has_room(&self, runs_max: usize, weight: usize) -> bool {
+        self.runs.len() < runs_max && self.weight + weight <= WEIGHT_MAX
+    }
+
+    /// Lets the oldest go until one more of `weight` has room.
+    fn make_room(&mut self, runs_max: usize, weight: usize) {
+        while !self.has_room(runs_max, weight)
+            && let Some((_, gone)) = self.runs.pop_front()
+        {
+            self.weight -= gone;
+        }
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.runs.iter().map(|(run, _)| run)
+    }
 }
 
 #[derive(Debug)]
 enum Place {
-    Memory(Mutex<VecDeque<Kept>>),
+    Memory(Mutex<Bounded<Kept>>),
     Disk(Trail),
 }
 
@@ -64,7 +104,7 @@ enum Place {
 pub(crate) struct Recorder {
     env: Arc<dyn Env>,
     next: AtomicU64,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Bounded<Run>>,
     place: Place,
     /// Held while what waits is written, so that runs come in the order of their numbers.
     writing: Mutex<Guard>,
@@ -125,24 +165,19 @@ impl Recorder {
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             parts,
         };
-        let weight = run.parts.iter().map(Part::weight).sum::<usize>();
+        let weight = run.weight();
         let mut waiting = self.waiting.lock();
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        if waiting.runs.len() >= WAITING_MAX || waiting.weight + weight > WEIGHT_MAX {
-            match &self.place {
-                Place::Disk(_) => {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                    return id_of(number);
-                }
-                Place::Memory(_) => *waiting = Waiting::default(),
-            }
-        }
         // Numbers are given under the lock, so that they are in order in the buffer.
-        waiting.runs.push_back(Run { number, ..run });
-        waiting.weight += weight;
-        if matches!(self.place, Place::Memory(_)) && waiting.runs.len() > IN_MEMORY_MAX {
-            waiting.runs.pop_front();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        match &self.place {
+            Place::Disk(_) if !waiting.has_room(WAITING_MAX, weight) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return id_of(number);
+            }
+            Place::Disk(_) => {}
+            Place::Memory(_) => waiting.make_room(IN_MEMORY_MAX, weight),
         }
+        waiting.push(Run { number, ..run }, weight);
         id_of(number)
     }
 
@@ -152,31 +187,42 @@ impl Recorder {
     /// Unavailable: the disk; what waited is lost and counted.
     pub fn flush(&self) -> Result<()> {
         let mut guard = self.writing.lock();
-        let runs = std::mem::take(&mut *self.waiting.lock()).runs;
+        let Bounded { runs, .. } = std::mem::take(&mut *self.waiting.lock());
         let asked = |run: &'_ Run| (run.caller.fingerprint(), run.time_us);
-        let parts = runs.iter().flat_map(|run| run.parts.iter().map(move |part| (part, asked(run))));
+        let parts = runs.iter().flat_map(|(run, _)| run.parts.iter().map(move |part| (part, asked(run))));
         self.callers.note(parts.map(|(part, (caller, time))| (part.plan.name.as_str(), caller, time)));
         let now = self.env.now_us();
         let trail = match &self.place {
             Place::Disk(trail) => trail,
             Place::Memory(kept) => {
                 let mut kept = kept.lock();
-                kept.extend(runs.iter().map(Kept::of).map(|run| guard.screened(run, now)));
-                let more = kept.len().saturating_sub(IN_MEMORY_MAX);
-                kept.drain(..more);
+                for (run, weight) in runs {
+                    let weight = weight * SHOWN_WEIGHT;
+                    kept.make_room(IN_MEMORY_MAX, weight);
+                    kept.push(guard.screened(Kept::of(&run), now), weight);
+                }
                 return Ok(());
             }
         };
-        let mut runs = runs.into_iter().peekable();
+        self.write(trail, runs, |run| guard.screened(Kept::of(run), now))
+    }
+
+    /// Writes runs, some of them in a block.
+    fn write(
+        &self,
+        trail: &Trail,
+        runs: VecDeque<(Run, usize)>,
+        mut kept: impl FnMut(&Run) -> Kept,
+    ) -> Result<()> {
+        let mut runs = runs.into_iter().map(|(run, _)| run).peekable();
         while let Some(first) = runs.peek().map(|run| run.number) {
             let (mut records, mut last, mut count) = (String::new(), first, 0);
             while records.len() < BLOCK_BYTES
                 && let Some(run) = runs.next()
             {
                 (last, count) = (run.number, count + 1);
-                let kept = guard.screened(Kept::of(&run), now);
-                records +=
-                    &serde_json::to_string(&kept).map_err(|e| Error::internal(format!("a run: {e}")))?;
+                records += &serde_json::to_string(&kept(&run))
+                    .map_err(|e| Error::internal(format!("a run: {e}")))?;
                 records.push('\n');
             }
             match trail.append((first, last), &records, Sync::Never) {
@@ -245,7 +291,7 @@ impl Recorder {
             }),
             Place::Memory(kept) => {
                 let mut changed = 0;
-                for run in kept.lock().iter_mut() {
+                for (run, _) in &mut kept.lock().runs {
                     if let Some(screened) = guard.screen(run.clone()) {
                         (*run, changed) = (screened, changed + 1);
                     }
@@ -320,7 +366,11 @@ pub(crate) fn expose(ready: &Ready, out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::{App, AppOptions};
+    use crate::request::Request;
+    use serde_json::json;
     use thyme_core::SystemEnv;
+    use thyme_query::NoExtractors;
 
     #[test]
     fn what_has_no_room_is_counted_and_nobody_waits_for_it() {
@@ -346,5 +396,91 @@ mod tests {
         let kept: Vec<&String> = ids[..WAITING_MAX].iter().rev().take(shown.len()).collect();
         assert!(shown.len() > 1000 && shown.iter().eq(kept), "{}", shown.len());
         assert!(recorder.bytes() <= (1 << 20) + (1 << 18));
+    }
+
+    fn app(path: Option<&Path>) -> App {
+        let app = App::opening();
+        let options = AppOptions { path: path.map(Path::to_owned), shards: 1, ..AppOptions::default() };
+        app.open(options, Arc::new(NoExtractors)).unwrap();
+        let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role});
+        let fields = [field("k", "str", "key"), field("at", "datetime", "timestamp")];
+        let features = json!([{"id": 1, "name": "k", "type": "str"}, {"id": 2, "name": "note", "type": "str", "request": true}]);
+        let document = json!({"format": 1, "datasets": [{"name": "Event", "fields": fields}],
+            "featuresets": [{"name": "F", "features": features}]});
+        let commit = Request::new("POST", "/api/v1/commit", json_headers(), document.to_string().into());
+        assert_eq!(app.request(&commit).status, 200);
+        app
+    }
+
+    fn json_headers() -> Vec<(String, String)> {
+        vec![("content-type".to_owned(), "application/json".to_owned())]
+    }
+
+    /// One query with a request feature of so many bytes, which are in its answer, too.
+    fn ask(app: &App, bytes: usize) -> u64 {
+        let body = json!({"featureset": "F", "entity_id": "a", "inputs": {"note": "x".repeat(bytes)}});
+        let reply = app.request(&Request::new("POST", "/features", json_headers(), body.to_string().into()));
+        assert_eq!(reply.status, 200);
+        let id = reply.headers.iter().find(|(name, _)| *name == "x-query-run-id").unwrap();
+        super::super::text::number_of(&id.1).unwrap()
+    }
+
+    fn weights<T>(bounded: &Bounded<T>) -> usize {
+        bounded.runs.iter().map(|(_, weight)| weight).sum()
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_whatever_its_strings_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = app(Some(dir.path()));
+        let runs = app.ready_now().unwrap().runs.clone();
+        let busy = runs.writing.lock();
+        // Its input and its answer have two MiB each.
+        for _ in 0..20 {
+            ask(&app, 2 << 20);
+        }
+        {
+            let waiting = runs.waiting.lock();
+            assert!((2..16).contains(&waiting.runs.len()), "{}", waiting.runs.len());
+            assert_eq!(runs.dropped.load(Ordering::Relaxed), 20 - waiting.runs.len() as u64);
+            assert!(waiting.weight <= WEIGHT_MAX && waiting.weight == weights(&waiting));
+        }
+        drop(busy);
+        runs.flush().unwrap();
+        assert_eq!(runs.waiting.lock().weight, 0);
+        // One that is too large by itself says how much it was, and no more.
+        let (small, large) = (ask(&app, 10), ask(&app, 4 << 20));
+        let part = |number: u64| runs.find(number).unwrap().unwrap().queries.remove(0);
+        assert_eq!((part(small).entities, part(small).values.is_some()), (Some(vec![json!("a")]), true));
+        let large = part(large);
+        assert_eq!((large.rows, large.entities, large.values, large.sha256), (1, None, None, None));
+        assert_eq!(large.features, ["k", "note"]);
+        app.close();
+    }
+
+    #[test]
+    fn in_memory_the_oldest_make_room_and_what_they_took_with_them() {
+        let app = app(None);
+        let runs = app.ready_now().unwrap().runs.clone();
+        for _ in 0..IN_MEMORY_MAX + 50 {
+            ask(&app, 10);
+        }
+        {
+            let waiting = runs.waiting.lock();
+            assert_eq!((waiting.runs.len(), waiting.weight), (IN_MEMORY_MAX, weights(&waiting)));
+        }
+        let numbers: Vec<u64> = (0..20).map(|_| ask(&app, 2 << 20)).collect();
+        assert!(runs.waiting.lock().weight <= WEIGHT_MAX);
+        let mut shown = Vec::new();
+        let show = &mut |run: Kept| {
+            shown.push(run.number());
+            ControlFlow::Continue(())
+        };
+        runs.scan(u64::MAX, show).unwrap();
+        let newest: Vec<u64> = numbers.iter().rev().take(shown.len()).copied().collect();
+        assert!((2..16).contains(&shown.len()) && shown == newest, "{shown:?}");
+        let Place::Memory(kept) = &runs.place else { unreachable!() };
+        let kept = kept.lock();
+        assert!(kept.weight <= WEIGHT_MAX && kept.weight == weights(&kept));
     }
 }

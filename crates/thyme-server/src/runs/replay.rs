@@ -170,9 +170,9 @@ fn computed(ready: &Ready, part: &KeptPart) -> Result<Outcome> {
     let catalog = snapshot.catalog.clone();
     let erased = snapshot.erased();
     let answer = ready.reader.evaluate_with(snapshot, &plan, &frame, Detail::Values)?;
-    let rows = rows_of(&answer.columns, frame.times.len());
+    let rows: Vec<Json> = rows_of(&answer.columns, frame.times.len()).collect();
     let mut outcome = compared(part, recorded, &rows);
-    outcome.is_same &= part.sha256.as_ref().is_none_or(|sum| *sum == sum_of(&rows));
+    outcome.is_same &= part.sha256.as_ref().is_none_or(|sum| *sum == sum_of(rows.iter().cloned()));
     if !outcome.is_same {
         outcome.prevented = Some(cause(part, &plan, &catalog, erased));
     }

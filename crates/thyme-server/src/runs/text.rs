@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use thyme_core::time::format_rfc3339;
 use thyme_query::ColumnBuffer;
 
-use super::noted::{Asked, Part};
+use super::noted::Part;
 use super::recorder::Run;
 use crate::json;
 
@@ -88,13 +88,13 @@ fn cell(value: &thyme_core::Value) -> Json {
     non_finite.remove("").map_or(shown, |text| json!([text]))
 }
 
-/// The rows of an answer.
-pub(super) fn rows_of(columns: &[ColumnBuffer], rows: usize) -> Vec<Json> {
-    (0..rows).map(|row| columns.iter().map(|column| cell(&column.get(row))).collect()).collect()
+/// The rows of an answer, one after the other: all of them at once may be many times what the columns are.
+pub(super) fn rows_of(columns: &[ColumnBuffer], rows: usize) -> impl Iterator<Item = Json> + Clone {
+    (0..rows).map(|row| columns.iter().map(|column| cell(&column.get(row))).collect())
 }
 
 /// What stands for the rows of an answer.
-pub(super) fn sum_of(rows: &[Json]) -> String {
+pub(super) fn sum_of(rows: impl Iterator<Item = Json>) -> String {
     let mut hash = Sha256::new();
     for row in rows {
         hash.update(row.to_string());
@@ -106,7 +106,7 @@ pub(super) fn sum_of(rows: &[Json]) -> String {
 impl KeptPart {
     fn of(part: &Part) -> KeptPart {
         let Part { plan, at, asked, names, columns } = part;
-        let is_kept = asked.rows <= Asked::ROWS_MAX;
+        let is_kept = asked.is_kept();
         let is_known = !columns.is_empty();
         let rows = rows_of(columns, if is_known { asked.rows } else { 0 });
         let inputs = asked.inputs.iter().map(|(name, column)| {
@@ -135,8 +135,8 @@ impl KeptPart {
             times: asked.times.iter().map(|time| time.to_rfc3339()).collect(),
             positions: asked.positions.iter().map(ToString::to_string).collect(),
             inputs: if is_kept { inputs.collect() } else { Map::new() },
-            sha256: is_known.then(|| sum_of(&rows)),
-            values: (is_kept && is_known).then_some(rows),
+            sha256: is_known.then(|| sum_of(rows.clone())),
+            values: (is_kept && is_known).then(|| rows.collect()),
             erased: 0,
         }
     }
