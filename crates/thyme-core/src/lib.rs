@@ -13,6 +13,7 @@ pub mod position;
 pub mod schema;
 pub mod time;
 pub mod value;
+pub mod zone;
 
 pub use env::{Env, SystemEnv};
 pub use error::{Error, ErrorKind, Result};
@@ -21,3 +22,4 @@ pub use position::Position;
 pub use schema::{Field, Schema};
 pub use time::{EventTime, Span};
 pub use value::{DataType, Value};
+pub use zone::Zone;
