@@ -170,9 +170,9 @@ impl Residence {
         self.resident.load(Ordering::Acquire).saturating_sub(self.limit)
     }
 
-    /// Whether filling memory may go on: what is loaded must not push out anything.
-    pub fn has_room(&self) -> bool {
-        self.resident.load(Ordering::Acquire) < self.limit - self.limit / 8
+    /// Whether filling memory may go on with so many bytes: what is loaded must not push out anything.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.resident.load(Ordering::Acquire).saturating_add(bytes) < self.limit - self.limit / 8
     }
 
     /// Whether a reader may keep what it loaded; makes room if nobody else is at it.
@@ -189,6 +189,11 @@ impl Residence {
             self.note_written(freed.map(|_| ()));
         }
         fits()
+    }
+
+    /// [`Residence::admits`], of bytes that were noted.
+    pub fn keeps(&self, bytes: usize) -> bool {
+        bytes <= self.limit && self.admits(0)
     }
 
     /// The most stored bytes of an entity that is loaded whole where its outline will do: with more it would not fit.
@@ -427,12 +432,12 @@ impl Residence {
     }
 
     /// Fills memory with what the store has of `nodes`, while there is room and until `stop` says so. Gives the
-    /// errors of nodes that cannot be read.
+    /// errors of what cannot be read.
     pub fn warm(&self, nodes: &BTreeSet<u32>, stop: &dyn Fn() -> bool) -> Vec<Error> {
         self.warming.store(true, Ordering::Release);
         let states = self.states();
         let wanted = states.iter().filter(|state| nodes.contains(&state.id()));
-        let errors = wanted.filter_map(|state| state.warm(stop).err()).collect();
+        let errors = wanted.flat_map(|state| state.warm(stop)).collect();
         self.warming.store(false, Ordering::Release);
         errors
     }

@@ -2,6 +2,10 @@
 //! that memory has no room for rest in the store.
 
 mod loading;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod warming;
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -12,7 +16,6 @@ use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use thyme_core::{Error, Position, Result};
-use thyme_store::StoredChunk;
 use thyme_timeline::{Layout, Timeline};
 
 use crate::health::{Ward, shown};
@@ -125,7 +128,7 @@ impl NodeState {
 
     /// Bytes of its timelines in memory.
     pub fn bytes(&self) -> usize {
-        self.stripes.iter().map(|stripe| stripe.read().settled()).sum()
+        self.stripes.iter().map(|stripe| stripe.read().noted()).sum()
     }
 
     pub fn id(&self) -> u32 {
@@ -341,53 +344,6 @@ impl NodeState {
         Error::new(error.kind(), format!("{}, entity {}: {}", self.dataset, shown(key), error.detail()))
     }
 
-    /// Calls `f` with each entity that the store has, as of now, until it says false.
-    pub fn each_stored(&self, f: &mut dyn FnMut(&[u8], Timeline) -> Result<bool>) -> Result<()> {
-        self.each_stored_up_to(usize::MAX, f).map(|_| ())
-    }
-
-    /// [`NodeState::each_stored`] of entities of at most `longest` stored bytes. Gives the keys of longer ones.
-    fn each_stored_up_to(
-        &self,
-        longest: usize,
-        f: &mut dyn FnMut(&[u8], Timeline) -> Result<bool>,
-    ) -> Result<Vec<Box<[u8]>>> {
-        let (mut chunks, mut bytes, mut longer): (Vec<StoredChunk>, usize, Vec<Box<[u8]>>) =
-            (Vec::new(), 0, Vec::new());
-        let mut give = |chunks: &[StoredChunk], bytes: usize| {
-            let Some((key, ..)) = chunks.first() else { return Ok(true) };
-            if bytes > longest {
-                longer.push(key.clone());
-                return Ok(true);
-            }
-            let timeline = self.decode(chunks, Position::MAX).map_err(|error| self.named(key, &error))?;
-            f(key, timeline)
-        };
-        let mut goes_on = true;
-        for chunk in self.residence.store().chunks(self.node) {
-            let chunk = chunk?;
-            if chunks.first().is_some_and(|(key, ..)| *key != chunk.0) {
-                goes_on = give(&chunks, bytes)?;
-                if !goes_on {
-                    break;
-                }
-                chunks.clear();
-                bytes = 0;
-            }
-            bytes += chunk.2.len();
-            chunks.push(chunk);
-            if bytes > longest {
-                // Only whose they are is wanted.
-                chunks.truncate(1);
-            }
-        }
-        if goes_on {
-            self.still_stored()?;
-            give(&chunks, bytes)?;
-        }
-        Ok(longer)
-    }
-
     /// The keys of the entities whose timelines `wanted` says yes to, in no order.
     ///
     /// # Errors
@@ -506,46 +462,6 @@ impl NodeState {
     pub fn note_stored(&self, more: i64) {
         // In two's complement adding wraps to taking away.
         self.stored.fetch_add(more as u64, Ordering::AcqRel);
-    }
-
-    /// Fills memory with what the store has while there is room; stops when `stop` says so. When
-    /// everything fits, the store is not asked any more.
-    pub fn warm(&self, stop: &dyn Fn() -> bool) -> Result<()> {
-        let drops: Vec<u64> = self.stripes.iter().map(|stripe| stripe.read().drops).collect();
-        if self.stripes.iter().all(|stripe| stripe.read().complete) {
-            return Ok(());
-        }
-        let mut whole = true;
-        let longer = self.each_stored_up_to(self.residence.longest(), &mut |key, timeline| {
-            let hash = hash_key(key);
-            let index = stripe_of(hash);
-            whole = !stop() && self.residence.has_room();
-            if whole {
-                // A stripe that is poisoned stays so.
-                let _ = self.change(index, format_args!("memory was filled"), |stripe| {
-                    // Otherwise it may have been changed, written and dropped since it was read.
-                    if stripe.drops == drops[index] {
-                        stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, false);
-                        stripe.settle(&self.residence);
-                    }
-                });
-                self.residence.note_warmed();
-            }
-            Ok(whole)
-        })?;
-        if whole {
-            let lacks = |index: usize| longer.iter().any(|key| stripe_of(hash_key(key)) == index);
-            for (index, (stripe, drops)) in self.stripes.iter().zip(drops).enumerate() {
-                let mut stripe = stripe.write();
-                stripe.complete |= stripe.drops == drops && !lacks(index);
-            }
-        }
-        // So that not even the first read of one takes long.
-        for key in longer.iter().take_while(|_| whole && !stop() && self.residence.has_room()) {
-            let looks = Looks { layout: &self.layout(), all: &Vec::new };
-            self.read(key, Keep::Hot, Some(&looks), |_| ())?;
-        }
-        Ok(())
     }
 }
 

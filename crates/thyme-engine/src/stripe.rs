@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use parking_lot::Mutex;
-use thyme_timeline::{Layout, Outline, Timeline};
+use thyme_timeline::{Layout, Timeline};
 
 use crate::health::Health;
-use crate::outlines::Outlines;
+use crate::outlines::{Outlines, Sketch};
 use crate::residence::Residence;
 use crate::runs::Runs;
 use crate::state::hash_key;
@@ -63,7 +62,8 @@ pub(crate) struct Stripe {
     /// Boxed: a table has up to twice the room that it needs, and twice that while it grows.
     table: HashTable<Box<Entity>>,
     pub health: Health,
-    /// Those of entities that are not here. Only reads make them, so they are dropped without a word.
+    /// Those of entities that are not here, which tell the residence of their bytes themselves. Only reads make them, so
+    /// they are dropped without a word.
     outlines: Outlines,
     /// Whether anything changed since the last checkpoint.
     pub dirty: bool,
@@ -128,20 +128,20 @@ impl Stripe {
     }
 
     /// The outline of an entity that is not here.
-    pub fn outline(&self, hash: u64, key: &[u8]) -> Option<Arc<Mutex<Outline>>> {
+    pub fn outline(&self, hash: u64, key: &[u8]) -> Option<Arc<Sketch>> {
         self.outlines.get(hash, key)
     }
 
-    /// Adds the outline of an entity of `bytes`, unless all of it is here.
-    pub fn place_outline(&mut self, hash: u64, key: &[u8], outline: &Arc<Mutex<Outline>>, bytes: usize) {
+    /// Adds the outline of an entity, unless all of it is here.
+    pub fn place_outline(&mut self, hash: u64, key: &[u8], outline: &Arc<Sketch>) {
         if self.get(hash, key).is_none() && self.health.refusal(key).is_none() {
-            self.bytes += self.outlines.put(hash, key, outline, bytes);
+            self.outlines.put(hash, key, outline);
         }
     }
 
     /// Drops the outline of an entity: it may change from here on.
     pub fn drop_outline(&mut self, hash: u64, key: &[u8]) {
-        self.bytes -= self.outlines.remove(hash, key);
+        self.outlines.remove(hash, key);
     }
 
     /// Whether there are any outlines.
@@ -151,9 +151,7 @@ impl Stripe {
 
     /// Drops outlines that were not read since this was last called; gives the bytes that are free now.
     pub fn drop_resting_outlines(&mut self) -> usize {
-        let bytes = self.outlines.drop_resting();
-        self.bytes -= bytes;
-        bytes
+        self.outlines.drop_resting()
     }
 
     /// Lets `edit` change the timeline of an entity, if it is here.
@@ -286,5 +284,17 @@ impl Stripe {
     /// What [`Stripe::settle`] said last.
     pub fn settled(&self) -> usize {
         self.settled
+    }
+
+    /// Bytes of memory, counted anew.
+    #[cfg(test)]
+    pub fn counted(&self) -> usize {
+        let entities: usize = self.iter().map(Entity::bytes).sum();
+        entities + self.table.allocation_size() + self.outlines.counted()
+    }
+
+    /// What the residence knows of it.
+    pub fn noted(&self) -> usize {
+        self.settled + self.outlines.bytes()
     }
 }

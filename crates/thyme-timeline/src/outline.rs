@@ -13,12 +13,10 @@ use crate::cursor::Cursor;
 use crate::layout::Layout;
 use crate::timeline::Timeline;
 
-/// Chunks that stay filled between reads.
-const FILLED_KEPT: usize = 16;
+/// Bytes of filled chunks that stay between reads: some sixteen of a few columns of numbers, or one of long strings.
+const FILLED_BYTES_KEPT: usize = 256 << 10;
 /// A read that looks into more chunks is one for the whole timeline.
 const FILLED_MAX: usize = 64;
-/// What a filled chunk takes, about: some columns of 256 words.
-const FILLED_BYTES: usize = 16 << 10;
 
 /// What a read looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +50,16 @@ pub struct Outline {
     /// How many predicates and slots there were when it was made.
     shape: (usize, usize),
     /// The chunks that are filled, the latest last.
-    filled: VecDeque<Cursor>,
+    filled: VecDeque<Filled>,
+    /// Bytes that all of them take more than hollow ones do.
+    filled_bytes: usize,
+}
+
+/// A chunk that was filled, and the bytes that this took.
+#[derive(Clone, Copy, Debug)]
+struct Filled {
+    at: Cursor,
+    bytes: usize,
 }
 
 /// A chunk that a read lacks.
@@ -101,7 +108,7 @@ impl Outline {
         }
         let timeline = Timeline::of_chunks(layout, chunks);
         let shape = (layout.predicates, layout.slots.len());
-        Ok(Some(Outline { timeline, shape, filled: VecDeque::new() }))
+        Ok(Some(Outline { timeline, shape, filled: VecDeque::new(), filled_bytes: 0 }))
     }
 
     /// Whether it has all that is asked of timelines of a layout, which only ever grows.
@@ -114,9 +121,11 @@ impl Outline {
         &self.timeline
     }
 
-    /// Bytes of memory, with the chunks that may stay filled.
+    /// Bytes of memory, itself and the chunks that are filled included.
     pub fn bytes(&self) -> usize {
-        size_of::<Outline>() + self.timeline.bytes() + FILLED_KEPT * FILLED_BYTES
+        size_of::<Outline>() - size_of::<Timeline>()
+            + self.timeline.bytes()
+            + self.filled.capacity() * size_of::<Filled>()
     }
 
     /// The chunks that have to be filled before reads that look at `looks` under `layout`; `None` if there are many, or
@@ -196,19 +205,33 @@ impl Outline {
     /// As [`Timeline::from_chunks`].
     pub fn fill(&mut self, layout: &Layout, lacking: Lacking, bytes: &[u8]) -> Result<bool> {
         let full = codec::decode(layout, lacking.id, bytes, Position::MAX.to_bits())?;
+        let before = self.timeline.bytes();
         let place = (lacking.at.block, lacking.at.chunk);
         let body = self.timeline.body_mut();
-        let filled = body.is_some_and(|body| body.change(place, |chunk| chunk.fill(full)).unwrap_or(false));
-        if filled {
-            self.filled.push_back(lacking.at);
+        let is_filled =
+            body.is_some_and(|body| body.change(place, |chunk| chunk.fill(full)).unwrap_or(false));
+        if is_filled {
+            let bytes = self.timeline.bytes() - before;
+            self.filled.push_back(Filled { at: lacking.at, bytes });
+            self.filled_bytes += bytes;
         }
-        Ok(filled)
+        Ok(is_filled)
     }
 
-    /// Lets go of chunks that were filled, but for the latest.
+    /// Lets go of chunks that were filled, but for the latest: as many as go into what may stay between reads.
     pub fn trim(&mut self) {
-        while self.filled.len() > FILLED_KEPT {
-            let Some(at) = self.filled.pop_front() else { return };
+        self.trim_to(FILLED_BYTES_KEPT);
+    }
+
+    /// Lets go of all chunks that were filled.
+    pub fn empty(&mut self) {
+        self.trim_to(0);
+    }
+
+    fn trim_to(&mut self, kept: usize) {
+        while self.filled_bytes > kept {
+            let Some(Filled { at, bytes }) = self.filled.pop_front() else { return };
+            self.filled_bytes -= bytes;
             if let Some(body) = self.timeline.body_mut() {
                 body.change((at.block, at.chunk), Chunk::hollow);
             }

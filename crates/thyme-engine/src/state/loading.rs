@@ -4,13 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use thyme_core::{Error, Position, Result};
 use thyme_store::{ChunkKey, StoredChunk};
 use thyme_timeline::{Layout, Look, Outline, Timeline};
 
 use super::{Keep, NodeState, hash_key, stripe_of};
 use crate::health::said;
+use crate::outlines::Sketch;
 use crate::stripe::Loaded;
 
 /// What a read looks at, for an entity of which only the outline is in memory.
@@ -42,12 +42,11 @@ impl NodeState {
     pub(super) fn read_stored<R>(
         &self,
         key: &[u8],
-        (outline, drops): (Option<Arc<Mutex<Outline>>>, u64),
+        (outline, drops): (Option<Arc<Sketch>>, u64),
         keep: Keep,
         looks: Option<&Looks<'_>>,
         read: impl FnOnce(&Timeline) -> R,
     ) -> Result<Option<R>> {
-        let hash = hash_key(key);
         let longest =
             if looks.is_some() && outline.is_none() { self.residence.longest() } else { usize::MAX };
         let is_known = outline.is_some();
@@ -56,37 +55,44 @@ impl NodeState {
             None => match self.find(key, Position::MAX, longest)? {
                 Found::Nothing => return Ok(None),
                 Found::Whole(timeline) => return Ok(Some(self.read_whole(key, timeline, drops, keep, read))),
-                Found::Long(outline) => Arc::new(Mutex::new(outline)),
+                Found::Long(outline) => Sketch::new(outline, &self.residence),
             },
         };
-        let mut held = outline.lock();
+        let mut held = outline.hold();
         let filled = looks.map_or(Ok(Filled::TooMuch), |looks| self.fill(key, &mut held, looks))?;
         if matches!(filled, Filled::All) {
+            held.note();
             let answer = read(held.timeline());
-            held.trim();
-            let bytes = held.bytes();
             drop(held);
-            if !is_known && keep == Keep::Hot && self.residence.admits(bytes) {
-                // The answer is right, whatever becomes of the stripe.
-                let _ = self.change(stripe_of(hash), format_args!("an outline was made"), |stripe| {
-                    // Otherwise it may have been changed, written and dropped since it was read.
-                    if stripe.drops == drops {
-                        stripe.place_outline(hash, key, &outline, bytes);
-                        stripe.settle(&self.residence);
-                    }
-                });
+            let fits = || self.residence.keeps(outline.bytes());
+            match is_known {
+                true if !fits() => outline.hold().empty(),
+                false if keep == Keep::Hot && fits() => self.keep_outline(key, &outline, drops),
+                _ => {}
             }
             return Ok(Some(answer));
         }
         drop(held);
         if is_known && matches!(filled, Filled::Outdated) {
+            let hash = hash_key(key);
             let _ = self.change(stripe_of(hash), format_args!("an outline was dropped"), |stripe| {
                 stripe.drop_outline(hash, key);
-                stripe.settle(&self.residence);
             });
         }
         let whole = self.load(key, Position::MAX)?;
         Ok(whole.map(|timeline| self.read_whole(key, timeline, drops, keep, read)))
+    }
+
+    /// Keeps an outline that a read has made.
+    fn keep_outline(&self, key: &[u8], outline: &Arc<Sketch>, drops: u64) {
+        let hash = hash_key(key);
+        // The answer is right, whatever becomes of the stripe.
+        let _ = self.change(stripe_of(hash), format_args!("an outline was made"), |stripe| {
+            // Otherwise it may have been changed, written and dropped since it was read.
+            if stripe.drops == drops {
+                stripe.place_outline(hash, key, outline);
+            }
+        });
     }
 
     /// Reads what was loaded, and keeps it if there is room.
@@ -120,7 +126,7 @@ impl NodeState {
             return Ok(Filled::Outdated);
         }
         let Some(lacking) = outline.lacks(looks.layout, &(looks.all)()) else { return Ok(Filled::TooMuch) };
-        let fill = || {
+        let filled = self.guarded(key, || {
             for chunk in lacking {
                 let place = ChunkKey { node: self.node, key, chunk: chunk.id };
                 let stored = self.residence.store().chunk(place)?;
@@ -130,10 +136,28 @@ impl NodeState {
                 }
             }
             Ok(Filled::All)
-        };
-        let filled = fill().map_err(|error| self.named(key, &error));
+        });
         // What is not there may have been removed meanwhile.
         self.still_stored().and(filled)
+    }
+
+    /// Makes the outline of an entity that is too long for memory, as the first read of it would. Of one that has none,
+    /// nothing is loaded.
+    pub(super) fn outline(&self, key: &[u8]) -> Result<()> {
+        let drops = self.stripe(stripe_of(hash_key(key))).read().drops;
+        let outline = self.guarded(key, || {
+            self.residence.note_load();
+            let stored = self.residence.store().chunks_of(self.node, key);
+            Outline::of(&self.layout(), stored.map(|chunk| chunk.map(|(_, id, bytes)| (id, bytes))))
+        });
+        // What is not there may have been removed meanwhile.
+        if let Some(outline) = self.still_stored().and(outline)? {
+            let outline = Sketch::new(outline, &self.residence);
+            if self.residence.keeps(outline.bytes()) {
+                self.keep_outline(key, &outline, drops);
+            }
+        }
+        Ok(())
     }
 
     /// The timeline that the store has of a key.
@@ -173,11 +197,16 @@ impl NodeState {
             let chunks = store.chunks_of(self.node, key).collect::<Result<Vec<_>>>()?;
             self.decode(&chunks, at).map(Found::Whole)
         };
-        let found = catch_unwind(AssertUnwindSafe(load))
-            .unwrap_or_else(|panic| Err(Error::internal(format!("loading it panicked: {}", said(&*panic)))));
-        let found = found.map_err(|error| self.named(key, &error));
+        let found = self.guarded(key, load);
         // What is not there may have been removed meanwhile.
         self.still_stored().and(found)
+    }
+
+    /// What `load` finds of an entity, or an error that names it, also if it panics.
+    pub(super) fn guarded<R>(&self, key: &[u8], load: impl FnOnce() -> Result<R>) -> Result<R> {
+        let found = catch_unwind(AssertUnwindSafe(load))
+            .unwrap_or_else(|panic| Err(Error::internal(format!("loading it panicked: {}", said(&*panic)))));
+        found.map_err(|error| self.named(key, &error))
     }
 
     pub(super) fn decode(&self, chunks: &[StoredChunk], at: Position) -> Result<Timeline> {
