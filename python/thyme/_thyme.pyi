@@ -92,6 +92,27 @@ def run_program(
         ValueError: An input is no value.
     """
 
+def run_program_in_columns(
+    program: str, declared: list[str], types: list[str], times_us: list[int], inputs: list[list[object]]
+) -> list[tuple[object, ...] | None] | None:
+    """Runs a translated extractor over rows all at once, as `run_program` does one by one.
+
+    Args:
+        program: From `thyme._compiled`.
+        declared: The type of each output.
+        types: The type of each input.
+        times_us: The time of each row, in microseconds since the epoch.
+        inputs: One list for each input, as long as `times_us`.
+
+    Returns:
+        The outputs of each row, as wide as they are declared; None where one by one may give more. None for
+        all if an output is of another type than is declared.
+
+    Raises:
+        RuntimeError: It is no program.
+        ValueError: An input is no value.
+    """
+
 def serve(options: str, host: object) -> None:
     """Runs the server until it is told to stop."""
 

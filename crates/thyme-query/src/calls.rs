@@ -1,16 +1,13 @@
 //! Calls of extractors: all rows in one, or row by row where one of them fails and the others are wanted.
 
-use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
 
 use crate::column::ColumnBuffer;
-use crate::compiled;
+use crate::compiled::{self, Outputs};
 use crate::evaluate::Frame;
 use crate::extractor::{ExtractorHost, LookupContext, Runs};
 use crate::plan::Call;
 use crate::slots::Slots;
-
-/// The outputs of a call, a list each.
-type Outputs = Vec<Vec<Value>>;
 
 /// Runs a call over all rows and fills the slots of its outputs.
 ///
@@ -32,7 +29,7 @@ pub(crate) fn run(
     }
     if fit.len() == rows.len() {
         match outputs(call, host, &frame.times, &inputs(call, slots), context, slots) {
-            Ok(outputs) => put(call, slots, &rows, outputs),
+            Ok(outputs) => replace(call, slots, outputs),
             Err(error) if slots.keeps_failures() && error.kind() == ErrorKind::Extractor => {
                 one_by_one(call, host, frame, context, slots, &rows)?;
             }
@@ -71,46 +68,59 @@ fn outputs(
     inputs: &[&ColumnBuffer],
     context: &LookupContext,
     slots: &Slots<'_>,
-) -> Result<Outputs> {
+) -> Result<Vec<ColumnBuffer>> {
+    let declared: Vec<DataType> =
+        call.outputs.iter().map(|(slot, _)| slots.columns[*slot].data_type()).collect();
     let outputs = match &call.runs {
-        Runs::Compiled(program) => compiled::call(program, (host, call.handle), times, inputs, context),
-        Runs::Hosted(_) => host.call(call.handle, times, inputs, context),
+        Runs::Compiled(program) => {
+            compiled::call(program, &declared, (host, call.handle), times, inputs, context)
+        }
+        Runs::Hosted(_) => host.call(call.handle, times, inputs, context).map(Outputs::Values),
     };
     if let Some(failure) = context.failure() {
         return Err(failure);
     }
     let outputs = outputs?;
-    if outputs.len() != call.outputs.len() || outputs.iter().any(|o| o.len() != times.len()) {
+    let (count, is_long) = match &outputs {
+        Outputs::Columns(columns) => (columns.len(), columns.iter().all(|c| c.len() == times.len())),
+        Outputs::Values(lists) => (lists.len(), lists.iter().all(|list| list.len() == times.len())),
+    };
+    if count != call.outputs.len() || !is_long {
         return Err(Error::internal(format!(
             "{}: the extractor host gave columns of another shape",
             call.name
         )));
     }
-    let mut checked = Vec::with_capacity(outputs.len());
-    for ((slot, feature), values) in call.outputs.iter().zip(outputs) {
-        let declared = slots.columns[*slot].data_type();
-        let widened = values.into_iter().map(|value| {
-            let got = value.data_type().map_or("null", |t| t.name());
-            value.widen(declared).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Extractor,
-                    format!(
-                        "{}: {feature} is declared {declared}, the extractor returned a {got}",
-                        call.name
-                    ),
-                )
-            })
-        });
-        checked.push(widened.collect::<Result<Vec<_>>>()?);
+    match outputs {
+        Outputs::Columns(columns) => Ok(columns),
+        Outputs::Values(lists) => checked(call, lists, &declared),
     }
-    Ok(checked)
 }
 
-fn put(call: &Call, slots: &mut Slots<'_>, rows: &[u32], outputs: Outputs) {
-    for ((slot, _), values) in call.outputs.iter().zip(outputs) {
-        for (&row, value) in rows.iter().zip(values) {
-            slots.columns[*slot].set(row as usize, value);
+/// Values as columns of the declared types.
+fn checked(call: &Call, lists: Vec<Vec<Value>>, declared: &[DataType]) -> Result<Vec<ColumnBuffer>> {
+    let mut columns = Vec::with_capacity(lists.len());
+    for (((_, feature), values), &declared) in call.outputs.iter().zip(lists).zip(declared) {
+        let mut column = ColumnBuffer::nulls(declared, values.len());
+        for (row, value) in values.into_iter().enumerate() {
+            let got = value.data_type().map_or("null", |t| t.name());
+            let value = value.widen(declared).ok_or_else(|| {
+                let name = &call.name;
+                let detail =
+                    format!("{name}: {feature} is declared {declared}, the extractor returned a {got}");
+                Error::new(ErrorKind::Extractor, detail)
+            })?;
+            column.set(row, value);
         }
+        columns.push(column);
+    }
+    Ok(columns)
+}
+
+/// Fills the slots of the outputs with all rows.
+fn replace(call: &Call, slots: &mut Slots<'_>, outputs: Vec<ColumnBuffer>) {
+    for ((slot, _), column) in call.outputs.iter().zip(outputs) {
+        slots.columns[*slot] = column;
     }
 }
 
@@ -132,7 +142,11 @@ fn one_by_one(
         let alone: Vec<&ColumnBuffer> = alone.iter().collect();
         let time = &frame.times[row as usize..=row as usize];
         match outputs(call, host, time, &alone, &context.of_rows(&[row]), slots) {
-            Ok(outputs) => put(call, slots, &[row], outputs),
+            Ok(outputs) => {
+                for ((slot, _), column) in call.outputs.iter().zip(outputs) {
+                    slots.columns[*slot].scatter(column, &[row]);
+                }
+            }
             Err(error) if error.kind() == ErrorKind::Extractor => {
                 let why = error.detail();
                 call.outputs

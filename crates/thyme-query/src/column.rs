@@ -1,5 +1,7 @@
 //! A typed column that is filled in any order.
 
+mod words;
+
 use std::sync::Arc;
 
 use arrow::array::{

@@ -35,7 +35,7 @@ mod _thyme {
     #[pymodule_export]
     use crate::maintenance::{backup, doctor, restore, set_store_aside};
     #[pymodule_export]
-    use crate::program::run_program;
+    use crate::program::{run_program, run_program_in_columns};
     #[pymodule_export]
     use crate::serve::serve;
 }

@@ -19,7 +19,7 @@ WORKERS = 4
 
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_programs_give_what_cpython_gives(worker: int) -> None:
-    given = raised = left = 0
+    given = raised = left = at_once = 0
     for seed in range(FIRST_SEED + worker, FIRST_SEED + PROGRAMS, WORKERS):
         chance = random.Random(seed)
         inputs = {
@@ -45,8 +45,10 @@ def test_programs_give_what_cpython_gives(worker: int) -> None:
                 same = list(map(bits, found)) == list(map(bits, expected))
                 assert same, f"seed {seed}: {row} gives {found}, not {expected}\n{text}"
                 given += 1
+            at_once += both.at_once
 
     assert given > 2 * left, f"{given} rows given, {raised} raised, {left} left to CPython"
+    assert at_once > 0.9 * given, f"of {given} rows {at_once} were given at once"
     assert given > raised / 6, f"{given} rows given, {raised} raised, {left} left to CPython"
 
 

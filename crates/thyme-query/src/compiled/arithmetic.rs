@@ -58,7 +58,7 @@ pub(super) fn binary(operator: Binary, left: &Object, right: &Object) -> Compute
         }
         _ => match (left.number()?, right.number()?) {
             (Number::Int(a), Number::Int(b)) => of_ints(operator, a, b),
-            (a, b) => of_floats(operator, a.float(), b.float()),
+            (a, b) => of_floats(operator, a.float(), b.float()).map(Object::Float),
         },
     }
 }
@@ -82,23 +82,31 @@ pub(super) fn unary(operator: Unary, object: &Object) -> Computed<Object> {
 }
 
 fn of_ints(operator: Binary, a: i64, b: i64) -> Computed<Object> {
-    let exact = match operator {
+    match operator {
+        Binary::Div => quotient(a, b).map(Object::Float),
+        Binary::Pow if b < 0 => power(a as f64, b as f64).map(Object::Float).ok(),
+        _ => whole(operator, a, b).map(Object::Int),
+    }
+    .ok_or(Deferred)
+}
+
+/// Of the operators that give an int of two ints.
+pub(super) fn whole(operator: Binary, a: i64, b: i64) -> Option<i64> {
+    match operator {
         Binary::Add => a.checked_add(b),
         Binary::Sub => a.checked_sub(b),
         Binary::Mul => a.checked_mul(b),
-        Binary::Div => return divided(a, b),
         Binary::FloorDiv => floor_divided(a, b),
         Binary::Mod if b == -1 => Some(0),
         Binary::Mod => {
             a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
         }
-        Binary::Pow if b < 0 => return power(a as f64, b as f64).map(Object::Float),
         Binary::Pow => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)),
         Binary::And => Some(a & b),
         Binary::Or => Some(a | b),
         Binary::Xor => Some(a ^ b),
-    };
-    exact.map(Object::Int).ok_or(Deferred)
+        Binary::Div => None,
+    }
 }
 
 fn floor_divided(a: i64, b: i64) -> Option<i64> {
@@ -107,19 +115,21 @@ fn floor_divided(a: i64, b: i64) -> Option<i64> {
 }
 
 /// `a / b` of ints: the exact quotient rounded once.
-pub(super) fn divided(a: i64, b: i64) -> Computed<Object> {
-    if b == 0 || a.unsigned_abs() > EXACT_MAX || b.unsigned_abs() > EXACT_MAX {
-        return Err(Deferred);
-    }
-    Ok(Object::Float(a as f64 / b as f64))
+pub(super) fn quotient(a: i64, b: i64) -> Option<f64> {
+    let is_exact = b != 0 && a.unsigned_abs() <= EXACT_MAX && b.unsigned_abs() <= EXACT_MAX;
+    is_exact.then(|| a as f64 / b as f64)
 }
 
-fn of_floats(operator: Binary, a: f64, b: f64) -> Computed<Object> {
+pub(super) fn divided(a: i64, b: i64) -> Computed<Object> {
+    quotient(a, b).map(Object::Float).ok_or(Deferred)
+}
+
+pub(super) fn of_floats(operator: Binary, a: f64, b: f64) -> Computed<f64> {
     let is_by_zero = b == 0.0 && matches!(operator, Binary::Div | Binary::FloorDiv | Binary::Mod);
     if is_by_zero {
         return Err(Deferred);
     }
-    Ok(Object::Float(match operator {
+    Ok(match operator {
         Binary::Add => a + b,
         Binary::Sub => a - b,
         Binary::Mul => a * b,
@@ -128,7 +138,7 @@ fn of_floats(operator: Binary, a: f64, b: f64) -> Computed<Object> {
         Binary::Mod => floor_and_rest(a, b).1,
         Binary::Pow => power(a, b)?,
         Binary::And | Binary::Or | Binary::Xor => return Err(Deferred),
-    }))
+    })
 }
 
 /// `divmod(a, b)` of floats, in the steps that CPython takes.

@@ -239,17 +239,24 @@ fn rounded(object: &Object) -> Computed<Object> {
     }
 }
 
-/// `round(x, digits)`: the decimal nearest to the exact value of `x`, ties to even, as the float nearest to it.
+/// `round(x, digits)`: of an int itself, of a float the decimal.
 fn rounded_to(object: &Object, digits: i64) -> Computed<Object> {
     let digits = usize::try_from(digits).map_err(|_| Deferred)?;
     match object.number()? {
         Number::Int(v) => Ok(Object::Int(v)),
-        // No float has that many digits after the point to be rounded off.
-        Number::Float(v) if !v.is_finite() || v == 0.0 || digits > 323 => Ok(Object::Float(v)),
-        Number::Float(v) => match rounded_quickly(v, digits) {
-            Some(rounded) => Ok(Object::Float(rounded)),
-            None => format!("{v:.digits$}").parse().map(Object::Float).map_err(|_| Deferred),
-        },
+        Number::Float(v) => rounded_float(v, digits).map(Object::Float),
+    }
+}
+
+/// The decimal nearest to the exact value of `v`, ties to even, as the float nearest to it.
+pub(super) fn rounded_float(v: f64, digits: usize) -> Computed<f64> {
+    // No float has that many digits after the point to be rounded off.
+    if !v.is_finite() || v == 0.0 || digits > 323 {
+        return Ok(v);
+    }
+    match rounded_quickly(v, digits) {
+        Some(rounded) => Ok(rounded),
+        None => format!("{v:.digits$}").parse().map_err(|_| Deferred),
     }
 }
 

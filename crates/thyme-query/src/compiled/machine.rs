@@ -59,6 +59,19 @@ impl<'a> Machine<'a> {
         shape::add(self.pop()?, &program.outputs, outputs)
     }
 
+    /// One instruction over these operands, which neither jumps nor has to do with locals; gives what it leaves.
+    pub fn apply(
+        &mut self,
+        instruction: &Instruction,
+        operands: impl Iterator<Item = Object>,
+        row: usize,
+    ) -> Computed<&mut Vec<Object>> {
+        self.stack.clear();
+        self.stack.extend(operands);
+        self.step(instruction, row, &Object::None)?;
+        Ok(&mut self.stack)
+    }
+
     fn pop(&mut self) -> Computed<Object> {
         self.stack.pop().ok_or(Deferred)
     }

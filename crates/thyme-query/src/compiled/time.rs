@@ -48,12 +48,11 @@ pub(super) fn part(object: &Object, part: Part) -> Computed<Object> {
 
 fn of_moment(us: i64, part: Part) -> Computed<Object> {
     let (day, in_day) = (us.div_euclid(DAY_US), us.rem_euclid(DAY_US));
-    let (year, month, day_of_month) = civil(day);
     let seconds = in_day / 1_000_000;
     Ok(Object::Int(match part {
-        Part::Year => year,
-        Part::Month => month,
-        Part::Day => day_of_month,
+        Part::Year => civil(day).0,
+        Part::Month => civil(day).1,
+        Part::Day => civil(day).2,
         Part::Hour => seconds / 3600,
         Part::Minute => seconds / 60 % 60,
         Part::Second => seconds % 60,
