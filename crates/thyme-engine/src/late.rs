@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use thyme_core::definition::Dataset;
-use thyme_core::{ErrorKind, Position, Result, Span};
+use thyme_core::{ErrorKind, EventTime, Position, Result, Span};
 use thyme_log::Log;
 
-use crate::catalog::limits;
+use crate::catalog::{LiveDataset, limits};
 use crate::decode::columns::event_times;
+use crate::event_ids::known_from;
 use crate::left_out::LateRange;
 use crate::node::Admitted;
 use crate::record::EventsRecord;
@@ -84,10 +85,10 @@ pub struct LeftOutQuery {
 pub(crate) type Before<'a> = dyn FnMut(&LateRange) -> Result<Replay> + 'a;
 
 /// The events of a dataset that do not count for one reason, newest first. Reads the ranges that have some and keeps no more than
-/// `query.limit` of them.
+/// `query.limit` of them. Of events that are older than what is known of ids it names those duplicates that are sure.
 pub(crate) fn list(
     log: &dyn Log,
-    dataset: u32,
+    dataset: &LiveDataset,
     ranges: &[LateRange],
     query: &LeftOutQuery,
     before: &mut Before<'_>,
@@ -112,7 +113,7 @@ pub(crate) fn list(
 
 struct Walk<'a> {
     log: &'a dyn Log,
-    dataset: u32,
+    dataset: &'a LiveDataset,
     range: &'a LateRange,
     query: LeftOutQuery,
 }
@@ -126,10 +127,10 @@ impl Walk<'_> {
             if record.number > self.range.last.min(self.query.before.record()) {
                 break;
             }
-            let Some((events, admitted)) = replay.take(&record, &|id| id == self.dataset, &Ok)? else {
+            let Some((events, admitted)) = replay.take(&record, &|id| id == self.dataset.id, &Ok)? else {
                 continue;
             };
-            if let Some(definition) = replay.definition(self.dataset) {
+            if let Some(definition) = replay.definition(self.dataset.id) {
                 let rows = self.left_out(&events, &admitted, definition)?;
                 self.keep((record.number, record.stamp), &events, &rows, &mut found)?;
             }
@@ -177,14 +178,19 @@ impl Walk<'_> {
         let max_lateness = limits(definition, &events.stream).max_lateness.unwrap_or(Span(0));
         let mut late = admitted.late.iter();
         let mut duplicates = admitted.duplicates.iter().peekable();
+        // Asked after the verdicts were given: claims go after it is said.
+        let known = known_from(self.dataset).unwrap_or(EventTime(i64::MIN));
         let mut found = Vec::new();
         for row in (!kept).set_indices() {
             let why = match duplicates.next_if(|(duplicate, _)| *duplicate as usize == row) {
                 Some((_, of)) => Some(Why::Duplicate { of: *of }),
                 None => late.next().map(|watermark| Why::Late { watermark: *watermark, max_lateness }),
             };
-            let why = why.filter(|why| self.query.wanted.is(*why));
-            found.extend(why.map(|why| Row { row: row as u32, time: times.value(row), why }));
+            let time = times.value(row);
+            // Where the row's own claim may be gone, another event's says nothing: it may have been forgotten by then.
+            let may_count = matches!(why, Some(Why::Duplicate { of: Some(_) })) && time <= known.0;
+            let why = why.filter(|why| self.query.wanted.is(*why) && !may_count);
+            found.extend(why.map(|why| Row { row: row as u32, time, why }));
         }
         Ok(found)
     }

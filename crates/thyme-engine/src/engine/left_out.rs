@@ -119,7 +119,7 @@ impl Engine {
             let claims = dataset.ids.as_ref().map(Claims::again);
             Ok(replay::Replay::of_one(ids.clone(), (dataset.id, definition), &range.watermarks, claims))
         };
-        late::list(log, dataset.id, ranges.ranges(), query, &mut before)
+        late::list(log, dataset, ranges.ranges(), query, &mut before)
     }
 
     /// The newest `limit` dead letters of a dataset before `before`, newest first; those that were
