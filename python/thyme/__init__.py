@@ -19,6 +19,7 @@ from thyme._featureset import featureset
 from thyme._field import Field, field
 from thyme._pipeline import Stream, inputs, pipeline
 from thyme._source import source
+from thyme._windows import Forever, Hopping, Sliding, Tumbling
 
 if TYPE_CHECKING:
     from thyme._config import Config
@@ -63,14 +64,18 @@ __all__ = [
     "Expr",
     "Field",
     "First",
+    "Forever",
+    "Hopping",
     "Last",
     "Max",
     "Min",
     "MockContext",
+    "Sliding",
     "Stream",
     "Sum",
     "ThymeClient",
     "ThymeResult",
+    "Tumbling",
     "col",
     "dataset",
     "errors",

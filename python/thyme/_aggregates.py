@@ -9,15 +9,16 @@ from thyme import _checks
 from thyme._expr import Expr
 from thyme._literal import Scalar, described, literal
 from thyme._place import caller, refuse, warn_unknown
+from thyme._windows import Window, window_document
 
 
 class Aggregate:
-    """One output of a pipeline: a function of the rows in a window that slides continuously.
+    """One output of a pipeline: a function of the rows in a window, as of exactly the time of the question.
 
     Args:
         of: The aggregated column; only `Count` may go without.
-        window: How far back from the time of the question: an integer and one of `s m h d w`. None or `""`
-            is since the beginning.
+        window: How far back from the time of the question: an integer and one of `s m h d w`, or a window
+            such as `Tumbling("1d")`. None or `""` is since the beginning.
         where: Only rows where this is true count.
         default: What it gives over nothing.
 
@@ -41,7 +42,7 @@ class Aggregate:
             self,
             *,
             of: str,
-            window: str | None = None,
+            window: str | Window | None = None,
             where: Expr | None = None,
             default: Scalar = None,
         ) -> None: ...
@@ -55,7 +56,7 @@ class Aggregate:
                 *positional: Refused: everything is given by name.
                 of: The aggregated column; only `Count` may go without.
                 window: How far back from the time of the question, that time included: an integer and one of
-                    `s m h d w`. None or `""` is since the beginning.
+                    `s m h d w`, or a window such as `Tumbling("1d")`. None or `""` is since the beginning.
                 where: Only rows where this is true count.
                 default: What it gives over nothing.
                 **unknown: Warned of and ignored.
@@ -70,7 +71,7 @@ class Aggregate:
         positional: tuple[Any, ...],
         unknown: dict[str, Any],
         of: str | None,
-        window: str | None,
+        window: str | Window | None,
         where: Expr | None,
         default: Scalar,
     ) -> None:
@@ -80,7 +81,7 @@ class Aggregate:
         warn_unknown(f"{called}()", unknown)
         self.at = caller()
         self.of = None if of is None else _checks.name(f"{called}(of=)", of, "fare")
-        self.window = _checks.duration(f"{called}(window=)", window or None)
+        self.window = window_document(f"{called}(window=)", window)
         if where is not None and not isinstance(where, Expr):
             refuse(f'{called}(where=) takes an expression such as col("fare") > 0, got {described(where)}')
         self.where = where
@@ -112,7 +113,7 @@ class Count(Aggregate):
             self,
             *,
             of: str | None = None,
-            window: str | None = None,
+            window: str | Window | None = None,
             where: Expr | None = None,
             default: Scalar = None,
         ) -> None: ...

@@ -12,7 +12,7 @@ from thyme._config import Config
 from thyme._definition_calls import without_sources
 from thyme._errors import InvalidDataError, NotFoundError, UnavailableError
 from thyme._frames import ARROW_STREAM
-from thyme._native import parse_duration
+from thyme._native import parse_duration, parse_window
 from thyme._session import Definition, ThymeWarning, name_of
 from thyme._steps import run
 from thyme._transport import LocalTransport
@@ -237,11 +237,12 @@ def _warn_of_reach(
                 continue
             for operator in pipeline["operators"]:
                 for each in operator.get("aggregates") or ():
-                    window = each.get("window")
-                    if window is None or parse_duration(window) > reach:
-                        further.append(
-                            f"{dataset['name']}.{each['name']} ({window or 'since the beginning'})"
-                        )
+                    text, back = "since the beginning", None
+                    if each.get("window") is not None:
+                        _, text, back = parse_window(each["window"])
+                    if back is None or back > reach:
+                        text = text.strip('"')
+                        further.append(f"{dataset['name']}.{each['name']} ({text})")
     if further:
         _warn(f'with last="{last}" these lack what is older: {_shown(further)}')
 

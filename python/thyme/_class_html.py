@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from thyme._html import block, described, dim, struck, table, text, titled
+from thyme._native import parse_window
 
 
 def dataset_html(body: Mapping[str, Any]) -> str:
@@ -95,8 +96,12 @@ def _literal(value: Any) -> str:
     return repr(value.get("lit")) if isinstance(value, Mapping) else repr(value)
 
 
+def _window(window: Any) -> str:
+    return window if isinstance(window, str) else parse_window(window)[1]
+
+
 def _aggregate(each: Mapping[str, Any]) -> str:
     of = f" of {each['of']}" if each.get("of") else ""
-    over = f" over {each['window']}" if each.get("window") else ""
+    over = f" over {_window(each['window'])}" if each.get("window") else ""
     where = ", where ..." if each.get("where") else ""
     return f"{each['function']}{of}{over}{where}"

@@ -41,5 +41,17 @@ def parse_duration(text: str) -> int:
     return microseconds
 
 
+def parse_window(document: Any) -> tuple[Any, str, int | None]:
+    """A window as a document has it in its shortest form, as it is written, and how far it reaches back.
+
+    That is in microseconds, at most; None is without end.
+
+    Raises:
+        ValueError: It is none.
+    """
+    shortest, text, reach = _module().parse_window(json.dumps(document))
+    return json.loads(shortest), text, reach
+
+
 def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False)

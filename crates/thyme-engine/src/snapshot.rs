@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
-use thyme_core::{Error, ErrorKind, EventTime, Position, Result, Span, Value};
+use thyme_core::time::EVENT_TIME_MAX;
+use thyme_core::{Error, ErrorKind, EventTime, Extent, Position, Result, Span, Value, Window};
 use thyme_timeline::{Look, SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
@@ -53,23 +54,15 @@ pub struct Snapshot {
     pub(crate) keep: Keep,
 }
 
-/// How far back a window of `span` goes, inside what `retention` keeps.
-fn reach(span: Option<Span>, retention: Option<Span>) -> Option<Span> {
-    match (span, retention) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-/// The exclusive start of a window of `span` at `time`, inside what `retention` keeps.
-fn window_start(time: EventTime, span: Option<Span>, retention: Option<Span>) -> EventTime {
-    EventTime(reach(span, retention).map_or(i64::MIN, |s| time.0.saturating_sub(s.0)))
+/// The exclusive start of what `retention` keeps at `time`.
+fn kept_after(time: EventTime, retention: Option<Span>) -> EventTime {
+    Extent::of(None, retention, time).after
 }
 
 /// What reads of the latest row as of each time and position look at.
 fn latest_of(node: &Node, at: &[(EventTime, Position)]) -> Vec<Look> {
     let look = |&(until, at): &(EventTime, Position)| {
-        let after = window_start(until, None, node.retention);
+        let after = kept_after(until, node.retention);
         Look::Latest { after, until, at }
     };
     at.iter().map(look).collect()
@@ -116,12 +109,17 @@ impl Snapshot {
         if node.removed_until().is_none() {
             return Ok(());
         }
-        let windows = wanted.iter().filter_map(|index| node.outputs.get(*index)).map(|output| output.window);
-        let widest = match node.is_index() {
-            true => node.retention,
-            false => windows.filter_map(|window| reach(window, node.retention)).max(),
-        };
-        widest.map_or(Ok(()), |widest| self.check_window(node, time, Some(widest)))
+        if node.is_index() {
+            return self.check_window(node, time, None);
+        }
+        let outputs = wanted.iter().filter_map(|index| node.outputs.get(*index));
+        let windows = outputs.map(|output| output.window.as_ref());
+        // Most windows are bounded, and then the one that begins first needs most.
+        let begin = |window: Option<&Window>| Extent::of(window, node.retention, time).after;
+        let bounded =
+            windows.filter(|window| node.retention.is_some() || window.is_some_and(Window::is_bounded));
+        let widest = bounded.min_by_key(|window| begin(*window));
+        widest.map_or(Ok(()), |widest| self.check_window(node, time, widest))
     }
 
     /// Whether all that any read of a node as of `time` may need is still there.
@@ -130,13 +128,16 @@ impl Snapshot {
         self.check_window(node, time, None).and_then(|()| self.check_kept(node, time, &all)).is_ok()
     }
 
-    fn check_window(&self, node: &Node, time: EventTime, window: Option<Span>) -> Result<()> {
+    fn check_window(&self, node: &Node, time: EventTime, window: Option<&Window>) -> Result<()> {
         let Some(removed) = node.removed_until() else { return Ok(()) };
-        let after = window_start(time, window, node.retention);
-        if after >= removed || reach(window, node.retention).is_none() {
+        let is_bounded = node.retention.is_some() || window.is_some_and(Window::is_bounded);
+        let after = Extent::of(window, node.retention, time).after;
+        if after >= removed || !is_bounded {
             return Ok(());
         }
-        let from = EventTime(removed.0.saturating_add(time.0.saturating_sub(after.0)));
+        let by_window = window.and_then(|window| window.earliest_without(removed));
+        let by_retention = node.retention.map(|kept| EventTime(removed.0.saturating_add(kept.0)));
+        let from = by_window.into_iter().chain(by_retention).min().unwrap_or(EVENT_TIME_MAX);
         let reach = node.retention.map_or_else(String::new, |span| format!(" (retention=\"{span}\")"));
         Err(Error::new(
             ErrorKind::Gone,
@@ -185,20 +186,20 @@ impl Snapshot {
     ) -> Result<()> {
         let window = |index: usize, time| {
             let output = &node.outputs[index];
-            (output, window_start(time, output.window, node.retention))
+            (output.slot, Extent::of(output.window.as_ref(), node.retention, time))
         };
         let looks = || {
-            let look = |&(until, at): &(EventTime, Position), &index: &usize| {
-                let (output, after) = window(index, until);
-                Look::Fold { slot: output.slot, after, until, at }
+            let look = |&(time, at): &(EventTime, Position), &index: &usize| {
+                let (slot, Extent { after, until }) = window(index, time);
+                Look::Fold { slot, after, until, at }
             };
             at.iter().flat_map(|at| wanted.iter().map(move |index| look(at, index))).collect()
         };
         let folded = self.read(node, key, Some(&looks), |timeline| {
             for (row, &(time, position)) in at.iter().enumerate() {
                 for (place, &index) in wanted.iter().enumerate() {
-                    let (output, after) = window(index, time);
-                    let outcome = timeline.fold(&node.layout, output.slot, after, time, position);
+                    let (slot, Extent { after, until }) = window(index, time);
+                    let outcome = timeline.fold(&node.layout, slot, after, until, position);
                     sink(row, place, self.value(node, index, outcome));
                 }
             }
@@ -243,7 +244,7 @@ impl Snapshot {
     ) -> Result<()> {
         self.read(node, key, Some(&|| latest_of(node, at)), |timeline| {
             for (index, (time, position)) in at.iter().enumerate() {
-                let after = window_start(*time, None, node.retention);
+                let after = kept_after(*time, node.retention);
                 if let Some(row) = timeline.latest_row(&node.layout, after, *time, *position) {
                     let values = (0..node.columns.len()).map(|column| row.value(column)).collect();
                     sink(index, (row.time(), values));
@@ -282,7 +283,7 @@ impl Snapshot {
         let mut note = |time: EventTime| unseen = Some(unseen.map_or(time, |earliest| earliest.min(time)));
         let read = self.read(node, key, Some(&|| latest_of(node, at)), |timeline| {
             for (index, (time, position)) in at.iter().enumerate() {
-                let after = window_start(*time, None, node.retention);
+                let after = kept_after(*time, node.retention);
                 match timeline.latest_row(&node.layout, after, *time, *position) {
                     Some(row) => sink(index, row.time()),
                     None => note(*time),
@@ -307,7 +308,7 @@ impl Snapshot {
     }
 
     fn is_seen(&self, node: &Node, timeline: &Timeline, time: EventTime) -> bool {
-        let after = window_start(time, None, node.retention);
+        let after = kept_after(time, node.retention);
         timeline.latest_row(&node.layout, after, time, self.position).is_some()
     }
 
@@ -328,7 +329,7 @@ impl Snapshot {
             .iter()
             .map(|&index| {
                 let output = &node.outputs[index];
-                SweepOutput { slot: output.slot, window: reach(output.window, node.retention) }
+                SweepOutput { slot: output.slot, window: output.window, retention: node.retention }
             })
             .collect();
         let swept = self.read(node, key, None, |timeline| {
@@ -363,7 +364,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::outputs`].
     pub fn each_entity(&self, node: &Node, from: EventTime, f: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let after = window_start(from, None, node.retention);
+        let after = kept_after(from, node.retention);
         let counts = |timeline: &Timeline| {
             timeline.latest_row(&node.layout, after, EventTime(i64::MAX), self.position).is_some()
         };

@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 
 use thyme_core::aggregate::Outcome;
-use thyme_core::{Error, EventTime, Position, Result, Span, Value};
+use thyme_core::{Error, EventTime, Position, Result, Span, Value, Window};
 
 use crate::number::exact_sum;
-use crate::window::{Row, visible};
+use crate::window::{Row, members};
 
 /// Which value is asked for: an aggregate, and the `(T, S, w)` of the contract.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,9 @@ pub struct Question<'a> {
     /// `S`.
     pub at: Position,
     /// `w`; none means since the beginning.
-    pub window: Option<Span>,
+    pub window: Option<Window>,
+    /// How far back rows count at all.
+    pub retention: Option<Span>,
 }
 
 /// The answer. `Nothing` stands for no rows, where defaults apply.
@@ -30,7 +32,8 @@ pub struct Question<'a> {
 /// # Errors
 /// An aggregate that is not known here, or values it is not defined on.
 pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
-    let mut counted = visible(rows, question.until, question.at, question.window);
+    let at = (question.until, question.at);
+    let mut counted = members(rows, at, question.window.as_ref(), question.retention);
     counted.retain(|row| question.predicate.is_none_or(|p| row.predicates.get(p) == Some(&true)));
     let value = |row: &Row| question.of.and_then(|of| row.values.get(of).cloned()).unwrap_or_default();
     counted.retain(|row| question.of.is_none() || !value(row).is_null());
@@ -122,7 +125,8 @@ mod tests {
             predicate: None,
             until: EventTime(until),
             at: Position::MAX,
-            window: Some(Span(window)),
+            window: Some(Window::sliding(Span(window))),
+            retention: None,
         };
         answer(rows, &question).unwrap()
     }

@@ -7,10 +7,11 @@
 //!
 //! An event goes through [`admission`] (is it late, is it there already?), then through the operators of a [`pipeline`]
 //! ([`expression`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows that count at
-//! `(T, S)`, and [`aggregate`] says what they come to.
+//! `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to.
 
 pub mod admission;
 pub mod aggregate;
+pub mod calendar;
 pub mod expression;
 pub mod join;
 pub mod number;

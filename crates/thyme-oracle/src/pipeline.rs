@@ -4,11 +4,11 @@ use thyme_core::aggregate::Outcome;
 use thyme_core::definition::{Dataset, How, JoinDef, OperatorDef};
 use thyme_core::expr::Expr;
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value};
+use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value, Window};
 
 use crate::aggregate::{Question, answer};
 use crate::expression::{Columns, evaluate, holds};
-use crate::window::{Row, visible, within};
+use crate::window::{Row, visible};
 
 /// A derived dataset and how it is made, or a raw one of which the latest row is wanted.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Output {
     /// Its column.
     pub of: Option<String>,
     /// Its window; none means since the beginning.
-    pub window: Option<Span>,
+    pub window: Option<Window>,
     /// Its own predicate.
     pub predicate: Option<Expr>,
     /// What it is over nothing.
@@ -191,11 +191,6 @@ impl Pipeline {
         Ok(made)
     }
 
-    /// The window of an output, as far as the input reaches.
-    pub fn window(&self, output: &Output) -> Option<Span> {
-        within(output.window, self.retention)
-    }
-
     /// The value of an output at `(T, S)` over the rows of one entity.
     ///
     /// # Errors
@@ -211,7 +206,8 @@ impl Pipeline {
             predicate: Some(index),
             until,
             at,
-            window: self.window(output),
+            window: output.window,
+            retention: self.retention,
         };
         Ok(match answer(rows, &question)? {
             Outcome::Value(value) => value.widen(output.data_type).unwrap_or_default(),

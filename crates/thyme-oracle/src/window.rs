@@ -1,6 +1,9 @@
 //! Which rows count at `(T, S)` (contract, section 1).
 
+use thyme_core::window::{Every, Hopping, Kind, Sliding, Tumbling, Window};
 use thyme_core::{EventTime, Position, Span, Value};
+
+use crate::calendar::Clocks;
 
 /// One admitted event of one entity, after the operators.
 #[derive(Clone, Debug)]
@@ -33,5 +36,85 @@ pub fn visible(rows: &[Row], until: EventTime, at: Position, window: Option<Span
     let mut rows: Vec<&Row> =
         rows.iter().filter(|row| row.position <= at && contains(row.time, until, window)).collect();
     rows.sort_by_key(|row| (row.time, row.position));
+    rows
+}
+
+/// Which event times a window has as of a time.
+#[derive(Clone, Debug)]
+pub enum Members {
+    /// Those that are after the one, and not after the other.
+    Between(i128, i128),
+    /// Those up to `until` whose number is one of `numbers`, from the first to the last.
+    Numbered {
+        /// Whose calendar gives the numbers.
+        clocks: Clocks,
+        /// Of what.
+        every: Every,
+        /// The numbers.
+        numbers: (i64, i64),
+        /// The end.
+        until: EventTime,
+    },
+}
+
+impl Members {
+    /// Those of a window as of `until`.
+    pub fn of(window: &Window, until: EventTime) -> Members {
+        let until = EventTime(until.0.saturating_sub(window.offset.map_or(0, |offset| offset.0)));
+        let end = i128::from(until.0);
+        match window.kind {
+            Kind::Forever => Members::Between(i128::MIN, end),
+            Kind::Sliding(Sliding { span }) => Members::Between(end - i128::from(span.0), end),
+            Kind::Tumbling(Tumbling { every, tz, lookback }) => {
+                Members::in_a_row(every, Clocks::of(tz), until, (lookback, lookback))
+            }
+            Kind::Hopping(Hopping { hop, hops, tz, lookback }) => {
+                Members::in_a_row(hop, Clocks::of(tz), until, (lookback + hops, lookback + 1))
+            }
+        }
+    }
+
+    /// Those of the calendar's windows from the one that is `back.0` before the one of `until` to the one that is `back.1`
+    /// before it.
+    fn in_a_row(every: Every, clocks: Clocks, until: EventTime, back: (u32, u32)) -> Members {
+        let (first, last) = back;
+        if let Some(now) = clocks.number(every, until.0) {
+            let numbers = (now - i64::from(first), now - i64::from(last));
+            return Members::Numbered { clocks, every, numbers, until };
+        }
+        let Every::Clock(length) = every else { return Members::Between(0, 0) };
+        let begins = clocks.begins(length, until.0, first);
+        let begin = |back: u32| i128::from(begins.get(back as usize).copied().unwrap_or(i64::MIN));
+        let end = match last {
+            0 => i128::from(until.0),
+            last => begin(last - 1) - 1,
+        };
+        Members::Between(begin(first) - 1, end)
+    }
+
+    /// Whether an event of `time` is one.
+    pub fn has(&self, time: EventTime) -> bool {
+        match self {
+            Members::Between(after, until) => *after < i128::from(time.0) && i128::from(time.0) <= *until,
+            Members::Numbered { clocks, every, numbers: (first, last), until } => {
+                let number = clocks.number(*every, time.0);
+                time <= *until && number.is_some_and(|number| *first <= number && number <= *last)
+            }
+        }
+    }
+}
+
+/// The rows that a window has at `(T, S)`, of those that `retention` keeps, in the order of (t, position).
+pub fn members<'r>(
+    rows: &'r [Row],
+    (until, at): (EventTime, Position),
+    window: Option<&Window>,
+    retention: Option<Span>,
+) -> Vec<&'r Row> {
+    let mut rows = visible(rows, until, at, retention);
+    if let Some(window) = window {
+        let members = Members::of(window, until);
+        rows.retain(|row| members.has(row.time));
+    }
     rows
 }

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use parking_lot::RwLock;
 use thyme_core::definition::{Document, Extractor};
-use thyme_core::{EntityKey, Error, EventTime, Result, Value};
+use thyme_core::{EntityKey, Error, EventTime, Extent, Result, Value};
 use thyme_engine::{Catalog, Clock, Engine, LiveDataset, ReadAt, Snapshot};
 
 use crate::column::ColumnBuffer;
@@ -215,15 +215,14 @@ impl Reader {
                 Source::Value(output) => Some(read.node.outputs[*output].window),
                 _ => None,
             });
+            let begins = windows.map(|window| Extent::of(window.as_ref(), None, snapshot.time).after);
             // Nothing windowed is asked of this one, or something that reaches back to the beginning.
-            let Some(reach) = windows.collect::<Option<Vec<_>>>().and_then(|w| w.into_iter().max()) else {
-                return Ok(None);
-            };
+            let Some(begin) = begins.min().filter(|begin| begin.0 > i64::MIN) else { return Ok(None) };
             for row in 0..frame.times.len() {
                 let parts: Vec<Value> = read.key.iter().map(|&field| frame.entity[field].get(row)).collect();
                 let Ok(key) = EntityKey::encode(&parts) else { return Ok(None) };
                 let event = match snapshot.newest_event(&read.node, &key.0, snapshot.time)? {
-                    Some(event) if event.0 <= snapshot.time.0.saturating_sub(reach.0) => event,
+                    Some(event) if event <= begin => event,
                     _ => return Ok(None),
                 };
                 newest = newest.max(Some(event));

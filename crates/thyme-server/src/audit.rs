@@ -258,7 +258,7 @@ fn field_json(field: &FieldExplanation, out: &mut Json) {
         "operators": field.operators,
         "aggregate": field.definition,
         "after": field.after.map(EventTime::to_rfc3339),
-        "until": field.time.to_rfc3339(),
+        "until": field.until.to_rfc3339(),
         "retention": field.retention.map(|r| r.to_string()),
     });
     out["events"] = group_json(&field.counted);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
-use thyme_core::{DataType, Span, Value};
+use thyme_core::{DataType, Span, Value, Window};
 use thyme_oracle::Pipeline;
 use thyme_oracle::admission::Limits;
 
@@ -33,8 +33,34 @@ const KEY_SETS: [&[&str]; 4] = [&["k"], &["k", "g"], &["g"], &["g", "k"]];
 /// The columns that can be aggregated, before assigns.
 pub(crate) const COLUMNS: [(&str, DataType); 4] =
     [("i", DataType::Int), ("x", DataType::Float), ("s", DataType::Str), ("at", DataType::Datetime)];
-const WINDOWS: [Option<&str>; 7] =
-    [None, Some("1s"), Some("2s"), Some("5s"), Some("1m"), Some("1h"), Some("1d")];
+/// The windows that outputs have, as documents write them: those of one kind have one chance together.
+const WINDOWS: [&[&str]; 6] = [
+    &["null"],
+    &[r#""1s""#, r#""2s""#, r#""5s""#, r#""1m""#, r#""1h""#, r#""1d""#],
+    &[r#""2s""#, r#""5s""#, r#""1m""#, r#""1h""#],
+    &[
+        r#"{"kind": "forever", "offset": "2s"}"#,
+        r#"{"kind": "sliding", "span": "5s", "offset": "5s"}"#,
+        r#"{"kind": "sliding", "span": "1m", "offset": "1s"}"#,
+        r#"{"kind": "tumbling", "every": "1m", "offset": "30s"}"#,
+    ],
+    &[
+        r#"{"kind": "tumbling", "every": "5s"}"#,
+        r#"{"kind": "tumbling", "every": "5s", "lookback": 2}"#,
+        r#"{"kind": "tumbling", "every": "1m", "tz": "Asia/Kolkata", "lookback": 1}"#,
+        r#"{"kind": "tumbling", "every": "1h", "tz": "Europe/London"}"#,
+        r#"{"kind": "tumbling", "every": "1d", "tz": "Europe/London"}"#,
+        r#"{"kind": "tumbling", "every": "1d", "tz": "America/New_York", "lookback": 1}"#,
+        r#"{"kind": "tumbling", "every": "1w"}"#,
+        r#"{"kind": "tumbling", "every": "1mo", "tz": "Australia/Lord_Howe"}"#,
+    ],
+    &[
+        r#"{"kind": "hopping", "span": "10s", "hop": "2s"}"#,
+        r#"{"kind": "hopping", "span": "1m", "hop": "5s", "lookback": 1}"#,
+        r#"{"kind": "hopping", "span": "1d", "hop": "1h", "tz": "Asia/Kolkata"}"#,
+        r#"{"kind": "hopping", "span": "3d", "hop": "1d", "tz": "Europe/London"}"#,
+    ],
+];
 
 /// A raw dataset's settings, which commits change in place.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +83,7 @@ pub struct Output {
     /// Its column.
     pub of: Option<(&'static str, DataType)>,
     /// Its window.
-    pub window: Option<Span>,
+    pub window: Option<Window>,
     /// Its own predicate.
     pub predicate: Option<Predicate>,
     /// What it is over nothing, if it says so.
@@ -88,6 +114,12 @@ pub enum Step {
     Assign(Sum),
     /// Brings columns of another dataset.
     Join(Join),
+}
+
+#[expect(clippy::expect_used, reason = "they are written here")]
+fn window(random: &mut Random) -> Option<Window> {
+    let kind = random.pick(&WINDOWS);
+    serde_json::from_str(random.pick(kind)).expect("a window")
 }
 
 fn span(random: &mut Random, texts: &[Option<&str>]) -> Option<Span> {
@@ -148,7 +180,7 @@ impl Output {
             name: format!("a{index}"),
             function,
             of,
-            window: span(random, &WINDOWS),
+            window: window(random),
             predicate: random.chance(35).then(|| Predicate::random(random, 1)),
             default: None,
         };
@@ -178,7 +210,7 @@ impl Output {
             json["of"] = of.into();
         }
         if let Some(window) = self.window {
-            json["window"] = window.to_string().into();
+            json["window"] = json!(window);
         }
         if let Some(predicate) = &self.predicate {
             json["where"] = predicate.json();

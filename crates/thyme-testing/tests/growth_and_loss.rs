@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thyme_core::definition::{AggregateDef, Document, growth};
 use thyme_core::error::ErrorKind;
-use thyme_core::{EntityKey, EventTime, Position, Span, Value};
+use thyme_core::{EntityKey, EventTime, Extent, Position, Span, Value};
 use thyme_engine::{Begun, CommitNote, Engine, Memory, Options, Parts, ReadAt};
 use thyme_log::DirDisk;
 use thyme_store::{MemoryStore, Room};
@@ -191,9 +191,8 @@ impl History {
                 for (time, (index, output)) in
                     times.iter().flat_map(|time| node.outputs.iter().enumerate().map(move |o| (*time, o)))
                 {
-                    let reach = output.window.into_iter().chain(node.retention).min().unwrap();
-                    let after = time.0.saturating_sub(reach.0);
-                    let gone = node.removed_until().is_some_and(|removed| after < removed.0);
+                    let after = Extent::of(output.window.as_ref(), node.retention, time).after;
+                    let gone = node.removed_until().is_some_and(|removed| after < removed);
                     let mut swept = Vec::new();
                     let mut sink = |_: usize, _: usize, value| swept.push(value);
                     let done = snapshot.sweep(&node, &encoded, &[time], &[index], &mut sink);

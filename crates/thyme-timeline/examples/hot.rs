@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use arrow::array::Float64Array;
 use thyme_core::aggregate::lookup;
-use thyme_core::{DataType, EventTime, Position, Span};
+use thyme_core::{DataType, EventTime, Position, Span, Window};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, SweepOutput, Timeline};
 
 const SECOND: i64 = 1_000_000;
@@ -75,8 +75,9 @@ fn reads(timeline: &Timeline, layout: &Layout, rows: usize, random: &mut Random)
 fn sweep(timeline: &Timeline, layout: &Layout, rows: usize, labels: usize, window: Span) -> f64 {
     let step = (rows as i64 * SECOND / labels as i64).max(1);
     let labels: Vec<EventTime> = (1..=labels as i64).map(|i| EventTime(i * step)).collect();
-    let outputs: Vec<_> =
-        (0..layout.slots.len()).map(|slot| SweepOutput { slot, window: Some(window) }).collect();
+    let outputs: Vec<_> = (0..layout.slots.len())
+        .map(|slot| SweepOutput { slot, window: Some(Window::sliding(window)), retention: None })
+        .collect();
     seconds(|| {
         timeline.sweep(layout, &outputs, &labels, Position::MAX, &mut |_, _, outcome| _ = black_box(outcome));
     })

@@ -9,7 +9,7 @@ use std::time::Instant;
 use arrow::array::Float64Array;
 use arrow::buffer::BooleanBuffer;
 use thyme_core::aggregate::{ExactSum, lookup};
-use thyme_core::{DataType, EventTime, Position, Span};
+use thyme_core::{DataType, EventTime, Position, Span, Window};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, SweepOutput, Timeline};
 
 fn layout(names: &[&str], predicates: usize) -> Layout {
@@ -104,7 +104,7 @@ fn main() {
     let labels: Vec<EventTime> = (0..100_000).map(|i| EventTime(i * 10_000_000)).collect();
     for (index, slot) in all.slots.iter().enumerate() {
         for (window, name) in [(Some(Span(3_600_000_000)), "1h"), (None, "no window")] {
-            let output = SweepOutput { slot: index, window };
+            let output = SweepOutput { slot: index, window: window.map(Window::sliding), retention: None };
             let what = format!("sweep {} {name}, 100k labels over 1M rows, a label", slot.aggregate.name());
             report(&what, labels.len(), || {
                 hot.sweep(&all, &[output], &labels, Position::MAX, &mut |_, _, outcome| {
@@ -115,7 +115,7 @@ fn main() {
     }
     let few: Vec<EventTime> = (0..10_000).map(|i| EventTime(i * 100_000_000 + 1)).collect();
     for window in [60_000_000, 3_600_000_000, 86_400_000_000] {
-        let output = SweepOutput { slot: 1, window: Some(Span(window)) };
+        let output = SweepOutput { slot: 1, window: Some(Window::sliding(Span(window))), retention: None };
         report(
             &format!("sweep sum, window {}, 10k labels over 1M rows, a label", Span(window)),
             few.len(),

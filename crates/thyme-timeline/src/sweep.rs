@@ -1,7 +1,7 @@
 //! Reading a timeline as of many times in one pass.
 
 use thyme_core::aggregate::{Outcome, Sweeper};
-use thyme_core::{EventTime, Position, Span};
+use thyme_core::{EventTime, Extent, Position, Span, Window};
 
 use crate::body::BLOCK_CHUNKS;
 use crate::cursor::Cursor;
@@ -18,12 +18,15 @@ pub struct SweepOutput {
     /// The index of the slot in the layout.
     pub slot: usize,
     /// The window; `None` since the beginning.
-    pub window: Option<Span>,
+    pub window: Option<Window>,
+    /// How far back rows count at all.
+    pub retention: Option<Span>,
 }
 
 impl SweepOutput {
-    fn after(&self, label: EventTime) -> EventTime {
-        after(self.window, label)
+    #[inline]
+    fn extent(&self, label: EventTime) -> Extent {
+        Extent::of(self.window.as_ref(), self.retention, label)
     }
 }
 
@@ -53,27 +56,26 @@ impl Timeline {
     ) {
         debug_assert!(labels.is_sorted());
         let (Some(first), Some(last)) = (labels.first(), labels.last()) else { return };
-        let end = self.cursor_after(*last);
         for (index, output) in outputs.iter().enumerate() {
-            let from = self.start_of(output.after(*first));
-            let window = self.chunks_between(self.start_of(output.after(*last)), end);
+            let from = self.start_of(output.extent(*first).after);
+            let last = output.extent(*last);
+            let end = self.cursor_after(last.until);
+            let window = self.chunks_between(self.start_of(last.after), end);
             // In chunks swept: what one fold costs, and what the sweep costs.
             let fold = 1 + (window / BLOCK_CHUNKS + window.min(2 * BLOCK_CHUNKS)) / MERGES_PER_CHUNK;
             let chunks = self.chunks_between(from, end);
             let Some(slot) = layout.slots.get(output.slot).filter(|_| chunks <= labels.len() * fold) else {
                 for (label_index, label) in labels.iter().enumerate() {
-                    sink(
-                        label_index,
-                        index,
-                        self.fold(layout, output.slot, output.after(*label), *label, at),
-                    );
+                    let Extent { after, until } = output.extent(*label);
+                    sink(label_index, index, self.fold(layout, output.slot, after, until, at));
                 }
                 continue;
             };
             let mut track = Track { slot, sweeper: layout.sweeper(slot), from, to: from };
             for (label_index, label) in labels.iter().enumerate() {
-                let to = self.advance(track.to, *label);
-                let from = self.advance(track.from, output.after(*label)).min(to);
+                let extent = output.extent(*label);
+                let to = self.advance(track.to, extent.until);
+                let from = self.advance(track.from, extent.after).min(to);
                 track.move_to(self, layout, from, to, at.to_bits());
                 sink(label_index, index, track.sweeper.outcome());
             }

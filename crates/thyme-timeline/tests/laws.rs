@@ -6,6 +6,7 @@ mod growth;
 mod lives;
 mod outline;
 mod support;
+mod windows;
 
 use std::collections::BTreeMap;
 

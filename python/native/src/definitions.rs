@@ -6,7 +6,7 @@ use serde_json::json;
 use thyme_core::definition::Document;
 use thyme_core::definition::validate::validate as faults_of;
 use thyme_core::error::Fault;
-use thyme_core::{DataType, Span};
+use thyme_core::{DataType, Span, Window};
 
 /// The version this was built as.
 #[pyfunction]
@@ -18,6 +18,22 @@ pub fn version() -> &'static str {
 #[pyfunction]
 pub fn parse_duration(text: &str) -> PyResult<i64> {
     Span::parse(text).map(|span| span.0).map_err(|e| PyValueError::new_err(e.detail().to_owned()))
+}
+
+/// A window as a document has it: in its shortest form, as it is written in Python, and how many microseconds it reaches
+/// back at most.
+#[pyfunction]
+pub fn parse_window(json: &str) -> PyResult<(String, String, Option<i64>)> {
+    let window: Window = serde_json::from_str(json).map_err(|e| PyValueError::new_err(plain(&e)))?;
+    let shortest = serde_json::to_string(&window).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok((shortest, window.to_string(), window.reach().map(|span| span.0)))
+}
+
+/// An error without where in the JSON it is, which the caller has not written.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// What is wrong with a definition document, as a JSON list of faults.

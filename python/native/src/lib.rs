@@ -25,7 +25,7 @@ mod _thyme {
     #[pymodule_export]
     use crate::attach::Attachment;
     #[pymodule_export]
-    use crate::definitions::{parse_duration, validate, version};
+    use crate::definitions::{parse_duration, parse_window, validate, version};
     #[pymodule_export]
     use crate::engine::NativeEngine;
     #[pymodule_export]

@@ -20,6 +20,7 @@ _WHY = {
     "where": "the aggregate's where is not true",
     "null": "the aggregated field is null",
     "before_window": "before the window",
+    "after_window": "after the window",
     "beyond_retention": "older than the dataset reaches",
     "after_time": "of a time after T",
     "after_position": "known only after S",

@@ -12,7 +12,25 @@ from typing import Any
 Row = dict[str, Any]
 
 START_US = 1_773_568_800_000_000
-WINDOWS = ("1s", "2s", "5s", "1m", "1h", "")
+# The windows of outputs, as they are written: those of one kind have one chance together.
+WINDOWS = (
+    ('"1s"', '"2s"', '"5s"', '"1m"', '"1h"'),
+    ('"2s"', '"5s"'),
+    ("",),
+    ('Sliding("5s", offset="2s")', 'Sliding("1m", offset="5s")', 'Forever(offset="5s")'),
+    (
+        'Tumbling("5s")',
+        'Tumbling("5s", lookback=2)',
+        'Tumbling("1m", tz="Asia/Kolkata", lookback=1, offset="2s")',
+        'Tumbling("1d", tz="Europe/London")',
+        'Tumbling("month", tz="America/New_York")',
+    ),
+    (
+        'Hopping("10s", "2s")',
+        'Hopping("1m", "5s", lookback=1)',
+        'Hopping("1h", "1m", tz="Australia/Lord_Howe")',
+    ),
+)
 RETENTIONS = ("", "", "", "30s", "1h")
 KEYS: dict[str, list[Any]] = {
     "str": ["", "a", "A", "é", "driver/7", "a,b=c"],
@@ -43,7 +61,8 @@ DEFAULTS = {"int": "-99", "float": "0.25", "str": '"none"', "bool": "True"}
 HEADER = """\
 from datetime import datetime
 from thyme import (
-    Avg, Count, First, Last, Max, Min, Sum, col, dataset, feature, featureset, field, inputs, lit, pipeline
+    Avg, Count, First, Forever, Hopping, Last, Max, Min, Sliding, Sum, Tumbling, col, dataset, feature,
+    featureset, field, inputs, lit, pipeline
 )
 """
 
@@ -108,8 +127,8 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     of = random.choice([name for name, kind in columns.items() if kind in FUNCTIONS[function]])
     kind = {"Count": "int", "Avg": "float"}.get(function, columns[of])
     arguments = [] if function == "Count" and random.random() < 0.5 else [f'of="{of}"']
-    if window := random.choice(WINDOWS):
-        arguments.append(f'window="{window}"')
+    if window := random.choice(random.choice(WINDOWS)):
+        arguments.append(f"window={window}")
     if random.random() < 0.4:
         arguments.append(f"where={predicate_text(random)}")
     if random.random() < 0.2 and kind in DEFAULTS:

@@ -14,11 +14,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from .oracle_windows import members, span
+
 Row = dict[str, Any]
 Document = dict[str, Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 PYTHON_TYPES = {"int": int, "str": str, "bool": bool}
 HOUR = 3_600_000_000
 
@@ -33,11 +34,6 @@ class Event(NamedTuple):
     t: int
     position: int
     row: Row
-
-
-def span(text: str | None) -> float:
-    """A duration in microseconds; none is forever."""
-    return int(text[:-1]) * UNITS[text[-1]] * 1_000_000 if text else math.inf
 
 
 def micros(value: Any) -> int:
@@ -325,8 +321,7 @@ def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
         mine = [e for e in events if all(e.row[k] == wanted[k] for k in keys)]
         row = dict(wanted)
         for a in aggregates:
-            window = span(a.get("window"))
-            inside = [e.row for e in mine if now - window < e.t <= now]
+            inside = [e.row for e in members(a.get("window"), mine, now)]
             row[a["name"]] = aggregated(a, inside, types[a["name"]])
     return None if row is None else {f: shown(v, types[f]) for f, v in row.items()}
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from .oracle import Document, Log, Row, as_datetime, lookup, micros, newest, shown, span, typed
+from .oracle import Document, Log, Row, as_datetime, lookup, micros, newest, shown, typed
+from .oracle_windows import span
 
 
 class TooOld(Exception):

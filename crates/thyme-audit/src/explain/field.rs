@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use thyme_core::definition::{JoinDef, OperatorDef};
-use thyme_core::{Error, EventTime, Position, Result, Span, Value};
+use thyme_core::{Error, EventTime, Extent, Position, Result, Span, Value};
 use thyme_engine::{HistoryRecord, LiveDataset, Snapshot};
-use thyme_oracle::window::contains;
+use thyme_oracle::window::{Members, contains};
 use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
 use thyme_query::Reader;
 
@@ -30,6 +30,8 @@ pub enum Reason {
     Null,
     /// It is before the window.
     BeforeWindow,
+    /// It is after the window, which ends before T.
+    AfterWindow,
     /// It is older than the dataset reaches.
     BeyondRetention,
     /// Its event time is after T.
@@ -50,6 +52,7 @@ impl Reason {
             Reason::Where => "where",
             Reason::Null => "null",
             Reason::BeforeWindow => "before_window",
+            Reason::AfterWindow => "after_window",
             Reason::BeyondRetention => "beyond_retention",
             Reason::AfterTime => "after_time",
             Reason::AfterPosition => "after_position",
@@ -111,6 +114,8 @@ pub struct FieldExplanation {
     pub operators: Vec<String>,
     /// The time after which events count; none: since the beginning.
     pub after: Option<EventTime>,
+    /// The time up to which they do.
+    pub until: EventTime,
     /// `T`.
     pub time: EventTime,
     /// `S`.
@@ -128,6 +133,7 @@ pub struct FieldExplanation {
     /// Records of the input up to S that could not become rows.
     pub dead_letters: DeadLetters,
     pub(crate) made: Made,
+    members: Option<Members>,
     key: Vec<Value>,
     limit: usize,
     rows: Vec<Row>,
@@ -181,7 +187,8 @@ pub(super) fn explanation(
         }
     }
     let output = made.pipeline.outputs.iter().find(|o| o.name == field);
-    let window = output.map_or(made.pipeline.retention, |o| made.pipeline.window(o));
+    let window = output.and_then(|o| o.window);
+    let extent = Extent::of(window.as_ref(), made.pipeline.retention, time);
     let explained = FieldExplanation {
         dataset: definition.name.clone(),
         version: definition.version,
@@ -190,10 +197,12 @@ pub(super) fn explanation(
         pipeline_version: pipeline.map(|p| p.version),
         definition: what,
         operators,
-        after: window.map(|w| EventTime(time.0.saturating_sub(w.0))),
+        after: (extent.after.0 > i64::MIN).then_some(extent.after),
+        until: extent.until,
         time,
         position,
         retention: made.pipeline.retention,
+        members: window.map(|window| Members::of(&window, time)),
         served: served.clone(),
         recomputed: Value::Null,
         counted: Group::default(),
@@ -350,9 +359,15 @@ impl FieldExplanation {
         else {
             return Ok(Ok(pipeline.row(time, position, &derived)?));
         };
-        if !contains(time, self.time, output.window) {
+        if self.members.as_ref().is_some_and(|members| !members.has(time)) {
             let after = self.after.map(EventTime::to_rfc3339).unwrap_or_default();
-            return out(Reason::BeforeWindow, format!("not after {after}, where the window begins"));
+            return match time > self.until {
+                true => {
+                    let end = self.until.to_rfc3339();
+                    out(Reason::AfterWindow, format!("after {end}, where the window ends"))
+                }
+                false => out(Reason::BeforeWindow, format!("not after {after}, where the window begins")),
+            };
         }
         let row = pipeline.row(time, position, &derived)?;
         if row.predicates.get(index) == Some(&false) {

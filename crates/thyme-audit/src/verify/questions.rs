@@ -1,7 +1,7 @@
 //! Which times and positions are asked: those where something happens.
 
 use thyme_core::time::{EVENT_TIME_MAX, EVENT_TIME_MIN};
-use thyme_core::{EventTime, Position, Value};
+use thyme_core::{EventTime, Position, Value, Window};
 use thyme_engine::Snapshot;
 use thyme_oracle::{Pipeline, Row};
 
@@ -25,7 +25,8 @@ pub(crate) fn questions(
     snapshot: &Snapshot,
 ) -> Vec<(EventTime, Position)> {
     let mut choice = Choice::new(seed);
-    let mut spans: Vec<i64> = pipeline.outputs.iter().filter_map(|o| o.window).map(|w| w.0).collect();
+    let windows: Vec<Window> = pipeline.outputs.iter().filter_map(|o| o.window).collect();
+    let mut spans: Vec<i64> = windows.iter().filter_map(Window::reach).map(|reach| reach.0).collect();
     spans.extend(pipeline.retention.map(|r| r.0));
     spans.push(0);
     let mut asked = vec![(snapshot.time, snapshot.position)];

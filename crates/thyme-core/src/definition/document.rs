@@ -11,6 +11,7 @@ use crate::expr::ast::LiteralValue;
 use crate::schema::Schema;
 use crate::time::Span;
 use crate::value::DataType;
+use crate::window::Window;
 
 /// The format number this build writes and reads.
 pub const FORMAT: u32 = 1;
@@ -303,7 +304,7 @@ pub struct AggregateDef {
     pub of: Option<String>,
     /// The window; none means since the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<Span>,
+    pub window: Option<Window>,
     /// Only rows where this is true count; null is false.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub predicate: Option<Expr>,

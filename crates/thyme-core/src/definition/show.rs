@@ -98,7 +98,7 @@ impl fmt::Display for AggregateDef {
             write!(f, "{first}{}", chars.as_str())?;
         }
         let of = self.of.iter().map(|of| format!("of={of:?}"));
-        let window = self.window.iter().map(|window| format!("window=\"{window}\""));
+        let window = self.window.iter().map(|window| format!("window={window}"));
         let predicate = self.predicate.iter().map(|predicate| format!("where={predicate}"));
         let default = self.default.iter().map(|default| format!("default={default}"));
         let arguments: Vec<String> = of.chain(window).chain(predicate).chain(default).collect();

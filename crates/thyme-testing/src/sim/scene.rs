@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use thyme_core::{EntityKey, ErrorKind, EventTime, Position, Result, Span, Value};
+use thyme_core::{EntityKey, ErrorKind, EventTime, Extent, Position, Result, Value, Window};
 use thyme_engine::{CheckpointStep, Engine, Node, ReadAt, Receipt, Snapshot, Stepper};
 
 use super::Trace;
@@ -183,7 +183,8 @@ impl Scene {
                 rows.retain(|row| is_after_begin(node, row.time));
                 let encoded = EntityKey::encode(&key).unwrap().0;
                 for time in times {
-                    let kept = |output: &usize| !needs_removed(node, node.outputs[*output].window, *time);
+                    let kept =
+                        |output: &usize| !needs_removed(node, node.outputs[*output].window.as_ref(), *time);
                     let kept: Vec<usize> = all.iter().copied().filter(kept).collect();
                     if kept.len() < all.len() {
                         self.refused(snapshot.outputs(node, &encoded, *time, &all));
@@ -225,11 +226,10 @@ impl Scene {
 }
 
 /// Whether a window reaches what retention may have removed.
-fn needs_removed(node: &Node, window: Option<Span>, time: EventTime) -> bool {
-    let reach = window.into_iter().chain(node.retention).map(|span| span.0).min();
+fn needs_removed(node: &Node, window: Option<&Window>, time: EventTime) -> bool {
+    let after = Extent::of(window, node.retention, time).after;
     // What reaches back without end begins where the log does.
-    let Some(after) = reach.map(|reach| time.0.saturating_sub(reach)) else { return false };
-    node.removed_until().is_some_and(|removed| after < removed.0)
+    after.0 > i64::MIN && node.removed_until().is_some_and(|removed| after < removed)
 }
 
 /// Whether an event of `time` is in what a node begins with.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use thyme_core::definition::Document;
 use thyme_core::error::ErrorKind;
-use thyme_core::{EntityKey, Env, EventTime, Position, Result, Value};
+use thyme_core::{EntityKey, Env, EventTime, Extent, Position, Result, Value, Window};
 use thyme_engine::{Engine, Memory, Node, Options, Parts, ReadAt, Snapshot};
 use thyme_log::DirDisk;
 use thyme_store::MemoryStore;
@@ -214,10 +214,9 @@ pub fn compare_reads(
     let node = |of: &Snapshot| of.catalog.dataset(name).unwrap().readable().unwrap().clone();
     let (mine, other, time) = (node(ours), node(theirs), EventTime(time));
     let mut counts = (0, 0);
-    let mut check = |window: Option<i64>, got: Result<Vec<Value>>, expected: Vec<Value>| {
-        let reach = window.into_iter().chain(mine.retention.map(|r| r.0)).min();
-        let after = reach.map_or(i64::MIN, |reach| time.0 - reach);
-        let gone = mine.removed_until().is_some_and(|removed| after < removed.0);
+    let mut check = |window: Option<Window>, got: Result<Vec<Value>>, expected: Vec<Value>| {
+        let after = Extent::of(window.as_ref(), mine.retention, time).after;
+        let gone = mine.removed_until().is_some_and(|removed| after < removed);
         match got {
             Ok(values) => {
                 assert!(!gone, "{name} {user} at {time:?} was answered");
@@ -240,7 +239,7 @@ pub fn compare_reads(
         check(None, row(ours, &mine), row(theirs, &other).unwrap());
     } else {
         for (index, output) in mine.outputs.iter().enumerate() {
-            let window = output.window.map(|w| w.0);
+            let window = output.window;
             let read = |of: &Snapshot, node: &Node| of.outputs(node, &key, time, &[index]);
             let expected = read(theirs, &other).unwrap();
             check(window, read(ours, &mine), expected.clone());

@@ -1,7 +1,7 @@
 //! Every way of reading a timeline against the oracle.
 
 use proptest::prelude::*;
-use thyme_core::{EventTime, Position, Span};
+use thyme_core::{EventTime, Position, Span, Window};
 use thyme_timeline::{Layout, RowView, SweepOutput, Timeline};
 
 use super::Case;
@@ -17,7 +17,8 @@ pub fn question<'a>(
     window: Option<Span>,
 ) -> Question<'a> {
     let slot = &layout.slots[slot];
-    Question { aggregate: slot.aggregate.name(), of: slot.of, predicate: slot.predicate, until, at, window }
+    let (aggregate, window) = (slot.aggregate.name(), window.map(Window::sliding));
+    Question { aggregate, of: slot.of, predicate: slot.predicate, until, at, window, retention: None }
 }
 
 fn after(until: EventTime, window: Option<Span>) -> EventTime {
@@ -53,21 +54,24 @@ pub fn check_as(
     let labels: Vec<EventTime> = case.labels.iter().map(|t| EventTime(*t)).collect();
     let windows: Vec<Option<Span>> = case.windows.iter().map(|w| Some(Span(*w))).chain([None]).collect();
     let outputs: Vec<SweepOutput> = (0..layout.slots.len())
-        .map(|slot| SweepOutput { slot, window: windows[(slot + case.labels.len()) % windows.len()] })
+        .map(|slot| (slot, windows[(slot + case.labels.len()) % windows.len()]))
+        .map(|(slot, window)| SweepOutput { slot, window: window.map(Window::sliding), retention: None })
         .collect();
+    let spans: Vec<Option<Span>> =
+        (0..outputs.len()).map(|slot| windows[(slot + case.labels.len()) % windows.len()]).collect();
     let mut swept = vec![vec![None; outputs.len()]; labels.len()];
     timeline.sweep(layout, &outputs, &labels, at, &mut |label, output, outcome| {
         assert!(swept[label][output].replace(outcome).is_none());
     });
     for (label_index, label) in labels.iter().enumerate() {
-        let requests: Vec<_> = outputs.iter().map(|o| (o.slot, after(*label, o.window))).collect();
+        let requests: Vec<_> = outputs.iter().map(|o| (o.slot, after(*label, spans[o.slot]))).collect();
         let folded = timeline.fold_many(layout, &requests, *label, at);
         for (index, output) in outputs.iter().enumerate() {
             let expected =
-                answer(&case.rows, &question(layout, output.slot, *label, oracle_at, output.window)).unwrap();
+                answer(&case.rows, &question(layout, output.slot, *label, oracle_at, spans[index])).unwrap();
             let what = (layout.slots[output.slot].aggregate.name(), output, label, at);
             prop_assert_eq!(&folded[index], &expected, "fold_many {:?}", what);
-            let single = timeline.fold(layout, output.slot, after(*label, output.window), *label, at);
+            let single = timeline.fold(layout, output.slot, after(*label, spans[index]), *label, at);
             prop_assert_eq!(&single, &expected, "fold {:?}", what);
             prop_assert_eq!(swept[label_index][index].as_ref(), Some(&expected), "sweep {:?}", what);
         }
