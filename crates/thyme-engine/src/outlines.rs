@@ -91,8 +91,10 @@ struct Outlined {
     hash: u64,
     key: Box<[u8]>,
     sketch: Arc<Sketch>,
-    /// Whether it was read since the hand came by.
+    /// Whether it was used since the hand came by.
     used: AtomicBool,
+    /// Whether rows are being put into it, and into the store.
+    is_changing: bool,
 }
 
 impl Outlined {
@@ -128,18 +130,36 @@ impl Outlines {
     pub fn put(&mut self, hash: u64, key: &[u8], sketch: &Arc<Sketch>) {
         if self.0.iter().all(|it| !it.is_of(hash, key)) {
             let (key, sketch, used) = (key.into(), sketch.clone(), AtomicBool::new(true));
-            self.0.push(Outlined { hash, key, sketch, used });
+            self.0.push(Outlined { hash, key, sketch, used, is_changing: false });
         }
     }
 
-    /// Removes that of an entity.
-    pub fn remove(&mut self, hash: u64, key: &[u8]) {
-        self.drop_where(|it| it.is_of(hash, key));
+    /// Rows are put into the outline of an entity, which is `sketch` unless there is one; gives it.
+    pub fn begin_change(&mut self, hash: u64, key: &[u8], sketch: &Arc<Sketch>) -> Arc<Sketch> {
+        self.put(hash, key, sketch);
+        let Some(found) = self.0.iter_mut().find(|it| it.is_of(hash, key)) else { return sketch.clone() };
+        found.is_changing = true;
+        found.sketch.clone()
     }
 
-    /// Removes those that were not read since this was last called; gives how many bytes fewer there are.
+    /// The end of that.
+    pub fn end_change(&mut self, hash: u64, key: &[u8]) {
+        self.0.iter_mut().filter(|it| it.is_of(hash, key)).for_each(|it| it.is_changing = false);
+    }
+
+    /// Whether rows are being put into the outline of an entity.
+    pub fn is_changing(&self, hash: u64, key: &[u8]) -> bool {
+        self.0.iter().any(|it| it.is_changing && it.is_of(hash, key))
+    }
+
+    /// Removes that of an entity, unless it is changing.
+    pub fn remove(&mut self, hash: u64, key: &[u8]) {
+        self.drop_where(|it| it.is_of(hash, key) && !it.is_changing);
+    }
+
+    /// Removes those that were not used since this was last called; gives how many bytes fewer there are.
     pub fn drop_resting(&mut self) -> usize {
-        self.drop_where(|it| !std::mem::take(it.used.get_mut()))
+        self.drop_where(|it| !it.is_changing && !std::mem::take(it.used.get_mut()))
     }
 
     fn drop_where(&mut self, goes: impl FnMut(&mut Outlined) -> bool) -> usize {

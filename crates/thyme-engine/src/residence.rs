@@ -351,6 +351,21 @@ impl Residence {
         Ok(())
     }
 
+    /// Writes chunks of an entity that stays in the store, not yet on durable storage.
+    ///
+    /// # Errors
+    /// A store that cannot be written, or a node that was made anew.
+    pub fn write_through(&self, state: &NodeState, batch: CheckpointBatch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let _writer = self.writer().ok_or_else(|| Error::unavailable("somebody else is writing"))?;
+        state.still_stored()?;
+        let written = self.store.spill(batch);
+        self.note_written(written.clone());
+        written
+    }
+
     /// Writes what changed in the stripes of a node from `stripe` on, up to about one batch. Gives the stripe to
     /// go on with.
     ///

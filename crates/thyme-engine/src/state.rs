@@ -2,6 +2,7 @@
 //! that memory has no room for rest in the store.
 
 mod loading;
+mod long;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::residence::Residence;
 use crate::runs::Runs;
 use crate::stripe::{Loaded, Stripe};
 pub(crate) use loading::Looks;
+use long::{Away, Inserted};
 
 /// Stripes a node. A shard owns those whose index is its own modulo the number of shards, so that
 /// the number of shards never shows.
@@ -260,20 +262,31 @@ impl NodeState {
                 missing
             })
         };
-        let missing = insert(&mut (0..runs.len()), Vec::new())?;
-        for some in missing.chunks(MISSING_MAX) {
-            let mut loaded = Vec::with_capacity(some.len());
-            for (hash, key) in some.iter().map(|run| runs.entity(*run)) {
-                match self.load(key, at) {
-                    Ok(timeline) => loaded.push(Loaded { hash, key: key.into(), timeline }),
-                    Err(error) => {
-                        self.give_up(index, key.into(), &error);
-                        failed = Err(error);
-                    }
+        let mut missing = insert(&mut (0..runs.len()), Vec::new())?;
+        while !missing.is_empty() {
+            let mut still_missing = Vec::new();
+            for some in missing.chunks(MISSING_MAX) {
+                let (mut loaded, mut rest) = (Vec::with_capacity(some.len()), Vec::with_capacity(some.len()));
+                for run in some {
+                    let (hash, key) = runs.entity(*run);
+                    let away = Away { hash, key, rows: runs.rows(*run).collect(), at };
+                    let timeline = match self.insert_away(&layout, &away) {
+                        Ok(Inserted::InStore) => continue,
+                        Ok(Inserted::NotYet(timeline)) => Some(timeline),
+                        // It may be gone again by the time that the lock is held.
+                        Ok(Inserted::Returned) => None,
+                        Err(error) => {
+                            self.give_up(index, key.into(), &error);
+                            failed = Err(error);
+                            continue;
+                        }
+                    };
+                    loaded.extend(timeline.map(|timeline| Loaded { hash, key: key.into(), timeline }));
+                    rest.push(*run);
                 }
+                still_missing.extend(insert(&mut rest.into_iter(), loaded)?);
             }
-            // Each is there now, or given up.
-            insert(&mut some.iter().copied(), loaded)?;
+            missing = still_missing;
         }
         failed
     }
@@ -324,7 +337,7 @@ impl NodeState {
     }
 
     /// Whether what is not in memory can be read.
-    fn still_stored(&self) -> Result<()> {
+    pub fn still_stored(&self) -> Result<()> {
         match self.retired.load(Ordering::Acquire) {
             false => Ok(()),
             true => Err(Error::unavailable(format!(

@@ -62,8 +62,8 @@ pub(crate) struct Stripe {
     /// Boxed: a table has up to twice the room that it needs, and twice that while it grows.
     table: HashTable<Box<Entity>>,
     pub health: Health,
-    /// Those of entities that are not here, which tell the residence of their bytes themselves. Only reads make them, so
-    /// they are dropped without a word.
+    /// Those of entities that are not here, which tell the residence of their bytes themselves. The store has all that
+    /// they have, so they are dropped without a word.
     outlines: Outlines,
     /// Whether anything changed since the last checkpoint.
     pub dirty: bool,
@@ -118,6 +118,10 @@ impl Stripe {
         if self.get(hash, &key).is_some() || self.health.refusal(&key).is_some() {
             return;
         }
+        if self.outlines.is_changing(hash, &key) {
+            // It was loaded before that.
+            return;
+        }
         self.drop_outline(hash, &key);
         let entity = Entity::new(key, timeline, hot);
         self.bytes += entity.bytes();
@@ -139,7 +143,27 @@ impl Stripe {
         }
     }
 
-    /// Drops the outline of an entity: it may change from here on.
+    /// From here on the store has more and more of rows that are put into the outline of an entity; gives that outline.
+    /// `None` if all of the entity is here.
+    pub fn begin_change(&mut self, hash: u64, key: &[u8], outline: &Arc<Sketch>) -> Option<Arc<Sketch>> {
+        if self.get(hash, key).is_some() {
+            return None;
+        }
+        // What somebody has read of it is not what the store has any more.
+        self.drops += 1;
+        Some(self.outlines.begin_change(hash, key, outline))
+    }
+
+    /// What began is done; the outline is dropped unless it is as the store is.
+    pub fn end_change(&mut self, hash: u64, key: &[u8], keep: bool) {
+        self.drops += 1;
+        self.outlines.end_change(hash, key);
+        if !keep {
+            self.drop_outline(hash, key);
+        }
+    }
+
+    /// Drops the outline of an entity, if nobody is changing it: it is not what the store has any more.
     pub fn drop_outline(&mut self, hash: u64, key: &[u8]) {
         self.outlines.remove(hash, key);
     }

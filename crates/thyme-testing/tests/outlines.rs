@@ -7,7 +7,7 @@ use serde_json::json;
 use thyme_core::definition::Document;
 use thyme_core::{EntityKey, EventTime, Position, Value};
 use thyme_engine::{Engine, Memory, Options, Parts, ReadAt};
-use thyme_store::{MemoryStore, Room};
+use thyme_store::{Backend, MemoryStore, Room, Write};
 use thyme_testing::clock::HandClock;
 use thyme_testing::definitions::parse;
 use thyme_testing::disk::FaultyDisk;
@@ -39,11 +39,19 @@ fn document() -> Document {
 }
 
 fn parts() -> Parts {
-    Parts {
-        log: Arc::new(FaultyDisk::default()),
-        log_options: thyme_log::Options::default(),
-        store: Arc::new(MemoryStore::default()),
-    }
+    of(FaultyDisk::default(), Arc::default())
+}
+
+fn of(log: FaultyDisk, store: Arc<MemoryStore>) -> Parts {
+    Parts { log: Arc::new(log), log_options: thyme_log::Options::default(), store }
+}
+
+/// The store as a crash leaves it: with all that was written, of whatever position.
+fn copy(store: &MemoryStore) -> Arc<MemoryStore> {
+    let copied = MemoryStore::default();
+    let pairs = store.scan(&[]).map(|pair| pair.map(|(key, value)| Write { key, value: Some(value) }));
+    copied.write(pairs.collect::<Result<_, _>>().unwrap()).unwrap();
+    Arc::new(copied)
 }
 
 fn open(parts: &Parts, timelines: Option<usize>) -> Engine {
@@ -145,4 +153,60 @@ fn a_start_that_fills_memory_keeps_the_outline_of_an_entity_too_long_for_it() {
     assert!(memory.loads <= 4 && memory.resident_bytes < ROOM as u64, "{memory:?}");
     let again: Vec<String> = times.iter().map(|time| read(&engine, *time, None)).collect();
     assert_eq!((again, engine.memory().loads), (expected, memory.loads));
+}
+
+#[test]
+fn pushes_to_an_entity_too_long_for_memory_do_not_load_it_and_survive_a_crash() {
+    let (disk, store) = (FaultyDisk::default(), Arc::new(MemoryStore::default()));
+    let parts = Parts { log: Arc::new(disk.clone()), ..of(FaultyDisk::default(), store.clone()) };
+    let (small, large) = (open(&parts, Some(ROOM)), begin(None));
+    small.commit(&document(), |_| Ok(())).unwrap();
+    for part in 0..4 {
+        let rows = || (part * ROWS / 4..(part + 1) * ROWS / 4).map(|i| (BEGIN + i, i as f64 / 7.0));
+        for engine in [&small, &large] {
+            push(engine, rows());
+        }
+    }
+    let mut random = Random::new(12);
+    let mut positions = Vec::new();
+    // Once for each dataset; the rows before were put in while it was shorter.
+    for engine in [&small, &large] {
+        push(engine, [(BEGIN + ROWS, 0.5)].into_iter());
+    }
+    let loads = small.memory().loads;
+    let mut end = ROWS + 1;
+    for round in 0..60 {
+        let mut rows: Vec<(i64, f64)> = Vec::new();
+        let most = if round % 20 == 7 { 600 } else { 4 };
+        for _ in 0..1 + random.below(most) {
+            let late = random.chance(40);
+            let at = if late { random.between(0, ROWS) } else { end };
+            end += i64::from(!late);
+            rows.push((BEGIN + at, random.between(-1000, 1000) as f64 / 8.0));
+        }
+        positions.push([&small, &large].map(|engine| push(engine, rows.iter().copied()))[0]);
+        let time = BEGIN + random.between(0, end + 10);
+        assert_eq!(read(&small, time, None), read(&large, time, None), "{round} {time}");
+        let memory = small.memory();
+        assert!(memory.resident_bytes < ROOM as u64, "{memory:?}");
+        if round == 20 {
+            small.checkpoint().unwrap();
+        }
+    }
+    assert_eq!(small.memory().loads, loads, "it was loaded again");
+    let times: Vec<i64> = (0..20).map(|_| BEGIN + random.between(0, end + 10)).collect();
+    let expected: Vec<String> = times.iter().map(|time| read(&large, *time, None)).collect();
+    // The store has rows of two thirds of the pushes that its checkpoint does not know of.
+    let crashed = of(disk.copy(), copy(&store));
+    drop(small);
+    let again = open(&crashed, Some(ROOM));
+    let found: Vec<String> = times.iter().map(|time| read(&again, *time, None)).collect();
+    assert_eq!(found, expected);
+    push(&again, [(BEGIN + 3, 1.0), (BEGIN + end, 2.0)].into_iter());
+    push(&large, [(BEGIN + 3, 1.0), (BEGIN + end, 2.0)].into_iter());
+    for position in positions.iter().step_by(7) {
+        let time = times[positions.len() % times.len()];
+        assert_eq!(read(&again, time, Some(*position)), read(&large, time, Some(*position)), "{position}");
+    }
+    assert_eq!(read(&again, BEGIN + end + 5, None), read(&large, BEGIN + end + 5, None));
 }

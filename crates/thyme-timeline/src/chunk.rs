@@ -39,6 +39,18 @@ pub(crate) trait Row {
     }
 }
 
+/// What the store has of a chunk, and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mark {
+    /// Both the same.
+    #[default]
+    Clean,
+    /// Memory has what the store has not.
+    Dirty,
+    /// The rows are in the store alone: the words are the event time and the position of the last of them.
+    Hollow,
+}
+
 /// What only some chunks have.
 #[derive(Debug, Default)]
 struct Extra {
@@ -63,7 +75,7 @@ pub(crate) struct Chunk {
     len: u16,
     /// The capacity less one, if there are any words.
     room: u8,
-    dirty: bool,
+    mark: Mark,
 }
 
 impl Chunk {
@@ -85,7 +97,7 @@ impl Chunk {
     /// Gives it another id, under which it is not stored yet.
     pub(crate) fn rename(&mut self, id: u32) {
         self.id = id;
-        self.dirty = true;
+        self.mark = Mark::Dirty;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -97,44 +109,46 @@ impl Chunk {
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty
+        self.mark == Mark::Dirty
     }
 
     pub(crate) fn set_dirty(&mut self, dirty: bool) {
-        self.dirty = dirty;
+        self.mark = if dirty { Mark::Dirty } else { Mark::Clean };
     }
 
     /// The greatest event time; meaningless in an empty chunk.
     pub(crate) fn last_time(&self) -> i64 {
-        match self.times().last() {
-            Some(last) => *last,
-            // All that a hollow one has.
-            None => self.words.first().map_or(0, |last| *last as i64),
+        match self.is_hollow() {
+            true => self.words.first().map_or(0, |time| *time as i64),
+            false => self.times().last().copied().unwrap_or_default(),
         }
     }
 
-    /// Lets go of its rows: what is left are its summaries, and where it ends.
+    /// Lets go of its rows, none of which is a version: what is left are its summaries, and where it ends.
     pub(crate) fn hollow(&mut self) {
-        self.words = Box::new([self.last_time() as u64]);
+        let (time, position, _) = self.last_key().unwrap_or_default();
+        self.words = Box::new([time as u64, position]);
         self.room = 0;
+        self.mark = Mark::Hollow;
         if let Some(extra) = &mut self.extra {
             extra.heap = Vec::new();
         }
     }
 
-    /// Whether it has been let go of its rows: with any it has more words.
+    /// Whether it has been let go of its rows.
     pub(crate) fn is_hollow(&self) -> bool {
-        self.words.len() == 1
+        self.mark == Mark::Hollow
     }
 
     /// Takes the rows of `full`, if these are the ones it was let go of.
     pub(crate) fn fill(&mut self, full: Chunk) -> bool {
-        let ends = |chunk: &Chunk| (chunk.id, chunk.len, chunk.last_time(), chunk.max_position);
+        let ends = |chunk: &Chunk| (chunk.id, chunk.len, chunk.last_key(), chunk.max_position);
         if !self.is_hollow() || ends(self) != ends(&full) || full.lives().is_some() {
             return false;
         }
         self.words = full.words;
         self.room = full.room;
+        self.mark = Mark::Clean;
         if let Some(extra) = full.extra {
             self.extra.get_or_insert_default().heap = extra.heap;
         }
@@ -228,7 +242,10 @@ impl Chunk {
     }
 
     pub(crate) fn last_key(&self) -> Option<RowKey> {
-        self.key(self.len().checked_sub(1)?)
+        match *self.words {
+            [time, position] if self.is_hollow() => Some((time as i64, position, position)),
+            _ => self.key(self.len().checked_sub(1)?),
+        }
     }
 
     /// How many rows are not after `time`.
@@ -301,7 +318,7 @@ impl Chunk {
             self.max_position = self.max_position.max(removed);
         }
         self.len += 1;
-        self.dirty = true;
+        self.mark = Mark::Dirty;
         self.outdate();
     }
 
@@ -312,7 +329,7 @@ impl Chunk {
         }
         self.lives_mut().end(row, at);
         self.max_position = self.max_position.max(at);
-        self.dirty = true;
+        self.mark = Mark::Dirty;
         self.outdate();
         true
     }
@@ -471,6 +488,11 @@ impl Chunk {
         at: u64,
     ) -> impl DoubleEndedIterator<Item = usize> + '_ {
         (from..to.min(self.len())).filter(move |row| self.is_visible(*row, at))
+    }
+
+    /// Bytes of memory that its rows take.
+    pub(crate) fn rows_bytes(&self) -> usize {
+        size_of_val(self.words.as_ref()) + self.extra.as_ref().map_or(0, |extra| extra.heap.capacity())
     }
 
     /// Bytes of memory, itself included.

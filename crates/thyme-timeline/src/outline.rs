@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use thyme_core::{Error, EventTime, Position, Result};
 
+use crate::batch::Batch;
+use crate::body::Block;
 use crate::chunk::{Chunk, RowKey};
 use crate::codec;
 use crate::cursor::Cursor;
@@ -17,6 +19,9 @@ use crate::timeline::Timeline;
 const FILLED_BYTES_KEPT: usize = 256 << 10;
 /// A read that looks into more chunks is one for the whole timeline.
 const FILLED_MAX: usize = 64;
+
+/// A read of the latest row as known earlier looks for it in as many chunks.
+const LATEST_MAX: usize = 4;
 
 /// What a read looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,26 +48,22 @@ pub enum Look {
     },
 }
 
-/// A timeline most of whose chunks are hollow. It can be read, and not changed.
+/// A timeline most of whose chunks are hollow. It can be read, and rows be put in; those that end a version, or add one
+/// later than its event came, cannot.
 #[derive(Debug)]
 pub struct Outline {
     timeline: Timeline,
     /// How many predicates and slots there were when it was made.
     shape: (usize, usize),
     /// The chunks that are filled, the latest last.
-    filled: VecDeque<Filled>,
-    /// Bytes that all of them take more than hollow ones do.
-    filled_bytes: usize,
+    filled: VecDeque<Cursor>,
+    /// The last position at which a row came.
+    max_position: u64,
+    /// Whether rows came that [`Outline::dirty_chunks`] has not given.
+    has_changed: bool,
 }
 
-/// A chunk that was filled, and the bytes that this took.
-#[derive(Clone, Copy, Debug)]
-struct Filled {
-    at: Cursor,
-    bytes: usize,
-}
-
-/// A chunk that a read lacks.
+/// A chunk that a read, or a row, lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lacking {
     /// The id that it is stored under.
@@ -102,13 +103,14 @@ impl Outline {
             let id = chunk.id();
             return Err(Error::corrupt(format!("chunk {id} of a timeline overlaps the one before it")));
         }
+        let max_position = found.iter().map(|(.., chunk)| chunk.max_position()).max().unwrap_or_default();
         let mut chunks: Vec<Chunk> = found.into_iter().map(|(.., chunk)| chunk).collect();
         if let (Some(tail), Some((_, bytes))) = (chunks.last_mut(), newest) {
             *tail = codec::decode(layout, tail.id(), &bytes, Position::MAX.to_bits())?;
         }
         let timeline = Timeline::of_chunks(layout, chunks);
         let shape = (layout.predicates, layout.slots.len());
-        Ok(Some(Outline { timeline, shape, filled: VecDeque::new(), filled_bytes: 0 }))
+        Ok(Some(Outline { timeline, shape, filled: VecDeque::new(), max_position, has_changed: false }))
     }
 
     /// Whether it has all that is asked of timelines of a layout, which only ever grows.
@@ -125,7 +127,7 @@ impl Outline {
     pub fn bytes(&self) -> usize {
         size_of::<Outline>() - size_of::<Timeline>()
             + self.timeline.bytes()
-            + self.filled.capacity() * size_of::<Filled>()
+            + self.filled.capacity() * size_of::<Cursor>()
     }
 
     /// The chunks that have to be filled before reads that look at `looks` under `layout`; `None` if there are many, or
@@ -144,12 +146,8 @@ impl Outline {
                 }
                 Look::Latest { after, until, at } => {
                     let (_, to) = self.edges(after, until, &mut lacking);
-                    // Where nothing before the end is in its chunk, the last row of the one before it is the latest.
-                    if let Some(before) = self.timeline.previous_chunk(to) {
-                        if self.timeline.chunk(before)?.max_position() > at.to_bits() {
-                            return None;
-                        }
-                        self.need(before, &mut lacking);
+                    if !self.latest(to, at.to_bits(), &mut lacking) {
+                        return None;
                     }
                 }
             }
@@ -192,6 +190,25 @@ impl Outline {
         }
     }
 
+    /// The chunks before `to` in which the last row is that is visible at `at`, where nothing is in the chunk of `to`;
+    /// false if nobody can say.
+    fn latest(&self, to: Cursor, at: u64, lacking: &mut Vec<Lacking>) -> bool {
+        let mut place = to;
+        for _ in 0..LATEST_MAX {
+            let Some(before) = self.timeline.previous_chunk(place) else { return true };
+            let Some(chunk) = self.timeline.chunk(before) else { return false };
+            self.need(before, lacking);
+            let is_visible =
+                || !chunk.is_hollow() && chunk.positions().iter().any(|position| *position <= at);
+            if chunk.max_position() <= at || is_visible() {
+                return true;
+            }
+            // All of its rows may have come later.
+            place = before;
+        }
+        false
+    }
+
     fn need(&self, at: Cursor, lacking: &mut Vec<Lacking>) {
         let Some(chunk) = self.timeline.chunk(at).filter(|chunk| chunk.is_hollow()) else { return };
         if lacking.iter().all(|known| known.id != chunk.id()) {
@@ -205,15 +222,12 @@ impl Outline {
     /// As [`Timeline::from_chunks`].
     pub fn fill(&mut self, layout: &Layout, lacking: Lacking, bytes: &[u8]) -> Result<bool> {
         let full = codec::decode(layout, lacking.id, bytes, Position::MAX.to_bits())?;
-        let before = self.timeline.bytes();
         let place = (lacking.at.block, lacking.at.chunk);
         let body = self.timeline.body_mut();
         let is_filled =
             body.is_some_and(|body| body.change(place, |chunk| chunk.fill(full)).unwrap_or(false));
         if is_filled {
-            let bytes = self.timeline.bytes() - before;
-            self.filled.push_back(Filled { at: lacking.at, bytes });
-            self.filled_bytes += bytes;
+            self.filled.push_back(lacking.at);
         }
         Ok(is_filled)
     }
@@ -229,12 +243,90 @@ impl Outline {
     }
 
     fn trim_to(&mut self, kept: usize) {
-        while self.filled_bytes > kept {
-            let Some(Filled { at, bytes }) = self.filled.pop_front() else { return };
-            self.filled_bytes -= bytes;
+        if self.has_changed {
+            // Their rows are nowhere else.
+            return;
+        }
+        let (mut bytes, mut goes) = (0, self.filled.len());
+        while let Some(before) = goes.checked_sub(1)
+            && let Some(chunk) = self.filled.get(before).and_then(|at| self.timeline.chunk(*at))
+        {
+            bytes += chunk.rows_bytes();
+            if bytes > kept {
+                break;
+            }
+            goes = before;
+        }
+        for at in self.filled.drain(..goes) {
             if let Some(body) = self.timeline.body_mut() {
                 body.change((at.block, at.chunk), Chunk::hollow);
             }
         }
+    }
+
+    /// Bytes of memory that the rows of filled chunks take.
+    pub fn filled_bytes(&self) -> usize {
+        let chunks = self.filled.iter().filter_map(|at| self.timeline.chunk(*at));
+        chunks.map(Chunk::rows_bytes).sum()
+    }
+
+    /// Whether rows of `batch` can be put in, all of which came after `at`.
+    pub fn takes(&self, layout: &Layout, batch: &Batch, row: usize, at: Position) -> bool {
+        let is_version = batch.changes.as_ref().is_some_and(|changes| {
+            let is_end = row >= changes.ends.len() || changes.ends.value(row);
+            is_end || changes.at.get(row) != batch.positions.get(row)
+        });
+        self.is_of(layout) && self.max_position <= at.to_bits() && !is_version
+    }
+
+    /// The chunk that has to be filled before a row can be put in.
+    pub fn lacks_for(&self, batch: &Batch, row: usize) -> Option<Lacking> {
+        let (time, position) = (*batch.times.get(row)?, *batch.positions.get(row)?);
+        let at = self.timeline.chunk_for((time, position, position))?;
+        let chunk = self.timeline.chunk(at).filter(|chunk| chunk.is_hollow())?;
+        Some(Lacking { id: chunk.id(), at })
+    }
+
+    /// [`Timeline::insert`] of a row that it [takes](Outline::takes) and lacks nothing for.
+    pub fn insert(&mut self, layout: &Layout, batch: &Batch, row: usize) -> bool {
+        let before = (self.timeline.next_id(), self.timeline.tail().id());
+        let is_new = self.timeline.insert(layout, batch, row);
+        self.has_changed |= is_new;
+        if is_new {
+            self.max_position = self.max_position.max(batch.positions.get(row).copied().unwrap_or_default());
+        }
+        let now = (self.timeline.next_id(), self.timeline.tail().id());
+        if before.1 != now.1 {
+            // The last chunk went to the others, with its rows.
+            let block = self.timeline.blocks().len().saturating_sub(1);
+            let chunks = self.timeline.blocks().last().map_or(0, |block| block.chunks().len());
+            self.filled.push_back(Cursor { block, chunk: chunks.saturating_sub(1), row: 0 });
+        } else if before.0 != now.0 {
+            // One was cut in two, and those after it have moved.
+            self.find_filled();
+        }
+        is_new
+    }
+
+    fn find_filled(&mut self) {
+        self.filled.clear();
+        for (block, chunks) in self.timeline.blocks().iter().map(Block::chunks).enumerate() {
+            for (chunk, _) in chunks.iter().enumerate().filter(|(_, chunk)| !chunk.is_hollow()) {
+                self.filled.push_back(Cursor { block, chunk, row: 0 });
+            }
+        }
+    }
+
+    /// [`Timeline::dirty_chunks`]. Reads are right again after it.
+    pub fn dirty_chunks(&mut self, layout: &Layout, f: &mut dyn FnMut(u32, &[u8])) {
+        self.timeline.seal(layout);
+        self.timeline.dirty_chunks(layout, f);
+        self.has_changed = false;
+    }
+
+    /// The same, cutting chunks of more than `rows` rows, so that tests see many.
+    pub fn with_chunk_rows_max(mut self, rows: usize) -> Outline {
+        self.timeline.set_chunk_rows_max(rows);
+        self
     }
 }

@@ -37,7 +37,9 @@ impl Timeline {
 
     /// A timeline whose chunks hold at most `rows` rows (2 to 256), so that tests see many chunks. Results do not depend on it.
     pub fn with_chunk_rows_max(rows: usize) -> Timeline {
-        Timeline { rows_max: rows.clamp(2, SLICE_ROWS_MAX) as u16, ..Timeline::new() }
+        let mut timeline = Timeline::new();
+        timeline.set_chunk_rows_max(rows);
+        timeline
     }
 
     /// How many rows there are, those that were ended included.
@@ -241,8 +243,27 @@ impl Timeline {
     /// The timeline of `chunks`, in order, none empty, as they are stored.
     pub(crate) fn of_chunks(layout: &Layout, chunks: Vec<Chunk>) -> Timeline {
         let mut timeline = Timeline::new();
+        timeline.next_id = chunks.iter().map(|chunk| chunk.id().saturating_add(1)).max().unwrap_or(1);
         timeline.assemble(layout, chunks, Vec::new());
         timeline
+    }
+
+    /// Where a row goes, unless it goes to the last chunk or behind it.
+    pub(crate) fn chunk_for(&self, key: RowKey) -> Option<Cursor> {
+        if self.tail.last_key().is_none_or(|last| last < key) {
+            return None;
+        }
+        let (block, chunk) = self.body.as_ref()?.chunk_for(key)?;
+        Some(Cursor { block, chunk, row: 0 })
+    }
+
+    /// The id that the next chunk gets.
+    pub(crate) fn next_id(&self) -> u32 {
+        self.next_id
+    }
+
+    pub(crate) fn set_chunk_rows_max(&mut self, rows: usize) {
+        self.rows_max = rows.clamp(2, SLICE_ROWS_MAX) as u16;
     }
 
     /// Removes for good the rows that `gone` names by event time and position, in whatever life; gives how many.

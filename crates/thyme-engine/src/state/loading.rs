@@ -22,10 +22,20 @@ pub(crate) struct Looks<'a> {
 }
 
 /// What the store has of an entity.
-enum Found {
+pub(super) enum Found {
     Nothing,
     Whole(Timeline),
     Long(Outline),
+}
+
+impl Found {
+    /// All of it, if that was loaded.
+    pub(super) fn whole(self) -> Option<Timeline> {
+        match self {
+            Found::Whole(timeline) => Some(timeline),
+            Found::Nothing | Found::Long(_) => None,
+        }
+    }
 }
 
 /// Whether an outline has what a read looks at.
@@ -128,10 +138,7 @@ impl NodeState {
         let Some(lacking) = outline.lacks(looks.layout, &(looks.all)()) else { return Ok(Filled::TooMuch) };
         let filled = self.guarded(key, || {
             for chunk in lacking {
-                let place = ChunkKey { node: self.node, key, chunk: chunk.id };
-                let stored = self.residence.store().chunk(place)?;
-                let is_same = stored.map(|bytes| outline.fill(&layout, chunk, &bytes)).transpose()?;
-                if is_same != Some(true) {
+                if !self.fill_chunk(key, outline, &layout, chunk)? {
                     return Ok(Filled::Outdated);
                 }
             }
@@ -162,14 +169,11 @@ impl NodeState {
 
     /// The timeline that the store has of a key.
     pub(super) fn load(&self, key: &[u8], at: Position) -> Result<Option<Timeline>> {
-        Ok(match self.find(key, at, usize::MAX)? {
-            Found::Whole(timeline) => Some(timeline),
-            Found::Nothing | Found::Long(_) => None,
-        })
+        self.find(key, at, usize::MAX).map(Found::whole)
     }
 
     /// What the store has of a key; of more than `longest` bytes the outline, if it has one.
-    fn find(&self, key: &[u8], at: Position, longest: usize) -> Result<Found> {
+    pub(super) fn find(&self, key: &[u8], at: Position, longest: usize) -> Result<Found> {
         let store = self.residence.store();
         let load = || {
             // One look tells whether there is anything, and mostly gives all there is.

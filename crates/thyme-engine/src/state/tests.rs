@@ -1,11 +1,12 @@
 //! What memory is said to take is what it takes, and no more than it may.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
 use thyme_core::aggregate::all;
-use thyme_core::{DataType, EventTime, Position, SystemEnv};
-use thyme_store::{Backend, CheckpointBatch, ChunkKey, MemoryStore, Store, Write};
+use thyme_core::{DataType, Error, EventTime, Position, SystemEnv};
+use thyme_store::{Backend, Bytes, CheckpointBatch, ChunkKey, MemoryStore, Pairs, Store, Write};
 use thyme_timeline::{Batch, BatchColumn, Layout, Look, Slot, Timeline};
 
 use super::{Keep, Looks, NodeState, hash_key, stripe_of};
@@ -45,7 +46,7 @@ struct Case {
 }
 
 impl Case {
-    fn over(backend: &Arc<MemoryStore>, limit: usize) -> Case {
+    fn over<B: Backend + 'static>(backend: &Arc<B>, limit: usize) -> Case {
         let ward = Ward::new(Arc::new(EventLog::new(Arc::new(SystemEnv))), 1);
         let store = Arc::new(Store::over(backend.clone()).unwrap());
         let residence = Residence::new(store, Some(limit), true, ward);
@@ -63,7 +64,7 @@ impl Case {
 
     /// The entity of many rows of wide strings, all of it in the store alone.
     fn long(limit: usize) -> Case {
-        let case = Case::over(&Arc::default(), limit);
+        let case = Case::over(&Arc::new(MemoryStore::default()), limit);
         for part in 0..8 {
             case.insert(LONG, part + 1, part as i64 * 1_000..(part as i64 + 1) * 1_000, WIDE);
         }
@@ -202,4 +203,99 @@ fn filling_memory_stays_in_its_bounds() {
             assert_eq!(found.unwrap(), Some(256 * (part + 1)));
         }
     }
+}
+
+/// A store that is in memory and can be full.
+#[derive(Debug, Default)]
+struct Full {
+    inner: MemoryStore,
+    is_full: AtomicBool,
+}
+
+impl Backend for Full {
+    fn write(&self, writes: Vec<Write>) -> thyme_core::Result<()> {
+        match self.is_full.load(Ordering::Relaxed) {
+            true => Err(Error::unavailable("the disk is full")),
+            false => self.inner.write(writes),
+        }
+    }
+    fn get(&self, key: &[u8]) -> thyme_core::Result<Option<Bytes>> {
+        self.inner.get(key)
+    }
+    fn scan(&self, prefix: &[u8]) -> Pairs {
+        self.inner.scan(prefix)
+    }
+    fn first(&self, start: &[u8]) -> thyme_core::Result<Option<Bytes>> {
+        self.inner.first(start)
+    }
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+}
+
+#[test]
+fn rows_for_a_long_entity_load_the_chunks_that_they_go_to_and_no_others() {
+    let case = Case::long(8 << 20);
+    let loads = || case.residence.facts().loads;
+    case.insert(LONG, 9, 8_000..8_010, WIDE);
+    let before = loads();
+    case.assert_accounted();
+    for part in 0..40 {
+        // At the end, and among those that were there.
+        case.insert(LONG, 10 + 2 * part, 8_010 + part as i64 * 20..8_030 + part as i64 * 20, WIDE);
+        case.insert(LONG, 11 + 2 * part, 190 * part as i64..190 * part as i64 + 3, WIDE);
+        case.assert_accounted();
+        assert!(
+            case.count(i64::MIN, 1 << 40).unwrap().contains(&format!("Int({})", 8_010 + (part + 1) * 23))
+        );
+    }
+    assert_eq!(loads(), before, "it was loaded again");
+    assert_eq!(case.state.entities(), (1, 0), "it is in the store alone");
+    assert_eq!(case.count(190 * 7 - 1, 190 * 7 + 2).unwrap().split(' ').next(), Some("Value(Int(6))"));
+    // A record that the log brings again changes nothing.
+    case.insert(LONG, 89, 190 * 39..190 * 39 + 3, WIDE);
+    let whole = case.state.glance(LONG, Timeline::len).unwrap();
+    assert_eq!(whole, Some(8_010 + 40 * 23));
+}
+
+#[test]
+fn rows_for_a_long_entity_are_kept_in_memory_while_the_store_is_full() {
+    let backend = Arc::new(Full::default());
+    let case = Case::over(&backend, 1 << 20);
+    for part in 0..8 {
+        case.insert(LONG, part + 1, part as i64 * 500..(part as i64 + 1) * 500, 256);
+    }
+    case.leave();
+    case.insert(LONG, 9, 4_000..4_001, 256);
+    assert_eq!(case.state.entities(), (1, 0));
+    backend.is_full.store(true, Ordering::Relaxed);
+    case.insert(LONG, 10, 4_001..4_003, 256);
+    assert_eq!(case.state.entities(), (1, 1), "all of it is in memory");
+    assert!(case.residence.stuck().is_some());
+    case.insert(LONG, 11, 4_003..4_004, 256);
+    assert!(case.count(3_990, 5_000).unwrap().contains("Int(13)"));
+    backend.is_full.store(false, Ordering::Relaxed);
+    case.residence.retry();
+    case.leave();
+    assert!(case.residence.stuck().is_none());
+    case.insert(LONG, 12, 4_004..4_005, 256);
+    assert_eq!(case.state.entities(), (1, 0));
+    assert!(case.count(3_990, 5_000).unwrap().contains("Int(14)"));
+    case.assert_accounted();
+}
+
+#[test]
+fn what_a_crash_left_of_later_records_is_dropped_before_a_long_entity_gets_rows() {
+    let case = Case::long(8 << 20);
+    case.insert(LONG, 9, 8_000..8_100, WIDE);
+    // The log has another record 9 from here on.
+    case.insert(LONG, 9, 9_000..9_001, WIDE);
+    assert_eq!(case.state.glance(LONG, Timeline::len).unwrap(), Some(8_001));
+    case.insert(LONG, 10, 9_001..9_005, WIDE);
+    assert_eq!(case.state.glance(LONG, Timeline::len).unwrap(), Some(8_005));
+    case.leave();
+    case.assert_accounted();
 }

@@ -1,5 +1,7 @@
 //! An outline, once it has what a read looks into, gives what the whole timeline gives.
 
+mod inserts;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
