@@ -32,7 +32,7 @@ def pipeline(function: Any = None, /, *, version: int = 1, **catalog: Any) -> An
     """Marks a method of a dataset that says how it is derived from its `@inputs`.
 
     The method is called once, where the class is decorated, with the class and a `Stream` for each input; it
-    returns a stream that was grouped and aggregated.
+    returns a stream that was grouped and aggregated, or one whose rows are those of the dataset.
 
     Args:
         function: The method, when used without parentheses.
@@ -129,6 +129,46 @@ class Stream:
         assigned = [{"name": name, "expr": as_expr(expr).document()} for name, expr in columns.items()]
         return self._then({"op": "assign", "columns": assigned})
 
+    def select(self, *columns: str) -> Stream:
+        """Keeps these columns, and the event time, which every row has.
+
+        Args:
+            *columns: Names of columns, or one list of them.
+
+        Raises:
+            DefinitionTypeError: One of them is no text.
+        """
+        return self._then({"op": "select", "columns": _names(".select()", columns, "driver")})
+
+    def drop(self, *columns: str) -> Stream:
+        """Takes these columns away.
+
+        Args:
+            *columns: Names of columns, or one list of them; the event time is not among them.
+
+        Raises:
+            DefinitionTypeError: One of them is no text.
+        """
+        return self._then({"op": "drop", "columns": _names(".drop()", columns, "tip")})
+
+    def rename(self, columns: Mapping[str, str]) -> Stream:
+        """Calls columns otherwise, all at once, so that two may change places.
+
+        Args:
+            columns: The new name of each, by the name that it has, such as `{"fare": "amount"}`. The event
+                time may be among them.
+
+        Raises:
+            DefinitionTypeError: It is no mapping of texts.
+        """
+        if not isinstance(columns, Mapping):
+            refuse(f'.rename() takes a dict such as {{"fare": "amount"}}, got {described(columns)}')
+        named = [
+            {"name": _checks.name(".rename()", new, "amount"), "from": _checks.name(".rename()", old, "fare")}
+            for old, new in columns.items()
+        ]
+        return self._then({"op": "rename", "columns": named})
+
     def groupby(self, *keys: str) -> Stream:
         """The entity key of what follows.
 
@@ -215,7 +255,8 @@ class Stream:
             return self  # the engine says what is wrong
         at = kinds.index("groupby")
         groupby, after = self._operators[at], self._operators[at + 1 :]
-        assigned = {column["name"] for operator in after for column in operator.get("columns", ())}
+        assigns = [operator for operator in after if operator["op"] == "assign"]
+        assigned = {column["name"] for operator in assigns for column in operator["columns"]}
         replaced = sorted(assigned.intersection(groupby["keys"]))
         if replaced:
             message = (
@@ -278,7 +319,7 @@ def _run(reader: ClassReader, name: str, method: FunctionType, datasets: tuple[t
         hint = "; did you forget `return`?" if result is None else ""
         reader.fault(
             name,
-            f"it must return its stream after .groupby().aggregate(), got {described(result)}{hint}",
+            f"it must return its stream, such as after .groupby().aggregate(), got {described(result)}{hint}",
             "type",
         )
         return None
@@ -297,6 +338,11 @@ def _definition(
         "at": at.document(),
     }
     return PipelineDefinition(name, (*datasets, *stream._joined), body)
+
+
+def _names(what: str, given: tuple[Any, ...], example: str) -> list[str]:
+    listed = given[0] if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
+    return [_checks.name(what, name, example) for name in listed]
 
 
 def _function(what: str, method: Any) -> Any:

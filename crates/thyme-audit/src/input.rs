@@ -89,12 +89,9 @@ pub(crate) struct Made {
 impl Made {
     pub fn of(catalog: &Catalog, live: &LiveDataset) -> Result<Made> {
         let input = input_of(catalog, live)?;
-        let pipeline = Pipeline::of(&live.definition, &input.definition)?;
-        let assigned = pipeline.operators.iter().any(|operator| match operator {
-            OperatorDef::Assign { columns } => columns.iter().any(|a| pipeline.keys.contains(&a.name)),
-            OperatorDef::Join(join) => join.fields.iter().any(|f| pipeline.keys.contains(&f.name)),
-            _ => false,
-        });
+        let pipeline = Pipeline::of(&live.made, &input.definition)?;
+        let is_made = |key: &String| pipeline.operators.iter().any(|operator| operator.makes(key));
+        let assigned = pipeline.keys.iter().any(is_made);
         let came = |key: &String| is_field(&input.definition, key);
         let key_as_it_came = !assigned && pipeline.keys.iter().all(came);
         let begins = live.node.as_ref().and_then(|node| node.begins());
@@ -123,7 +120,7 @@ fn is_field(dataset: &Dataset, name: &str) -> bool {
 
 /// The dataset that feeds another; a raw one feeds itself.
 pub(crate) fn input_of<'a>(catalog: &'a Catalog, live: &'a LiveDataset) -> Result<&'a LiveDataset> {
-    match live.definition.pipelines.first().and_then(|p| p.inputs.first()) {
+    match live.made.pipelines.first().and_then(|p| p.inputs.first()) {
         Some(name) => Ok(catalog.dataset(name)?),
         None => Ok(live),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+use thyme_core::definition::derivation::inlined;
 use thyme_core::definition::naming::unversioned;
 use thyme_core::definition::{AggregateDef, Dataset, Document, Featureset, Pipeline, Source, growth};
 use thyme_core::{Error, EventTime, Result, Schema};
@@ -32,6 +33,8 @@ pub struct LiveDataset {
     pub id: u32,
     /// Its definition.
     pub definition: Dataset,
+    /// How it is made of raw datasets: what its pipeline reads is inlined.
+    pub made: Dataset,
     /// The Arrow schema of its rows.
     pub schema: SchemaRef,
     /// Its timelines: a derived dataset's aggregates, an indexed raw dataset's rows.
@@ -46,6 +49,11 @@ impl LiveDataset {
     /// Whether pipelines make it.
     pub fn is_derived(&self) -> bool {
         !self.definition.pipelines.is_empty()
+    }
+
+    /// Whether lookups give its latest row: of a raw dataset, or of one whose pipeline ends in rows.
+    pub fn has_rows(&self) -> bool {
+        !self.is_derived() || self.definition.has_derived_rows()
     }
 
     /// Where its rows begin for those who look them up or join them, if they reach back without end and the log
@@ -323,10 +331,11 @@ pub(crate) fn derive(
 
 /// What else has to be the same for timelines to answer other aggregates: see [`Node::stem`].
 fn stem_of(document: &Document, definition: &Dataset, ids: &Ids) -> Option<String> {
-    let pipeline = definition.pipelines.first()?;
+    let made = inlined(document, definition).ok()?;
+    let pipeline = made.pipelines.first()?;
     let input = document.dataset(pipeline.inputs.first()?)?;
     let joined = pipeline.joins().map(|join| document.dataset(&join.dataset)).collect::<Option<Vec<_>>>()?;
-    Node::stem(definition, &ids.at_first(input), &joined)
+    Node::stem(&made, &ids.at_first(input), &joined)
 }
 
 /// A catalog in the making.
@@ -378,13 +387,15 @@ impl<'a> Deriving<'a> {
     fn live(&mut self, definition: &'a Dataset) -> Result<LiveDataset> {
         let index = self.indexes.get(definition.name.as_str()).cloned();
         let is_joined = self.joined().contains(definition.name.as_str());
-        let node = match definition.pipelines.first() {
+        let made = inlined(self.document, definition)?;
+        let node = match made.pipelines.first() {
             None => index.clone().filter(|_| definition.index),
-            Some(pipeline) => Some(self.pipeline(definition, pipeline)?),
+            Some(pipeline) => Some(self.pipeline(&made, pipeline)?),
         };
         Ok(LiveDataset {
             id: self.ids.dataset(definition),
             definition: definition.clone(),
+            made,
             schema: definition.fields.arrow(),
             node,
             joined: index.filter(|_| is_joined),
@@ -404,10 +415,10 @@ impl<'a> Deriving<'a> {
         Some(node)
     }
 
-    fn pipeline(&mut self, definition: &'a Dataset, pipeline: &'a Pipeline) -> Result<Arc<Node>> {
+    fn pipeline(&mut self, definition: &Dataset, pipeline: &Pipeline) -> Result<Arc<Node>> {
         let input = match pipeline.inputs.first() {
             Some(name) => self.dataset(name)?,
-            None => definition,
+            None => return Err(Error::internal("a pipeline has no input")),
         };
         let rights = pipeline.joins().map(|join| self.dataset(&join.dataset)).collect::<Result<Vec<_>>>()?;
         let signature = Node::signature(definition, &self.ids.at_first(input), &rights)
@@ -462,11 +473,15 @@ impl<'a> Deriving<'a> {
         signature: &String,
     ) -> Result<Option<Arc<Node>>> {
         let Some(live) = self.current.datasets.get(&definition.name) else { return Ok(None) };
-        let (Some(node), Some(was)) = (&live.node, live.definition.pipelines.first()) else {
+        let (Some(node), Some(was)) = (&live.node, live.made.pipelines.first()) else {
             return Ok(None);
         };
         let is_known = self.ids.nodes.get(node.id.0 as usize).is_some_and(|known| !known.is_empty());
-        if !is_known || self.ids.nodes.contains(signature) || !growth::feeds_alike(was, pipeline) {
+        if !is_known
+            || self.ids.nodes.contains(signature)
+            || pipeline.gives_rows()
+            || !growth::feeds_alike(was, pipeline)
+        {
             return Ok(None);
         }
         let before = stem_of(&self.current.document, &live.definition, self.ids);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{and, concat, filter, filter_record_batch, is_not_null, take};
+use arrow::compute::{and, cast, concat, filter, filter_record_batch, is_not_null, take};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use thyme_core::expr::Compiled;
-use thyme_core::{Error, Field, Position, Result};
+use thyme_core::{DataType, Error, Field, Position, Result};
 use thyme_timeline::Changes;
 
 use crate::decode::columns::event_times;
@@ -19,6 +19,17 @@ pub(crate) struct Flow {
     /// Which of the origin's rows are left; `None`: all of them.
     rows: Option<UInt32Array>,
     origin: Arc<Origin>,
+}
+
+/// A column that stays.
+#[derive(Clone, Debug)]
+pub(crate) struct Projected {
+    pub name: String,
+    /// What it was called.
+    pub from: String,
+    pub data_type: DataType,
+    /// Whether it is the event time.
+    pub is_time: bool,
 }
 
 /// What the rows are, by their number before any was dropped.
@@ -133,6 +144,27 @@ impl Flow {
             assigned.iter().map(|(_, expr)| expr.evaluate(&self.batch)).collect::<Result<Vec<_>>>()?;
         let names = assigned.iter().map(|(name, _)| name.as_str());
         self.set(names.zip(values))
+    }
+
+    /// Keeps only these columns, each under a new name and in a type; one that is not there is read by nothing after.
+    pub fn project(&mut self, columns: &[Projected]) -> Result<()> {
+        if let Origin::Record(number, timestamp) = &*self.origin
+            && let Some(renamed) = columns.iter().find(|c| c.from == *timestamp && c.is_time)
+        {
+            self.origin = Arc::new(Origin::Record(*number, renamed.name.clone()));
+        }
+        let mut fields = Vec::with_capacity(columns.len());
+        let mut kept = Vec::with_capacity(columns.len());
+        for column in columns {
+            let Some(values) = self.batch.column_by_name(&column.from) else { continue };
+            let wanted = column.data_type.arrow();
+            let values = if *values.data_type() == wanted { values.clone() } else { cast(values, &wanted)? };
+            fields.push(ArrowField::new(&column.name, wanted, true));
+            kept.push(values);
+        }
+        let count = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        self.batch = RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(fields)), kept, &count)?;
+        Ok(())
     }
 
     /// Adds or replaces columns.

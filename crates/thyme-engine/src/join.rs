@@ -293,20 +293,30 @@ pub(crate) fn columns_of(aggregates: &[AggregateDef]) -> impl Iterator<Item = St
     of.chain(predicates.flat_map(Expr::columns)).cloned()
 }
 
-/// The names of the columns that operators read.
-pub(crate) fn columns_read(operators: &[OperatorDef]) -> BTreeSet<String> {
-    let mut read = BTreeSet::new();
-    for operator in operators {
+/// The names of the columns that operators read, or that `read` names after them, as they are called before the operators.
+pub(crate) fn columns_read(operators: &[OperatorDef], read: BTreeSet<String>) -> BTreeSet<String> {
+    let mut read = read;
+    for operator in operators.iter().rev() {
         match operator {
             OperatorDef::Filter { expr } => read.extend(expr.columns().into_iter().cloned()),
             OperatorDef::Assign { columns } => {
                 read.extend(columns.iter().flat_map(|c| c.expr.columns()).cloned());
             }
             OperatorDef::Join(join) => read.extend(join.left_on.iter().cloned()),
+            OperatorDef::Rename(rename) => {
+                let renamed = rename.columns.iter().filter(|c| read.contains(&c.name));
+                let from: Vec<String> = renamed.map(|c| c.from.clone()).collect();
+                read.extend(from);
+            }
             OperatorDef::Groupby { keys } => read.extend(keys.iter().cloned()),
             OperatorDef::Aggregate { aggregates } => {
                 read.extend(columns_of(aggregates));
             }
+            OperatorDef::Rows(rows) => {
+                let keys = rows.fields.iter().filter(|field| field.role == Role::Key);
+                read.extend(keys.map(|field| field.name.clone()));
+            }
+            OperatorDef::Select(_) | OperatorDef::Drop(_) => {}
         }
     }
     read

@@ -58,6 +58,7 @@ mod snapshot;
 mod starting;
 mod state;
 mod stepper;
+mod steps;
 mod stripe;
 mod stuck;
 mod tally;

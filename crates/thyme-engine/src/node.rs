@@ -1,5 +1,6 @@
 //! Nodes: a pipeline (or an index) compiled, with its timelines.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -15,11 +16,12 @@ use thyme_timeline::{Batch, BatchColumn, Judge, Layout, Slot};
 
 use crate::feed::Incoming;
 use crate::flow::{Flow, Places, column};
-use crate::join::{Join, Parts, columns_of, columns_read};
+use crate::join::{Join, Parts, columns_of};
 use crate::keys::encode_keys;
 use crate::residence::Residence;
 pub(crate) use crate::rows::NodeRows;
 use crate::state::{NodeState, STRIPES};
+use crate::steps::Steps;
 use crate::trial::MaybePartial;
 
 /// The input of a node that takes no rows of records.
@@ -42,14 +44,6 @@ pub struct Output {
     pub window: Option<Window>,
     /// What it is over nothing.
     pub over_nothing: Value,
-}
-
-/// What a node does with the rows of its input.
-#[derive(Debug)]
-enum Step {
-    Filter(Compiled),
-    Assign(Vec<(String, Compiled)>),
-    Join(Box<Join>),
 }
 
 /// A compiled pipeline or index and its state.
@@ -75,9 +69,7 @@ pub struct Node {
     /// The event time up to which rows may have been removed.
     removed_until: Arc<AtomicI64>,
     input_timestamp: String,
-    steps: Arc<Vec<Step>>,
-    /// The columns that its aggregates find.
-    found: Arc<Vec<(String, DataType)>>,
+    steps: Arc<Steps>,
     stored: Vec<String>,
     predicates: Vec<Compiled>,
     /// Set if it is only tried out, for some entities.
@@ -151,7 +143,6 @@ impl Node {
             removed_until: Arc::new(AtomicI64::new(i64::MIN)),
             input_timestamp: timestamp(input),
             steps: Arc::default(),
-            found: Arc::default(),
             stored: Vec::new(),
             predicates: Vec::new(),
             partial: MaybePartial::new(),
@@ -160,8 +151,8 @@ impl Node {
 
     /// The index of a raw dataset.
     pub(crate) fn index(id: NodeId, definition: &Dataset, dataset: u32, residence: &Arc<Residence>) -> Node {
-        let columns = definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect();
-        Node::empty(id, definition, (definition, dataset), residence).with_columns(columns, residence)
+        Node::empty(id, definition, (definition, dataset), residence)
+            .with_columns(values_of(definition), residence)
     }
 
     /// A node that keeps some columns by some key for a join of another node; no record feeds it.
@@ -187,7 +178,6 @@ impl Node {
             removed_until: Arc::new(AtomicI64::new(i64::MIN)),
             input_timestamp: String::new(),
             steps: Arc::default(),
-            found: Arc::default(),
             stored: Vec::new(),
             predicates: Vec::new(),
             partial: MaybePartial::new(),
@@ -215,7 +205,14 @@ impl Node {
     ) -> Result<Node> {
         let mut node = Node::empty(id, definition, (input, input_id), residence);
         if let Some(pipeline) = definition.pipelines.first() {
-            node.compile_steps(pipeline, input, joined, kept, residence)?;
+            let mut read: BTreeSet<String> = node.keys.iter().map(|key| key.name.clone()).collect();
+            read.extend(columns_of(kept));
+            if pipeline.gives_rows() {
+                let columns = values_of(definition);
+                read.extend(columns.iter().map(|column| column.name.clone()));
+                node = node.with_columns(columns, residence);
+            }
+            node.steps = Arc::new(Steps::compile(pipeline, input, joined, &read, residence)?);
             node.compile_aggregates(pipeline, kept, definition)?;
         }
         node.state = NodeState::new(residence, id.0, &definition.name, &node.layout);
@@ -244,11 +241,14 @@ impl Node {
             removed_until: self.removed_until.clone(),
             input_timestamp: self.input_timestamp.clone(),
             steps: self.steps.clone(),
-            found: self.found.clone(),
             stored: Vec::new(),
             predicates: Vec::new(),
             partial: MaybePartial::new(),
         };
+        if self.is_index() {
+            (node.columns, node.stored) = (self.columns.clone(), self.stored.clone());
+            node.layout.columns.clone_from(&self.layout.columns);
+        }
         if let Some(pipeline) = definition.pipelines.first() {
             node.compile_aggregates(pipeline, kept, definition)?;
         }
@@ -262,56 +262,6 @@ impl Node {
         }
     }
 
-    fn compile_steps(
-        &mut self,
-        pipeline: &Pipeline,
-        input: &Dataset,
-        joined: Vec<Parts<'_>>,
-        kept: &[AggregateDef],
-        residence: &Arc<Residence>,
-    ) -> Result<()> {
-        let mut joined = joined.into_iter();
-        let mut steps = Vec::new();
-        let mut columns: Vec<(String, DataType)> =
-            input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
-        for (index, operator) in pipeline.operators.iter().enumerate() {
-            match operator {
-                OperatorDef::Join(def) => {
-                    let parts = joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
-                    let mut read = columns_read(&pipeline.operators[index + 1..]);
-                    read.extend(self.keys.iter().map(|key| key.name.clone()));
-                    read.extend(columns_of(kept));
-                    let join = Join::compile(def, parts, &columns, &read, residence)?;
-                    columns.extend(join.columns());
-                    steps.push(Step::Join(Box::new(join)));
-                }
-                OperatorDef::Filter { expr } => steps.push(Step::Filter(Compiled::new(expr, &columns)?)),
-                OperatorDef::Assign { columns: assigned } => {
-                    let mut compiled = Vec::new();
-                    for a in assigned {
-                        compiled.push((a.name.clone(), Compiled::new(&a.expr, &columns)?));
-                    }
-                    for (name, expr) in &compiled {
-                        let data_type = expr.data_type().ok_or_else(|| {
-                            Error::invalid_definition(format!(
-                                "{}: the column {name} is only ever null",
-                                self.dataset
-                            ))
-                        })?;
-                        match columns.iter_mut().find(|(n, _)| n == name) {
-                            Some(column) => column.1 = data_type,
-                            None => columns.push((name.clone(), data_type)),
-                        }
-                    }
-                    steps.push(Step::Assign(compiled));
-                }
-                OperatorDef::Groupby { .. } | OperatorDef::Aggregate { .. } => {}
-            }
-        }
-        (self.steps, self.found) = (Arc::new(steps), Arc::new(columns));
-        Ok(())
-    }
-
     /// Lays out what timelines keep, and then what the aggregates ask for.
     fn compile_aggregates(
         &mut self,
@@ -319,12 +269,13 @@ impl Node {
         kept: &[AggregateDef],
         definition: &Dataset,
     ) -> Result<()> {
-        let (columns, mut predicates) = (self.found.clone(), Vec::new());
+        let (steps, mut predicates) = (self.steps.clone(), Vec::new());
+        let columns = &steps.columns;
         for aggregate in kept {
-            self.slot(aggregate, &columns, &mut predicates)?;
+            self.slot(aggregate, columns, &mut predicates)?;
         }
         for aggregate in pipeline.aggregates() {
-            let (slot, of_type) = self.slot(aggregate, &columns, &mut predicates)?;
+            let (slot, of_type) = self.slot(aggregate, columns, &mut predicates)?;
             let output = self.output(aggregate, definition, slot, of_type)?;
             self.outputs.push(output);
         }
@@ -404,10 +355,7 @@ impl Node {
     }
 
     pub(crate) fn joins(&self) -> impl Iterator<Item = &Join> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Join(join) => Some(join.as_ref()),
-            _ => None,
-        })
+        self.steps.joins()
     }
 
     /// The nodes in which its joins keep the left rows.
@@ -452,20 +400,7 @@ impl Node {
             }
             flow = Some(rows);
         }
-        for step in self.steps.iter() {
-            match (step, &mut flow) {
-                (Step::Join(join), _) => {
-                    let rights = rights.filter(|_| join.right.input == incoming.dataset);
-                    flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rights)?;
-                }
-                (Step::Filter(expr), Some(flow)) => {
-                    flow.keep(&BooleanArray::new(expr.evaluate_mask(&flow.batch)?, None))?;
-                }
-                (Step::Assign(columns), Some(flow)) => flow.assign(columns)?,
-                (_, None) => {}
-            }
-        }
-        let Some(mut flow) = flow else { return Ok(None) };
+        let Some(mut flow) = self.steps.run(flow, incoming, rights)? else { return Ok(None) };
         if let Some(keyed) = flow.with_values(&self.keys)? {
             flow.keep(&keyed)?;
         }
@@ -503,6 +438,10 @@ impl Node {
         }
         Ok(())
     }
+}
+
+fn values_of(definition: &Dataset) -> Vec<Field> {
+    definition.fields.fields.iter().filter(|f| f.role == Role::Value).cloned().collect()
 }
 
 fn joining(joined: &[&Dataset]) -> String {

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use thyme_core::definition::{Dataset, OperatorDef};
+use thyme_core::definition::Dataset;
+use thyme_core::definition::derivation::inlined;
 use thyme_core::{Error, ErrorKind, Field, Position, Result};
 
 use crate::catalog::{Catalog, Ids};
@@ -284,21 +285,16 @@ impl Fresh {
 /// The fields of its input that are a dataset's key, if no operator makes or changes one.
 fn key_as_it_came(catalog: &Catalog, definition: &Dataset) -> Option<Vec<Field>> {
     let keys = definition.fields.keys();
-    let Some(pipeline) = definition.pipelines.first() else { return Some(keys.cloned().collect()) };
+    let Ok(made) = inlined(&catalog.document, definition) else { return None };
+    let Some(pipeline) = made.pipelines.first() else { return Some(keys.cloned().collect()) };
     let input = match pipeline.inputs.first() {
         Some(name) => &catalog.dataset(name).ok()?.definition,
         None => definition,
     };
-    let made = |name: &str| {
-        pipeline.operators.iter().any(|operator| match operator {
-            OperatorDef::Assign { columns } => columns.iter().any(|column| column.name == name),
-            OperatorDef::Join(join) => join.fields.iter().any(|field| field.name == name),
-            _ => false,
-        })
-    };
+    let is_made = |name: &str| pipeline.operators.iter().any(|operator| operator.makes(name));
     let came = |key: &Field| {
         let field =
-            input.fields.field(&key.name).filter(|f| f.data_type == key.data_type && !made(&key.name));
+            input.fields.field(&key.name).filter(|f| f.data_type == key.data_type && !is_made(&key.name));
         field.cloned()
     };
     keys.map(came).collect()

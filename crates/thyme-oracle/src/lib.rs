@@ -16,6 +16,7 @@ pub mod expression;
 pub mod join;
 pub mod number;
 pub mod pipeline;
+mod shape;
 pub mod window;
 
 pub use admission::{EventIds, Stream, Verdict};

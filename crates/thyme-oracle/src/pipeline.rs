@@ -8,6 +8,7 @@ use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value, Wind
 
 use crate::aggregate::{Question, answer};
 use crate::expression::{Columns, evaluate, holds};
+use crate::shape::{missing_key, shaped};
 use crate::window::{Row, visible};
 
 /// A derived dataset and how it is made, or a raw one of which the latest row is wanted.
@@ -19,10 +20,12 @@ pub struct Pipeline {
     pub operators: Vec<OperatorDef>,
     /// The aggregates; none for a raw dataset.
     pub outputs: Vec<Output>,
-    /// The fields of a raw dataset that are neither key nor event time; none for a derived one.
+    /// The fields that are neither key nor event time, where rows are wanted; none for aggregates.
     pub fields: Vec<String>,
     /// How far back the input reaches.
     pub retention: Option<Span>,
+    /// What the input calls the event time.
+    time: String,
 }
 
 /// One aggregate of a derived dataset.
@@ -56,7 +59,7 @@ pub enum Fate {
 }
 
 impl Pipeline {
-    /// The pipeline that makes `dataset` of `input`; they are one for a raw dataset.
+    /// The pipeline that makes `dataset` of `input`, which is raw; they are one for a raw dataset.
     ///
     /// # Errors
     /// A definition that a commit would have refused.
@@ -67,12 +70,15 @@ impl Pipeline {
             outputs: Vec::new(),
             fields: Vec::new(),
             retention: input.retention,
+            time: input.time_field().to_owned(),
         };
-        let Some(definition) = dataset.pipelines.first() else {
+        let made = dataset.pipelines.first();
+        let aggregates = |o: &OperatorDef| matches!(o, OperatorDef::Aggregate { .. });
+        if !made.is_some_and(|made| made.operators.iter().any(aggregates)) {
             let values = dataset.fields.fields.iter().filter(|f| f.role == Role::Value);
             pipeline.fields = values.map(|f| f.name.clone()).collect();
-            return Ok(pipeline);
-        };
+        }
+        let Some(definition) = made else { return Ok(pipeline) };
         for operator in &definition.operators {
             let OperatorDef::Aggregate { aggregates } = operator else {
                 pipeline.operators.push(operator.clone());
@@ -121,8 +127,15 @@ impl Pipeline {
         event: &Columns,
         join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
     ) -> Result<Fate> {
-        let mut row = event.clone();
+        let (mut row, mut time) = (event.clone(), self.time.clone());
         for (index, operator) in self.operators.iter().enumerate() {
+            if let Some(shaped) = shaped(operator, &row, &mut time)? {
+                row = shaped;
+                if let Some(key) = missing_key(operator, &row) {
+                    return Ok(Fate::NoKey(key.to_owned()));
+                }
+                continue;
+            }
             match operator {
                 OperatorDef::Filter { expr } if !holds(expr, &row)? => return Ok(Fate::Filtered(index)),
                 OperatorDef::Join(def) if !join(def, &mut row)? && def.how == How::Inner => {
@@ -153,8 +166,12 @@ impl Pipeline {
         event: &Columns,
         join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
     ) -> Result<Vec<Value>> {
-        let mut row = event.clone();
+        let (mut row, mut time) = (event.clone(), self.time.clone());
         for operator in &self.operators {
+            if let Some(shaped) = shaped(operator, &row, &mut time)? {
+                row = shaped;
+                continue;
+            }
             match operator {
                 OperatorDef::Join(def) => {
                     join(def, &mut row)?;

@@ -325,13 +325,13 @@ fn renamed(featureset: &str, name: &str, now: &str) -> String {
     format!("{featureset}.{name} was renamed to {now}; the old name answers until it is retired")
 }
 
-/// The fields a scan shows: the keys, then the rest; a derived dataset's event time is the read's own.
+/// The fields a scan shows: the keys, then the rest; of aggregates the event time is the read's own.
 fn shown_fields(live: &LiveDataset) -> Vec<thyme_core::Field> {
     use thyme_core::schema::Role;
     let fields = &live.definition.fields.fields;
     let keys = fields.iter().filter(|f| f.role == Role::Key);
     let rest =
-        fields.iter().filter(|f| f.role == Role::Value || (f.role == Role::Timestamp && !live.is_derived()));
+        fields.iter().filter(|f| f.role == Role::Value || (f.role == Role::Timestamp && live.has_rows()));
     keys.chain(rest).cloned().collect()
 }
 

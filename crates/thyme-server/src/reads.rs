@@ -330,8 +330,8 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
     let is_output = |name: &str| {
         live.definition.fields.field(name).is_some_and(|f| f.role == thyme_core::schema::Role::Value)
     };
-    // A derived dataset's row is its outputs; a raw one's is the event itself.
-    let shown = row.iter().filter(|(name, _)| !live.is_derived() || is_output(name));
+    // What aggregates give is their outputs; a row is itself.
+    let shown = row.iter().filter(|(name, _)| live.has_rows() || is_output(name));
     let features: Map<String, Json> =
         shown.map(|(name, value)| (name.clone(), json::to_json(name, value, &mut non_finite))).collect();
     let wants_values = request.param("missing") == Some("values");

@@ -66,8 +66,10 @@ def shapes_of(source: str) -> dict[str, DatasetShape]:
         fields = {n.target.id: ast.unparse(n.annotation) for n in plain if not says(n.value, "timestamp")}  # type: ignore[union-attr]
         keys = [n.target.id for n in plain if says(n.value, "key")]  # type: ignore[union-attr]
         methods = [n for n in node.body if isinstance(n, ast.FunctionDef)]
-        derived = any(decorated_with(method, "pipeline") for method in methods)
-        indexed = any(says(d, "index") for d in node.decorator_list)
+        made = [method for method in methods if decorated_with(method, "pipeline")]
+        derived = any(".aggregate(" in ast.unparse(method) for method in made)
+        # A pipeline that ends in rows gives what an index gives.
+        indexed = any(says(d, "index") for d in node.decorator_list) or (bool(made) and not derived)
         shapes[node.name] = DatasetShape(node.name, keys, fields, derived, indexed)
     return shapes
 

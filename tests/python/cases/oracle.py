@@ -14,6 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from .oracle_shape import clock_after, declared, shaped, time_field
 from .oracle_windows import members, span
 
 Row = dict[str, Any]
@@ -270,10 +271,28 @@ def joined(log: Log, step: Document, event: Event) -> Row | None:
     return {f["name"]: rights[-1].row[f["field"]] for f in step["fields"]} if rights else None
 
 
-def operated(
-    log: Log, pipeline: Document, events: list[Event]
-) -> tuple[list[Event], list[str], list[Document]]:
-    """The rows that reach the aggregation, its keys and its aggregates."""
+def has_rows(dataset: Document) -> bool:
+    """Whether it is raw, or its pipeline ends in rows."""
+    return all(o["op"] != "aggregate" for p in dataset.get("pipelines", ()) for o in p["operators"])
+
+
+def events_of(log: Log, name: str, at: int) -> list[Event]:
+    """The rows of a dataset as of `at`: events, or what a pipeline makes of them."""
+    dataset = log.datasets[name]
+    if not dataset.get("pipelines"):
+        return log.known(name, at)
+    rows = []
+    for pipeline in dataset["pipelines"]:
+        events, _, _ = operated(log, pipeline, at)
+        made = ((e, declared(dataset, e.row, e.t)) for e in events)
+        rows += [e._replace(row=row) for e, row in made if row is not None]
+    return sorted(rows, key=lambda e: e[:2])
+
+
+def operated(log: Log, pipeline: Document, at: int) -> tuple[list[Event], list[str], list[Document]]:
+    """The rows that reach the aggregation as of `at`, or the end, its keys and its aggregates."""
+    events = events_of(log, pipeline["inputs"][0], at)
+    clock = time_field(log.datasets[pipeline["inputs"][0]])
     keys: list[str] = []
     for step in pipeline["operators"]:
         if step["op"] == "filter":
@@ -288,11 +307,16 @@ def operated(
             nulls = {f["name"]: None for f in step["fields"]}
             kept = [(e, row) for e, row in found if row is not None or step.get("how") != "inner"]
             events = [e._replace(row=e.row | (row or nulls)) for e, row in kept]
+        elif step["op"] in ("select", "drop", "rename"):
+            events = [e._replace(row=shaped(step, e.row, clock)) for e in events]
+            clock = clock_after(step, clock)
         elif step["op"] == "groupby":
             keys = step["keys"]
         elif step["op"] == "aggregate":
             return events, keys, step["aggregates"]
-    raise ValueError(f"pipeline {pipeline['name']} does not aggregate")
+        else:
+            raise ValueError(f"pipeline {pipeline['name']} has the operator {step['op']}")
+    return events, keys, []
 
 
 def key_of(dataset: Document, key: Any) -> Row:
@@ -313,11 +337,11 @@ def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
     dataset, now = log.datasets[name], micros(at)
     wanted, row = key_of(dataset, key), None
     types = {f["name"]: f["type"] for f in dataset["fields"]}
-    for e in () if dataset.get("pipelines") else log.known(name, now):
+    for e in events_of(log, name, now) if has_rows(dataset) else ():
         if all(e.row[k] == v for k, v in wanted.items()):
             row = e.row
-    for pipeline in dataset.get("pipelines", ()):
-        events, keys, aggregates = operated(log, pipeline, log.known(pipeline["inputs"][0], now))
+    for pipeline in () if has_rows(dataset) else dataset["pipelines"]:
+        events, keys, aggregates = operated(log, pipeline, now)
         mine = [e for e in events if all(e.row[k] == wanted[k] for k in keys)]
         row = dict(wanted)
         for a in aggregates:
@@ -330,9 +354,9 @@ def newest(log: Log, name: str, key: Any, at: Any) -> int | None:
     """The time of the newest event that a dataset has of an entity."""
     dataset, now = log.datasets[name], micros(at)
     wanted, times = key_of(dataset, key), []
-    if not dataset.get("pipelines"):
-        times = [e.t for e in log.known(name, now) if all(e.row[k] == v for k, v in wanted.items())]
-    for pipeline in dataset.get("pipelines", ()):
-        events, keys, _ = operated(log, pipeline, log.known(pipeline["inputs"][0], now))
+    if has_rows(dataset):
+        times = [e.t for e in events_of(log, name, now) if all(e.row[k] == v for k, v in wanted.items())]
+    for pipeline in () if has_rows(dataset) else dataset["pipelines"]:
+        events, keys, _ = operated(log, pipeline, now)
         times += [e.t for e in events if e.t <= now and all(e.row[k] == wanted[k] for k in keys)]
     return max(times, default=None)

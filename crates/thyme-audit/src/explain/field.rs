@@ -174,7 +174,7 @@ pub(super) fn explanation(
         return Ok(Explanation { name, entity, value: Some(served), origin: Origin::Entity, notes });
     }
     let (time, position) = at(snapshot);
-    let pipeline = definition.pipelines.first();
+    let pipeline = live.made.pipelines.first();
     let mut what = "the latest row".to_owned();
     let mut operators = Vec::new();
     for operator in pipeline.iter().flat_map(|p| &p.operators) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::operators::{DropDef, RenameDef, RowsDef, SelectDef};
 use crate::expr::Expr;
 use crate::expr::ast::LiteralValue;
 use crate::schema::Schema;
@@ -223,6 +224,15 @@ pub enum OperatorDef {
     },
     /// Joins each row with the row of another dataset that is latest at its own time.
     Join(JoinDef),
+    /// Keeps some columns.
+    Select(SelectDef),
+    /// Takes columns away.
+    Drop(DropDef),
+    /// Calls columns otherwise.
+    Rename(RenameDef),
+    /// Ends in the rows of a derived dataset.
+    #[serde(skip_deserializing)]
+    Rows(RowsDef),
     /// The entity key of what follows.
     Groupby {
         /// Column names.

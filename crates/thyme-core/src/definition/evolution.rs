@@ -4,6 +4,7 @@
 //! place; a change of meaning needs a higher version or a new feature id, and is refused without.
 
 mod dataset;
+mod derived;
 mod featureset;
 mod given;
 mod join;
@@ -21,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::document::{Dataset, Document, FORMAT, Meta, Place};
+use super::document::{Dataset, Document, FORMAT, Meta, Pipeline, Place};
 use super::naming::{unversioned, versioned};
 use crate::error::{Error, ErrorKind, Fault, Result};
 
@@ -114,9 +115,12 @@ pub fn plan(current: &Document, proposed: &Document, given: &Given) -> Result<Pl
         superseded.extend(before.cloned());
         put(&mut next.datasets, index, merged);
     }
+    let names: Vec<(String, u32)> = superseded.iter().map(|old| (old.name.clone(), old.version)).collect();
     for old in superseded {
         next.datasets.push(supersede(old, &mut plan));
     }
+    names.iter().for_each(|(name, version)| derived::follow(&mut next, name, *version));
+    derived::check(current, &next, &mut plan);
     join::check(current, &next, &mut plan);
     let mut at: HashMap<&str, usize> = positions(current.featuresets.iter().map(|f| f.name.as_str()));
     for featureset in &proposed.featuresets {
@@ -221,6 +225,12 @@ impl Draft {
     fn changed(&mut self, subject: impl Into<String>, details: &[String]) {
         let kind = if details.is_empty() { ChangeKind::Unchanged } else { ChangeKind::Changed };
         self.change(kind, subject, details.join("; "));
+    }
+
+    /// Whether something is refused of a pipeline already, or of its dataset.
+    fn refuses(&self, dataset: &Dataset, pipeline: &Pipeline) -> bool {
+        let own = format!("{}.{}", dataset.name, pipeline.name);
+        self.conflicts.iter().any(|fault| fault.subject == own || fault.subject == dataset.name)
     }
 
     /// A conflict: `was` is committed, `is` proposed.

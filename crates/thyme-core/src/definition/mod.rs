@@ -1,5 +1,6 @@
 //! Definitions: the document a commit carries, its validation, and what may change.
 
+pub mod derivation;
 pub mod document;
 pub mod entity;
 pub mod evolution;
@@ -7,6 +8,7 @@ pub mod growth;
 pub mod validate;
 
 pub mod naming;
+pub mod operators;
 mod show;
 
 pub use document::*;

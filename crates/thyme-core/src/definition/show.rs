@@ -23,6 +23,10 @@ pub(super) fn operator_names(pipeline: &Pipeline) -> String {
     list(pipeline.operators.iter().map(|o| o.name().to_owned()))
 }
 
+fn quoted(names: &[String]) -> String {
+    list(names.iter().map(|name| format!("{name:?}")))
+}
+
 /// `driver: str (key)`, `tip: float | None`.
 pub(super) fn field(field: &Field) -> String {
     let optional = if field.optional { " | None" } else { "" };
@@ -42,6 +46,10 @@ impl OperatorDef {
             OperatorDef::Filter { .. } => "filter",
             OperatorDef::Assign { .. } => "assign",
             OperatorDef::Join(_) => "join",
+            OperatorDef::Select(_) => "select",
+            OperatorDef::Drop(_) => "drop",
+            OperatorDef::Rename(_) => "rename",
+            OperatorDef::Rows(_) => "rows",
             OperatorDef::Groupby { .. } => "groupby",
             OperatorDef::Aggregate { .. } => "aggregate",
         }
@@ -56,9 +64,14 @@ impl fmt::Display for OperatorDef {
                 write!(f, "assign({})", list(columns.iter().map(|c| format!("{}={}", c.name, c.expr))))
             }
             OperatorDef::Join(join) => write!(f, "{join}"),
-            OperatorDef::Groupby { keys } => {
-                write!(f, "groupby({})", list(keys.iter().map(|k| format!("{k:?}"))))
+            OperatorDef::Select(select) => write!(f, "select({})", quoted(&select.columns)),
+            OperatorDef::Drop(drop) => write!(f, "drop({})", quoted(&drop.columns)),
+            OperatorDef::Rename(rename) => {
+                let renamed = rename.columns.iter().map(|c| format!("{:?}: {:?}", c.from, c.name));
+                write!(f, "rename({{{}}})", list(renamed))
             }
+            OperatorDef::Rows(rows) => write!(f, "rows({})", list(rows.fields.iter().map(field))),
+            OperatorDef::Groupby { keys } => write!(f, "groupby({})", quoted(keys)),
             OperatorDef::Aggregate { aggregates } => {
                 write!(f, "aggregate({})", list(aggregates.iter().map(|a| format!("{}={a}", a.name))))
             }
@@ -68,7 +81,6 @@ impl fmt::Display for OperatorDef {
 
 impl fmt::Display for JoinDef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |names: &[String]| list(names.iter().map(|name| format!("{name:?}")));
         write!(f, "join({}, ", self.dataset)?;
         if self.left_on == self.right_on {
             write!(f, "on=[{}]", quoted(&self.left_on))?;

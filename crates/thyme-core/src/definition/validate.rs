@@ -6,6 +6,7 @@ mod featureset;
 mod names;
 mod outputs;
 mod pipeline;
+mod pipeline_cycles;
 mod scope;
 
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub fn validate(document: &Document, known: &Document) -> Vec<Fault> {
     for featureset in document.featuresets.iter().chain(scope.affected_featuresets()) {
         featureset::check(featureset, &scope, &mut faults);
     }
+    pipeline_cycles::check(document, &scope, &mut faults);
     cycles::check(document, &scope, &mut faults);
     faults.list
 }
@@ -124,6 +126,10 @@ fn operator_items(operator: &OperatorDef) -> usize {
             1 + columns.iter().map(|c| 1 + expression_items(&c.expr)).sum::<usize>()
         }
         OperatorDef::Join(join) => 1 + join.left_on.len() + join.right_on.len() + join.fields.len(),
+        OperatorDef::Select(select) => 1 + select.columns.len(),
+        OperatorDef::Drop(drop) => 1 + drop.columns.len(),
+        OperatorDef::Rename(rename) => 1 + rename.columns.len(),
+        OperatorDef::Rows(rows) => 1 + rows.fields.len(),
         OperatorDef::Groupby { keys } => 1 + keys.len(),
         OperatorDef::Aggregate { aggregates } => {
             1 + aggregates.iter().map(|a| 1 + a.predicate.as_ref().map_or(0, expression_items)).sum::<usize>()

@@ -1,7 +1,7 @@
 //! The end of an old name.
 
 use super::{Change, ChangeKind, Draft, Effect, Plan};
-use crate::definition::document::{Document, Featureset, RetiredName};
+use crate::definition::document::{Document, Featureset, Pipeline, RetiredName};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Plans the retirement of `name`, a former name of a feature: from then on it answers no more. Of a name that
@@ -83,7 +83,11 @@ pub fn retire_version(current: &Document, name: &str) -> Result<Plan> {
         let looking = set.extractors.iter().filter(|e| e.deps.iter().any(|d| d == name)).map(|e| &e.name);
         refs.map(|f| &f.name).chain(looking).map(|member| format!("{}.{member}", set.name))
     });
-    let readers: Vec<String> = features.collect();
+    let reads = |p: &&Pipeline| p.reads().any(|read| read == name);
+    let pipelines = current.datasets.iter().flat_map(|d| {
+        d.pipelines.iter().filter(reads).map(|pipeline| format!("{}.{}", d.name, pipeline.name))
+    });
+    let readers: Vec<String> = features.chain(pipelines).collect();
     if let [first, ..] = readers.as_slice() {
         return Err(Error::new(
             ErrorKind::Conflict,

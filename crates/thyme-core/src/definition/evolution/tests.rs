@@ -1,5 +1,6 @@
 //! Commits as tables: what is changed in the proposal, and what comes of it.
 
+mod chains;
 mod features;
 mod given;
 mod joins;

@@ -1,5 +1,6 @@
 //! Pipelines: operators on columns, aggregates, and whether they give the dataset's fields.
 
+mod columns;
 mod join;
 
 use super::outputs::{Output, Outputs, show_declared};
@@ -43,6 +44,10 @@ pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, f
                 check.assign(assigned, &mut columns, faults)
             }
             OperatorDef::Join(join) => check.join(join, &mut columns, scope, faults),
+            OperatorDef::Select(select) => check.select(select, &mut columns, faults),
+            OperatorDef::Drop(drop) => check.drop(drop, &mut columns, faults),
+            OperatorDef::Rename(rename) => check.rename(rename, &mut columns, faults),
+            OperatorDef::Rows(_) => true,
             OperatorDef::Groupby { keys } => {
                 outputs.keys = check.groupby(keys, &columns, faults);
                 true
@@ -52,17 +57,19 @@ pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, f
                 true
             }
         };
-        if !go_on {
+        if !go_on || !check.group_keys_remain(&outputs, &columns, faults) {
             return;
         }
     }
-    if well_formed {
+    if well_formed && pipeline.gives_rows() {
+        check.rows_match(&columns, faults);
+    } else if well_formed {
         check.outputs_match(&outputs, faults);
     }
 }
 
 impl Check<'_> {
-    /// The one raw input.
+    /// The one input.
     fn input<'s>(&self, scope: &Scope<'s>, faults: &mut Faults) -> Option<&'s Dataset> {
         let [name] = self.pipeline.inputs.as_slice() else {
             let given = show::list(self.pipeline.inputs.iter().cloned());
@@ -82,12 +89,18 @@ impl Check<'_> {
             faults.add(self.place, &self.subject, "a dataset", name, message);
             return None;
         };
-        if input.is_derived() || *name == self.dataset.name {
+        if *name == self.dataset.name {
+            let message =
+                format!("{} reads {name}, the dataset that it makes itself; read another one", self.subject);
+            faults.add(self.place, &self.subject, "another dataset", name, message);
+            return None;
+        }
+        if input.is_derived() && !input.has_derived_rows() {
             let message = format!(
-                "{} reads {name}, which a pipeline makes; this version takes raw datasets only: start from the raw dataset behind it",
+                "{} reads {name}, whose pipeline ends in aggregates; this version takes raw datasets and those whose pipeline ends in rows: start from what {name} is made of",
                 self.subject
             );
-            faults.add(self.place, &self.subject, "a raw dataset", name, message);
+            faults.add(self.place, &self.subject, "a dataset of rows", name, message);
             return None;
         }
         Some(input)
@@ -301,19 +314,19 @@ impl Check<'_> {
         faults.add(self.place, &self.subject, declared, given, message);
     }
 
-    /// Whether filters, assigns and joins are followed by one groupby and one aggregate.
+    /// Whether it ends in one aggregate after one groupby, or has neither.
     fn is_well_formed(&self, faults: &mut Faults) -> bool {
         let well_formed = is_well_formed(&self.pipeline.operators);
         if !well_formed {
             let given = show::operator_names(self.pipeline);
             let message = format!(
-                "the operators of {} are {given}: expected filter, assign, join and one groupby in any order, then one aggregate",
+                "the operators of {} are {given}: expected filter, assign, select, drop, rename, join and one groupby in any order, then one aggregate; or rows, without groupby and aggregate",
                 self.subject
             );
             faults.add(
                 self.place,
                 &self.subject,
-                "filter, assign, join, groupby ..., aggregate",
+                "operators, groupby ..., aggregate, or operators alone",
                 given,
                 message,
             );

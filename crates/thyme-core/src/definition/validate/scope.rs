@@ -103,9 +103,13 @@ impl<'a> Scope<'a> {
 
     /// The committed datasets that stay and read one that the document replaces.
     pub(super) fn affected_datasets(&self) -> impl Iterator<Item = &'a Dataset> {
-        self.known.datasets.iter().filter(|d| {
+        // A superseded version goes on reading the versions of its time.
+        let keeps = |d: &Dataset, input: &str| {
+            d.name != unversioned(&d.name) && self.known.dataset(input).is_some_and(|i| i.is_derived())
+        };
+        self.known.datasets.iter().filter(move |d| {
             let mut inputs = d.pipelines.iter().flat_map(|p| p.reads());
-            !self.is_replaced(&d.name) && inputs.any(|i| self.is_replaced(i))
+            !self.is_replaced(&d.name) && inputs.any(|i| self.is_replaced(i) && !keeps(d, i))
         })
     }
 
@@ -168,8 +172,12 @@ impl Columns {
     }
 }
 
-/// Whether the operators are filters, assigns and joins, then one groupby, then one aggregate.
+/// Whether the operators have neither groupby nor aggregate, or one groupby and then one aggregate.
 pub(super) fn is_well_formed(operators: &[OperatorDef]) -> bool {
+    let ends = |o: &OperatorDef| matches!(o, OperatorDef::Groupby { .. } | OperatorDef::Aggregate { .. });
+    if !operators.iter().any(ends) {
+        return true;
+    }
     let [first @ .., OperatorDef::Aggregate { .. }] = operators else { return false };
     let groups = first.iter().filter(|o| matches!(o, OperatorDef::Groupby { .. })).count();
     groups == 1 && first.iter().all(|o| !matches!(o, OperatorDef::Aggregate { .. }))

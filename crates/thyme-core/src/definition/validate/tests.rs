@@ -1,5 +1,6 @@
 //! Faults as tables: what is changed in a good document, and what is said about it.
 
+mod chains;
 mod featureset;
 mod joins;
 mod known;
@@ -191,7 +192,7 @@ fn pipelines() {
             "/datasets/1/pipelines/0/inputs",
             json!(["DriverStats"]),
             "DriverStats.compute",
-            "takes raw datasets only",
+            "the dataset that it makes itself",
         ),
         (
             "/datasets/1/pipelines/0/inputs",
@@ -205,7 +206,7 @@ fn pipelines() {
             "DriverStats",
             "several pipelines (compute, b)",
         ),
-        (&at(""), json!([]), "DriverStats.compute", "the operators of DriverStats.compute are nothing"),
+        (&at(""), json!([]), "DriverStats.compute", "there is no column rides_1h"),
         (
             &at("/0"),
             json!({"op": "groupby", "keys": ["driver"]}),

@@ -1,0 +1,206 @@
+//! Pipelines over what other pipelines make give what one pipeline with all their operators gives, bit for bit: live,
+//! filled from the log, after a restart, after an erasure, and as the oracle computes them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use thyme_audit::{Options as Audit, verify};
+use thyme_core::definition::Document;
+use thyme_core::{EntityKey, EventTime, Position, Value};
+use thyme_engine::{Engine, Options, ReadAt};
+use thyme_query::{NoExtractors, Reader};
+use thyme_testing::random::Random;
+
+const SECOND: i64 = 1_000_000;
+const SEEDS: u64 = 12;
+
+fn field(name: &str, data_type: &str, role: &str) -> Json {
+    json!({"name": name, "type": data_type, "role": role, "optional": role == "value"})
+}
+
+fn raw() -> Vec<Json> {
+    let ride = [
+        field("ride", "int", "key"),
+        field("driver", "str", "value"),
+        field("fare", "int", "value"),
+        field("at", "datetime", "timestamp"),
+    ];
+    let driver =
+        [field("driver", "str", "key"), field("city", "str", "value"), field("at", "datetime", "timestamp")];
+    vec![json!({"name": "Ride", "fields": ride}), json!({"name": "Driver", "fields": driver})]
+}
+
+fn made(name: &str, fields: &[Json], input: &str, operators: Json) -> Json {
+    json!({"name": name, "fields": fields, "pipelines": [{"name": "p", "inputs": [input], "operators": operators}]})
+}
+
+fn above(column: &str, least: i64) -> Json {
+    json!({"op": "filter", "expr": {"op": "gt", "args": [{"col": column}, {"lit": least, "type": "int"}]}})
+}
+
+fn doubled(name: &str, of: &str) -> Json {
+    let twice = json!({"op": "mul", "args": [{"col": of}, {"lit": 2, "type": "int"}]});
+    json!({"op": "assign", "columns": [{"name": name, "expr": twice}]})
+}
+
+fn join(how: &str) -> Json {
+    json!({"op": "join", "dataset": "Driver", "left_on": ["driver"], "right_on": ["driver"], "how": how,
+        "fields": [{"name": "city", "field": "city"}]})
+}
+
+fn stats(name: &str, input: &str, before: &[Json], of: &str) -> Json {
+    let fields = [
+        field("city", "str", "key"),
+        field("n", "int", "value"),
+        field("total", "float", "value"),
+        field("last", "float", "value"),
+        field("when", "datetime", "timestamp"),
+    ];
+    let mut operators = before.to_vec();
+    operators.push(json!({"op": "groupby", "keys": ["city"]}));
+    operators.push(json!({"op": "aggregate", "aggregates": [
+        {"name": "n", "function": "count", "window": "20s"},
+        {"name": "total", "function": "sum", "of": of},
+        {"name": "last", "function": "last", "of": of, "window": "1m"}]}));
+    made(name, &fields, input, Json::Array(operators))
+}
+
+/// One pipeline with all operators.
+fn single(how: &str) -> Json {
+    stats(
+        "Single",
+        "Ride",
+        &[above("fare", 0), doubled("twice", "fare"), join(how), above("twice", 4)],
+        "twice",
+    )
+}
+
+/// The same in three.
+fn chain(how: &str) -> Vec<Json> {
+    let paid = [
+        field("driver", "str", "key"),
+        field("amount", "float", "value"),
+        field("when", "datetime", "timestamp"),
+    ];
+    let renamed = json!({"op": "rename", "columns": [
+        {"name": "amount", "from": "twice"}, {"name": "when", "from": "at"}]});
+    let paid = made("Paid", &paid, "Ride", json!([above("fare", 0), doubled("twice", "fare"), renamed]));
+    let trip =
+        [field("city", "str", "key"), field("at", "float", "value"), field("ended", "datetime", "timestamp")];
+    let renamed = json!({"op": "rename", "columns": [{"name": "at", "from": "amount"}]});
+    let selected = json!({"op": "select", "columns": ["city", "at"]});
+    let trip = made("Trip", &trip, "Paid", json!([join(how), renamed, selected]));
+    vec![paid, trip, stats("Chained", "Trip", &[above("at", 4)], "at")]
+}
+
+fn commit(engine: &Engine, made: &[Json]) {
+    let datasets: Vec<Json> = raw().into_iter().chain(made.iter().cloned()).collect();
+    let document: Document = serde_json::from_value(json!({"format": 1, "datasets": datasets})).unwrap();
+    engine.commit(&document, |_| Ok(())).unwrap();
+}
+
+fn open(path: &Path) -> Arc<Engine> {
+    Arc::new(Engine::open(Options { path: Some(path.to_owned()), shards: 2, ..Options::default() }).unwrap())
+}
+
+fn push(engine: &Engine, dataset: &str, rows: &[Json]) -> Position {
+    let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
+    let live = engine.catalog().dataset(dataset).unwrap().clone();
+    let push = engine.read_json(&live, lines.iter().map(|line| line.as_bytes())).unwrap();
+    engine.push(push).unwrap().position
+}
+
+/// Some pushes of both datasets, in any order of their times.
+fn history(engine: &Engine, random: &mut Random) -> Vec<Position> {
+    let mut positions = Vec::new();
+    for number in 0..12 {
+        let text = |random: &mut Random, some: &[&str]| {
+            if random.chance(12) { Json::Null } else { json!(random.pick(some)) }
+        };
+        let (dataset, count) = (if random.chance(60) { "Ride" } else { "Driver" }, 1 + random.below(6));
+        let rows: Vec<Json> = (0..count)
+            .map(|row| {
+                let at = random.between(0, 60);
+                let driver = text(random, &["a", "b", "c"]);
+                match dataset {
+                    "Ride" => {
+                        let fare = if random.chance(10) { Json::Null } else { json!(random.between(-1, 9)) };
+                        json!({"ride": number * 10 + row, "driver": driver, "fare": fare, "at": at})
+                    }
+                    _ => {
+                        let driver = if driver.is_null() { json!("a") } else { driver };
+                        json!({"driver": driver, "city": text(random, &["Oslo", "Bergen"]), "at": at})
+                    }
+                }
+            })
+            .collect();
+        positions.push(push(engine, dataset, &rows));
+    }
+    positions
+}
+
+/// What a dataset gives at all these places.
+fn values(engine: &Engine, dataset: &str, positions: &[Position]) -> Vec<Vec<Value>> {
+    let mut found = Vec::new();
+    for position in positions {
+        for city in ["Oslo", "Bergen"] {
+            for second in (0..100).step_by(7) {
+                let time = EventTime(second * SECOND);
+                let at = ReadAt { time: Some(time), position: Some(*position), ..ReadAt::default() };
+                let snapshot = engine.snapshot(at).unwrap();
+                let node = snapshot.catalog.dataset(dataset).unwrap().readable().unwrap().clone();
+                let key = EntityKey::encode(&[Value::Str(city.into())]).unwrap();
+                let all: Vec<usize> = (0..node.outputs.len()).collect();
+                found.push(snapshot.outputs(&node, &key.0, time, &all).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn is_verified(engine: &Arc<Engine>, seed: u64) {
+    let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));
+    let report = verify(&reader, Audit { reference: None, samples: 60, seed }).unwrap();
+    assert!(report.compared() > 0, "seed {seed}");
+    assert_eq!(report.different(), 0, "seed {seed}: {:?}", report.differences);
+}
+
+#[test]
+fn a_chain_of_pipelines_is_one_pipeline() {
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let how = random.pick(&["left", "inner"]);
+        let root = tempfile::tempdir().unwrap();
+        let engine = open(root.path());
+        let mut all = vec![single(how)];
+        let is_live = random.chance(50);
+        if is_live {
+            all.extend(chain(how));
+        }
+        commit(&engine, &all);
+        let mut positions = history(&engine, &mut random);
+        if !is_live {
+            all.extend(chain(how));
+            commit(&engine, &all);
+        }
+        positions.extend(history(&engine, &mut random));
+        let alike = |engine: &Engine, positions: &[Position], what: &str| {
+            let (one, other) = (values(engine, "Single", positions), values(engine, "Chained", positions));
+            assert_eq!(one, other, "seed {seed}, {what}");
+            one
+        };
+        let before = alike(&engine, &positions, "live");
+        assert!(before.iter().any(|row| row[0] != Value::Int(0)), "seed {seed}");
+        is_verified(&engine, seed);
+        drop(engine);
+        let engine = open(root.path());
+        assert_eq!(alike(&engine, &positions, "restarted"), before, "seed {seed}");
+        let live = engine.catalog().dataset("Driver").unwrap().clone();
+        engine.erase(&live, &[vec![Value::Str("a".into())]]).unwrap();
+        let after = push(&engine, "Ride", &[json!({"ride": 999, "driver": "b", "fare": 5, "at": 30})]);
+        alike(&engine, &[after], "erased");
+        is_verified(&engine, seed);
+    }
+}

@@ -1,0 +1,78 @@
+//! Pipelines over derived datasets whose meaning changes.
+
+use super::Draft;
+use crate::definition::derivation::inlined;
+use crate::definition::document::{Dataset, Document, OperatorDef, Pipeline};
+use crate::definition::growth;
+use crate::definition::naming::{unversioned, versioned};
+
+/// Refuses a change of what a derived dataset's rows are while a pipeline of the same version goes on reading them:
+/// what that one gives would change too.
+pub(super) fn check(current: &Document, next: &Document, draft: &mut Draft) {
+    for dataset in &next.datasets {
+        let Some(before) = current.dataset(&dataset.name).filter(|d| d.version == dataset.version) else {
+            continue;
+        };
+        let (Some(was), Some(is)) = (before.pipelines.first(), dataset.pipelines.first()) else { continue };
+        if was.version != is.version || was.inputs != is.inputs || draft.refuses(dataset, is) {
+            continue;
+        }
+        let (Ok(was), Ok(now)) = (inlined(current, before), inlined(next, dataset)) else { continue };
+        if !is_same(&was, &now) {
+            refuse(dataset, is, draft);
+        }
+    }
+}
+
+/// Whether two datasets, each made of raw ones, have the same rows. A column that one of them has more on its way is not
+/// read by what the other does.
+fn is_same(was: &Dataset, is: &Dataset) -> bool {
+    let (Some(was), Some(is)) = (was.pipelines.first(), is.pipelines.first()) else { return true };
+    let (was, is) = (common(was, is), common(is, was));
+    growth::feeds_alike(&was, &is)
+}
+
+/// `pipeline` without the fields on its way that `other` does not have there.
+fn common(pipeline: &Pipeline, other: &Pipeline) -> Pipeline {
+    let mut pipeline = pipeline.clone();
+    for (operator, other) in pipeline.operators.iter_mut().zip(&other.operators) {
+        if let (OperatorDef::Rows(rows), OperatorDef::Rows(other)) = (operator, other) {
+            rows.fields.retain(|field| other.fields.iter().any(|known| known.name == field.name));
+        }
+    }
+    pipeline
+}
+
+fn refuse(dataset: &Dataset, pipeline: &Pipeline, draft: &mut Draft) {
+    let (subject, read) = (format!("{}.{}", dataset.name, pipeline.name), pipeline.inputs.join(", "));
+    let fix = match dataset.name == unversioned(&dataset.name) {
+        true => {
+            format!("give {} @pipeline(version={}) in the same commit", pipeline.name, pipeline.version + 1)
+        }
+        false => format!(
+            "it goes on answering, so give {read} a higher @dataset(version=), with which its rows of now go on too"
+        ),
+    };
+    let message = format!(
+        "{subject} reads {read}, whose rows are computed otherwise, so it changes what it computes: {fix}"
+    );
+    let place = if pipeline.at.file.is_empty() { &dataset.at } else { &pipeline.at };
+    draft.conflict(
+        place,
+        &subject,
+        format!("the rows of {read} as committed"),
+        format!("other rows of {read}"),
+        message,
+    );
+}
+
+/// Lets versions that were superseded go on reading what they read: `old` is superseded now too.
+pub(super) fn follow(next: &mut Document, old: &str, version: u32) {
+    let name = versioned(old, version);
+    let superseded = next.datasets.iter_mut().filter(|d| d.name != unversioned(&d.name));
+    for input in superseded.flat_map(|d| &mut d.pipelines).flat_map(|p| &mut p.inputs) {
+        if input == old {
+            input.clone_from(&name);
+        }
+    }
+}

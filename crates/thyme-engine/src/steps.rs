@@ -1,0 +1,183 @@
+//! What a node does with the rows of its input, one operator after the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use thyme_core::definition::operators::RowsDef;
+use thyme_core::definition::{Assignment, Dataset, OperatorDef, Pipeline};
+use thyme_core::expr::Compiled;
+use thyme_core::schema::Role;
+use thyme_core::{DataType, Error, Field, Result};
+
+use crate::feed::Incoming;
+use crate::flow::{Flow, Projected};
+use crate::join::{Join, Parts, columns_read};
+use crate::node::NodeRows;
+use crate::residence::Residence;
+
+/// One operator.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Filter(Compiled),
+    Assign(Vec<(String, Compiled)>),
+    /// Keeps some columns, under these names.
+    Project(Vec<Projected>),
+    /// Keeps rows that have a value in each of these columns.
+    Keyed(Vec<Field>),
+    Join(Box<Join>),
+}
+
+/// The operators of a pipeline, and the columns that come out.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    list: Vec<Step>,
+    pub columns: Vec<(String, DataType)>,
+    timestamp: String,
+}
+
+impl Steps {
+    /// Those of `pipeline` over the rows of `input`; `joined` has the parts of each of its joins, in order, and `read`
+    /// names the columns that are needed in the end.
+    pub fn compile(
+        pipeline: &Pipeline,
+        input: &Dataset,
+        joined: Vec<Parts<'_>>,
+        read: &BTreeSet<String>,
+        residence: &Arc<Residence>,
+    ) -> Result<Steps> {
+        let columns = input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
+        let mut steps = Steps { list: Vec::new(), columns, timestamp: input.time_field().to_owned() };
+        let mut joined = joined.into_iter();
+        for (index, operator) in pipeline.operators.iter().enumerate() {
+            let after = &pipeline.operators[index + 1..];
+            match operator {
+                OperatorDef::Join(def) => {
+                    let parts = joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
+                    let read = steps.read_after(after, read);
+                    let join = Join::compile(def, parts, &steps.columns, &read, residence)?;
+                    steps.columns.extend(join.columns());
+                    steps.list.push(Step::Join(Box::new(join)));
+                }
+                OperatorDef::Filter { expr } => {
+                    steps.list.push(Step::Filter(Compiled::new(expr, &steps.columns)?));
+                }
+                OperatorDef::Assign { columns } => steps.assign(columns)?,
+                OperatorDef::Rows(rows) => steps.rows(rows)?,
+                OperatorDef::Groupby { .. } | OperatorDef::Aggregate { .. } => {}
+                OperatorDef::Select(_) | OperatorDef::Drop(_) | OperatorDef::Rename(_) => {
+                    steps.project(operator);
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    /// The columns that operators further on need, and the event time where it may get another name.
+    fn read_after(&self, operators: &[OperatorDef], read: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut read = columns_read(operators, read.clone());
+        if operators.iter().any(|o| matches!(o, OperatorDef::Rows(_) | OperatorDef::Rename(_))) {
+            read.insert(self.timestamp.clone());
+        }
+        read
+    }
+
+    fn assign(&mut self, assigned: &[Assignment]) -> Result<()> {
+        let mut compiled = Vec::new();
+        for a in assigned {
+            compiled.push((a.name.clone(), Compiled::new(&a.expr, &self.columns)?));
+        }
+        for (name, expr) in &compiled {
+            let data_type = expr.data_type().ok_or_else(|| {
+                Error::invalid_definition(format!("the assigned column {name} is only ever null"))
+            })?;
+            match self.columns.iter_mut().find(|(n, _)| n == name) {
+                Some(column) => column.1 = data_type,
+                None => self.columns.push((name.clone(), data_type)),
+            }
+        }
+        self.list.push(Step::Assign(compiled));
+        Ok(())
+    }
+
+    /// An operator that says which columns stay.
+    fn project(&mut self, operator: &OperatorDef) {
+        let names = self.columns.iter().map(|(name, _)| name.as_str());
+        let Some(names) = operator.names_after(names, &self.timestamp) else { return };
+        let type_of = |from: &str| self.columns.iter().find(|(name, _)| name == from).map(|(_, t)| *t);
+        let projected = names.into_iter().filter_map(|(name, from)| {
+            let (is_time, data_type) = (from == self.timestamp, type_of(from)?);
+            Some(Projected { name: name.to_owned(), from: from.to_owned(), data_type, is_time })
+        });
+        self.keep(projected.collect());
+    }
+
+    /// The rows of a derived dataset.
+    fn rows(&mut self, rows: &RowsDef) -> Result<()> {
+        let mut projected = Vec::new();
+        for (field, from) in rows.columns(&self.timestamp) {
+            if self.columns.iter().all(|(name, _)| name != from) {
+                return Err(Error::invalid_definition(format!(
+                    "there is no column {from} for {}",
+                    field.name
+                )));
+            }
+            projected.push(Projected {
+                name: field.name.clone(),
+                from: from.to_owned(),
+                data_type: field.data_type,
+                is_time: field.role == Role::Timestamp,
+            });
+        }
+        self.keep(projected);
+        let keys = rows.fields.iter().filter(|field| field.role == Role::Key).cloned();
+        self.list.push(Step::Keyed(keys.collect()));
+        Ok(())
+    }
+
+    fn keep(&mut self, projected: Vec<Projected>) {
+        self.columns = projected.iter().map(|c| (c.name.clone(), c.data_type)).collect();
+        if let Some(time) = projected.iter().find(|c| c.is_time) {
+            self.timestamp.clone_from(&time.name);
+        }
+        self.list.push(Step::Project(projected));
+    }
+
+    /// The joins, in order.
+    pub fn joins(&self) -> impl Iterator<Item = &Join> {
+        self.list.iter().filter_map(|step| match step {
+            Step::Join(join) => Some(join.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// What becomes of rows of the input; `rights` are the record's rows as the index of its dataset has them, if joins
+    /// read it.
+    pub fn run(
+        &self,
+        mut flow: Option<Flow>,
+        incoming: Incoming<'_>,
+        rights: Option<&NodeRows>,
+    ) -> Result<Option<Flow>> {
+        for step in &self.list {
+            match (step, &mut flow) {
+                (Step::Join(join), _) => {
+                    let rights = rights.filter(|_| join.right.input == incoming.dataset);
+                    flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rights)?;
+                }
+                (Step::Filter(expr), Some(flow)) => {
+                    flow.keep(&BooleanArray::new(expr.evaluate_mask(&flow.batch)?, None))?;
+                }
+                (Step::Assign(columns), Some(flow)) => flow.assign(columns)?,
+                (Step::Project(columns), Some(flow)) => flow.project(columns)?,
+                (Step::Keyed(keys), Some(flow)) => {
+                    if let Some(keyed) = flow.with_values(keys)? {
+                        flow.keep(&keyed)?;
+                    }
+                }
+                (_, None) => {}
+            }
+        }
+        Ok(flow)
+    }
+}
