@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thyme._local import local
     from thyme._result import ThymeResult
     from thyme.client import AsyncThymeClient, ThymeClient
+    from thyme.expectations import expectations
     from thyme.testing import MockContext
 
 __version__ = "0.1.0"
@@ -46,7 +47,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
-    if name in ("connectors", "client", "testing", "cli"):
+    if name in ("connectors", "client", "expectations", "testing", "cli"):
         return importlib.import_module(f"thyme.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -79,6 +80,7 @@ __all__ = [
     "col",
     "dataset",
     "errors",
+    "expectations",
     "extractor",
     "extractor_inputs",
     "extractor_outputs",

@@ -45,7 +45,7 @@ def dataset_html(body: Mapping[str, Any]) -> str:
     )
 
 
-_USUAL = (("extra", "forbid"), ("on_error", "refuse"))
+_USUAL = (("extra", "forbid"), ("on_error", "refuse"), ("on_violation", "observe"))
 
 
 def featureset_html(body: Mapping[str, Any], extractors: Mapping[str, str]) -> str:

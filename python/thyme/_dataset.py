@@ -12,6 +12,7 @@ from thyme._field import Field, FieldSpec
 from thyme._lookup import DatasetHandle
 from thyme._meta import CatalogKeywords, meta
 from thyme._pipeline import read_pipelines
+from thyme.expectations import read_expectations
 
 C = TypeVar("C", bound=type)
 
@@ -28,6 +29,7 @@ def dataset(
     retention: str | None = None,
     extra: Literal["forbid", "ignore"] = "forbid",
     on_error: Literal["refuse", "skip"] = "refuse",
+    on_violation: Literal["observe", "quarantine"] = "observe",
     **catalog: Unpack[CatalogKeywords],
 ) -> Callable[[C], C]: ...
 def dataset(
@@ -41,6 +43,7 @@ def dataset(
     retention: str | None = None,
     extra: str = "forbid",
     on_error: str = "refuse",
+    on_violation: str = "observe",
     **catalog: Any,
 ) -> Any:
     """Makes a class a dataset: its annotations are the fields, its `@pipeline` what derives it.
@@ -58,6 +61,8 @@ def dataset(
         retention: How far back the dataset reaches.
         extra: `"forbid"` or `"ignore"` fields of a row that are not declared.
         on_error: `"refuse"` a push with an invalid row, or `"skip"` the row into the dead letters.
+        on_violation: `"observe"` rows that break its `@expectations`, or `"quarantine"` them: they go to the
+            dead letters.
         **catalog: `description owner tags project deprecated deprecation_reason replacement`.
 
     Raises:
@@ -82,6 +87,8 @@ def dataset(
         "on_error": _checks.choice("@dataset(on_error=)", on_error, ("refuse", "skip")),
         "meta": meta("@dataset", catalog),
     }
+    if _checks.choice("@dataset(on_violation=)", on_violation, ("observe", "quarantine")) != "observe":
+        settings["on_violation"] = on_violation
     given = {name: value for name, value in settings.items() if value is not None}
 
     def decorate(decorated: C) -> C:
@@ -101,6 +108,7 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
     if len(ids) > 1:
         reader.fault(ids[1], f"{' and '.join(ids)} are both event ids; one field names an event, keep one")
     pipelines = read_pipelines(reader)
+    expectations = read_expectations(reader)
     reader.refuse_faults()
     body = {
         "name": reader.name,
@@ -120,6 +128,7 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
             }
             for member in members
         ],
+        **({"expectations": expectations} if expectations else {}),
         "pipelines": [pipeline.body for pipeline in pipelines],
         "at": reader.at.document(),
     }

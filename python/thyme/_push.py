@@ -88,7 +88,12 @@ class Push:
             self.total["duplicates"] = self.total.get("duplicates", 0) + answer["duplicates"]
         self.total["position"] = answer.get("position", "")
         self.total["faults"] += self._placed(answer.get("faults") or ())
-        self.total["violations"] += answer.get("violations") or ()
+        self.total["violations"] += [
+            {**violation, "rows": [row + self._rows_sent for row in violation["rows"]]}
+            if "rows" in violation
+            else violation
+            for violation in answer.get("violations") or ()
+        ]
         self._rows_sent += rows
         self._slices += 1
         if self._progress is not None:

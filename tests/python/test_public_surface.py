@@ -21,7 +21,7 @@ import thyme
 from running import PYTHON, Server, start_server
 from thyme import ThymeClient
 
-MODULES = ("thyme", "thyme.client", "thyme.testing", "thyme.connectors", "thyme.errors")
+MODULES = ("thyme", "thyme.client", "thyme.testing", "thyme.connectors", "thyme.errors", "thyme.expectations")
 
 # What examples are about.
 PRELUDE = """

@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod definition;
 pub mod env;
 pub mod error;
+pub mod expectation;
 pub mod expr;
 pub mod key;
 pub mod position;

@@ -22,6 +22,7 @@ use crate::engine::{CommitPlace, Shared};
 use crate::erasure::{Erased, Pending, Scan, Target, Unfinished, removal};
 use crate::event_ids::{self, Claims, KnownIds};
 use crate::events::Severity;
+use crate::expectations::{Tallies, Watch};
 use crate::feed::{Incoming, feed};
 use crate::health::said;
 use crate::idempotency::Remembered;
@@ -82,6 +83,9 @@ pub(crate) struct Progress {
     /// Where late rows are, by dataset id.
     #[serde(default)]
     pub late: BTreeMap<u32, LateRanges>,
+    /// What came to each expectation.
+    #[serde(default)]
+    pub expectations: Tallies,
     pub event_now: Option<i64>,
     /// Answers to idempotency keys, where an earlier Thyme kept them; they are rows of the store now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,6 +112,7 @@ impl Progress {
             counters: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             late: BTreeMap::new(),
+            expectations: Tallies::new(),
             event_now: None,
             remembered: Vec::new(),
             erased: Vec::new(),
@@ -149,6 +154,7 @@ pub(crate) struct Applier {
     shards: Shards,
     admission: Admission,
     progress: Progress,
+    watch: Watch,
     /// A record could not be applied: what is known here is half of what it says.
     has_failed: bool,
 }
@@ -157,7 +163,7 @@ impl Applier {
     pub fn new(shared: Arc<Shared>, shards: Shards, progress: Progress) -> Self {
         let admission = Admission::of(&progress);
         admission.marks.iter().for_each(|((dataset, _), mark)| shared.settle(*dataset, mark.largest));
-        Applier { shared, shards, admission, progress, has_failed: false }
+        Applier { shared, shards, admission, progress, watch: Watch::default(), has_failed: false }
     }
 
     /// Applies what the log holds after the checkpoint, up to the first record that cannot be applied: then the
@@ -284,7 +290,8 @@ impl Applier {
         let dead_letters = self.shared.dead_letters.lock().clone();
         let late = self.shared.late.lock().clone();
         let commits = self.shared.commits.lock().clone();
-        Progress { watermarks, known_ids, dead_letters, late, commits, ..self.progress.clone() }
+        let expectations = self.shared.expectations.lock().clone();
+        Progress { watermarks, known_ids, dead_letters, late, expectations, commits, ..self.progress.clone() }
     }
 
     fn apply(&mut self, applied: Applied) -> Result<()> {
@@ -346,6 +353,13 @@ impl Applier {
         let (dataset, batch) = (record.dataset, &record.batch);
         let work = feed(&catalog, None, Incoming { dataset, number, batch, admitted: &admitted })?;
         self.count(number, record, &admitted);
+        if let Some(live) = live.filter(|live| !live.rules.is_empty()) {
+            let until = self.admission.watermark(record);
+            let mut tallies = self.shared.expectations.lock();
+            let tallies = tallies.entry(live.id).or_default();
+            let seen = (number, stamp, record);
+            self.watch.take(live, seen, (&admitted, until), tallies, &self.shared.events)?;
+        }
         if claims.is_some() {
             let duplicates = admitted.duplicates.iter().map(|(row, _)| *row);
             self.shared.tally.note(number, batch.num_rows(), duplicates);

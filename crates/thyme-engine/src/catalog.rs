@@ -12,6 +12,7 @@ use thyme_core::{Error, EventTime, Result, Schema};
 
 use crate::admission::{Limits, MAX_FUTURE_SKEW_DEFAULT};
 use crate::event_ids;
+use crate::expectations::{self, Rules};
 use crate::join::Parts;
 use crate::node::{Node, NodeId};
 use crate::residence::Residence;
@@ -43,6 +44,8 @@ pub struct LiveDataset {
     pub(crate) joined: Option<Arc<Node>>,
     /// Whose the ids of its events are, if they have ids.
     pub(crate) ids: Option<Arc<Node>>,
+    /// What its rows are judged by.
+    pub(crate) rules: Rules,
 }
 
 impl LiveDataset {
@@ -400,6 +403,7 @@ impl<'a> Deriving<'a> {
             node,
             joined: index.filter(|_| is_joined),
             ids: self.event_ids(definition),
+            rules: expectations::rules(definition)?,
         })
     }
 

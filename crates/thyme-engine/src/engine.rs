@@ -44,6 +44,7 @@ use crate::directory::DataDirectory;
 use crate::erasure::{Erasing, Ledger, Pending, Unfinished};
 use crate::event_ids::{self, KnownIds};
 use crate::events::{EventLog, Severity};
+use crate::expectations::Tallies;
 use crate::gate::Gate;
 use crate::health::Ward;
 use crate::idempotency::Keys;
@@ -90,6 +91,8 @@ pub(crate) struct Shared {
     pub counters: Mutex<HashMap<u32, DatasetCounters>>,
     pub dead_letters: Mutex<BTreeMap<u32, RecordSet>>,
     pub late: Mutex<BTreeMap<u32, LateRanges>>,
+    /// What came to each expectation.
+    pub expectations: Mutex<Tallies>,
     pub keys: Keys,
     pub tally: Tally,
     catalog: RwLock<Arc<Catalog>>,
@@ -395,6 +398,7 @@ impl Engine {
             counters: Mutex::new(progress.counters.iter().map(|(k, v)| (*k, *v)).collect()),
             dead_letters: Mutex::new(std::mem::take(&mut progress.dead_letters)),
             late: Mutex::new(std::mem::take(&mut progress.late)),
+            expectations: Mutex::new(std::mem::take(&mut progress.expectations)),
             catalog: RwLock::new(Arc::new(catalog)),
             cursors: Mutex::new(progress.cursors.clone()),
             commits: Mutex::new(commits),

@@ -27,6 +27,7 @@ mod engine;
 mod erasure;
 mod event_ids;
 mod events;
+mod expectations;
 mod feed;
 mod flow;
 mod gate;
@@ -73,6 +74,7 @@ pub use engine::{
 };
 pub use erasure::{ENTITIES_MAX, ErasureReceipt};
 pub use events::{Event, EventLog, Severity};
+pub use expectations::Violation;
 pub use health::Poisoned;
 pub use idempotency::Idempotency;
 pub use late::{LeftOutEvent, LeftOutQuery, Wanted, Why};

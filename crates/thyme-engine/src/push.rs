@@ -7,6 +7,7 @@ use thyme_core::Position;
 use thyme_core::error::Fault;
 
 use crate::budget::Ticket;
+use crate::expectations::Violation;
 use crate::idempotency::Idempotency;
 use crate::record::DeadLetter;
 
@@ -39,6 +40,8 @@ pub struct Push {
     pub idempotency: Option<Idempotency>,
     /// What is wrong with the rows that were skipped.
     pub faults: Vec<Fault>,
+    /// The expectations that its rows do not meet.
+    pub violations: Vec<Violation>,
 }
 
 impl Push {

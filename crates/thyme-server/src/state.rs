@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use thyme_core::definition::{Document, Extractor};
+use thyme_core::expectation::{Expectation, Tally};
 use thyme_core::time::format_rfc3339;
 use thyme_core::{EventTime, Result};
 use thyme_engine::{Clock, Engine, Poisoned, ReadAt, Severity};
@@ -56,6 +57,14 @@ fn later(body: &Json) -> Reply {
     reply
 }
 
+/// An expectation and what came to it.
+fn expectation((expectation, tally): &(Expectation, Tally)) -> Json {
+    json!({
+        "expectation": expectation.kind.to_string(), "mostly": expectation.mostly,
+        "checked": tally.checked, "violated": tally.violated,
+    })
+}
+
 /// `GET /api/v1/status`.
 pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
     let engine = ready.engine();
@@ -79,6 +88,7 @@ pub(crate) fn status(ready: &Ready, _: &Request) -> Result<Reply> {
                 "skipped": pushes.map(|p| p.skipped_rows),
                 "dead_letters": counters.dead_letters,
                 "erased": counters.erased,
+                "expectations": engine.expectations(live).iter().map(expectation).collect::<Vec<_>>(),
                 "entities": live.node.as_ref().map(|n| n.entities()),
                 "removed_until": engine.removed_until(live).map(EventTime::to_rfc3339),
                 "history_from": engine.history_from(live).map(EventTime::to_rfc3339),

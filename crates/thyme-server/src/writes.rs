@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
 use thyme_core::error::Fault;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::decode::json::lines;
-use thyme_engine::{Idempotency, LiveDataset, Push, Receipt, Ticket};
+use thyme_engine::{Idempotency, LiveDataset, Push, Receipt, Ticket, Violation};
 use tokio::sync::oneshot;
 
 use crate::app::Ready;
@@ -44,6 +44,8 @@ pub(crate) const LOG: (&str, &str) = ("POST", "/api/v1/log");
 struct Received {
     dataset: Option<Arc<LiveDataset>>,
     faults: Vec<Fault>,
+    /// The expectations that the rows do not meet.
+    violations: Vec<Violation>,
     body_bytes: u64,
 }
 
@@ -129,6 +131,7 @@ impl Received {
         let mut push = read(ready, request, &mut self.dataset)?;
         push.idempotency = idempotency;
         self.faults = push.faults.clone();
+        self.violations = push.violations.clone();
         Ok(Next::Store(Box::new(push)))
     }
 
@@ -144,11 +147,11 @@ impl Received {
                 Err(error) => pushes.refused += u64::from(error.kind() == ErrorKind::InvalidData),
             });
         }
-        pushed.map(|receipt| received(receipt, &self.faults))
+        pushed.map(|receipt| received(receipt, &self.faults, &self.violations))
     }
 }
 
-fn received(receipt: Receipt, faults: &[Fault]) -> Reply {
+fn received(receipt: Receipt, faults: &[Fault], violations: &[Violation]) -> Reply {
     let mut body = json!({
         "accepted": receipt.accepted,
         "position": receipt.position.to_string(),
@@ -160,7 +163,18 @@ fn received(receipt: Receipt, faults: &[Fault]) -> Reply {
     if !faults.is_empty() {
         body["faults"] = faults.iter().map(crate::request::fault).collect();
     }
+    if !violations.is_empty() {
+        body["violations"] = violations.iter().map(violation).collect();
+    }
     Reply::json(200, &body)
+}
+
+fn violation(violation: &Violation) -> Json {
+    let Violation { expectation, tally, rows } = violation;
+    json!({
+        "expectation": expectation.kind.to_string(), "column": expectation.kind.column(), "mostly": expectation.mostly,
+        "checked": tally.checked, "violated": tally.violated, "rows": rows,
+    })
 }
 
 /// Refuses a body of a type that holds no rows.

@@ -200,7 +200,7 @@ impl Runner {
                     Ok(Next::Again) => {}
                     Ok(Next::Read(read)) => {
                         self.settle(in_flight.take(), stored)?;
-                        in_flight = Some(self.submit(*read));
+                        in_flight = Some(self.submit(*read)?);
                         let error = connector.error();
                         self.shared.update(|state| {
                             state.error = error;
@@ -232,7 +232,7 @@ impl Runner {
         }
     }
 
-    fn submit(&self, read: Read) -> InFlight {
+    fn submit(&self, read: Read) -> Result<InFlight> {
         let Read { batch, dead_letters, cursor, totals } = read;
         let complaint = dead_letters.first().map(|first| {
             let n = dead_letters.len();
@@ -244,13 +244,13 @@ impl Runner {
             )
         });
         let rows = SourceBatch { stream: self.stream.clone(), cursor: cursor.clone(), dead_letters, batch };
-        let push = self.engine.read_source(&self.dataset, rows);
+        let push = self.engine.read_source(&self.dataset, rows)?;
         let (sender, answer) = sync_channel(1);
         self.engine.submit(push, move |result| {
             // The receiver is only gone when the thread is.
             let _ = sender.send(result);
         });
-        InFlight { answer, cursor, totals, complaint }
+        Ok(InFlight { answer, cursor, totals, complaint })
     }
 
     /// Waits for the answer about a batch.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{DropDef, RenameDef, RowsDef, SelectDef};
+use crate::expectation::{Expectation, OnViolation};
 use crate::expr::Expr;
 use crate::expr::ast::LiteralValue;
 use crate::schema::Schema;
@@ -104,6 +105,12 @@ pub struct Dataset {
     /// What happens to a push with an invalid row.
     #[serde(default)]
     pub on_error: OnError,
+    /// What its rows should be like; for a raw dataset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<Expectation>,
+    /// What happens to rows that are not.
+    #[serde(default, skip_serializing_if = "OnViolation::is_observe")]
+    pub on_violation: OnViolation,
     /// The connector that feeds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

@@ -100,6 +100,7 @@ fn push(rows: usize, bytes: usize) -> Push {
         letters: None,
         idempotency: None,
         faults: Vec::new(),
+        violations: Vec::new(),
     }
 }
 

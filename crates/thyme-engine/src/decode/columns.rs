@@ -219,11 +219,26 @@ fn shown_cell(column: &ArrayRef) -> serde_json::Value {
             Into::into,
         );
     }
+    if let Some(us) = shown_time(&column) {
+        return time::format_rfc3339(us).into();
+    }
     let text = arrow::util::display::array_value_to_string(&column, 0).unwrap_or_else(|_| "?".to_owned());
     let is_plain = column.data_type().is_integer() || *column.data_type() == A::Boolean;
     match serde_json::from_str(&text) {
         Ok(value) if is_plain => value,
         _ => text.into(),
+    }
+}
+
+/// The only value of a column of timestamps in microseconds, floored. What shows a time in a zone would need to know it.
+fn shown_time(column: &ArrayRef) -> Option<i64> {
+    let A::Timestamp(unit, _) = column.data_type() else { return None };
+    let ticks = cast(column, &A::Int64).ok()?.as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    match unit {
+        TimeUnit::Second => ticks.checked_mul(1_000_000),
+        TimeUnit::Millisecond => ticks.checked_mul(1_000),
+        TimeUnit::Microsecond => Some(ticks),
+        TimeUnit::Nanosecond => Some(ticks.div_euclid(1_000)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an operator asks an engine.
 
 use std::sync::Arc;
+use thyme_core::expectation::{Expectation, Tally};
 
 use thyme_log::Disk;
 
@@ -25,6 +26,18 @@ impl Engine {
     /// The counters of a dataset.
     pub fn counters(&self, dataset: &LiveDataset) -> DatasetCounters {
         self.shared.counters.lock().get(&dataset.id).copied().unwrap_or_default()
+    }
+
+    /// What came to each expectation of a dataset, in their order.
+    pub fn expectations(&self, dataset: &LiveDataset) -> Vec<(Expectation, Tally)> {
+        let all = self.shared.expectations.lock();
+        let of = all.get(&dataset.id);
+        let tally =
+            |expectation: &Expectation| of.and_then(|of| of.get(&expectation.kind.to_string())).copied();
+        let expectations = dataset.definition.expectations.iter();
+        expectations
+            .map(|expectation| (expectation.clone(), tally(expectation).unwrap_or_default()))
+            .collect()
     }
 
     /// How many shards there are.

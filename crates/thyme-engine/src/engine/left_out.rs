@@ -9,6 +9,7 @@ use super::{CommitPlace, Engine, WAIT};
 use crate::base::Base;
 use crate::catalog::{LiveDataset, PUSH_STREAM};
 use crate::event_ids::Claims;
+use crate::expectations;
 use crate::late::{self, LeftOutEvent, LeftOutQuery};
 use crate::left_out::{LateRange, Replayed};
 use crate::push::{SourceBatch, StoredLetter};
@@ -217,7 +218,7 @@ impl Engine {
         let waiting: Vec<(StoredLetter, u32, &DeadLetter)> =
             all.filter(|(stored, index, _)| !state.has(stored.record, *index)).collect();
         let whole: Vec<&DeadLetter> = waiting.iter().map(|(_, _, l)| *l).filter(|l| !l.is_cut()).collect();
-        let Reread { batch, reasons } = read(&whole)?;
+        let Reread { batch, reasons } = still_kept_out(dataset, read(&whole)?)?;
         let mut reasons = reasons.into_iter();
         let (mut next, mut failed, mut rows_from) = (state.clone(), Vec::new(), Vec::new());
         for (stored, index, letter) in waiting {
@@ -254,7 +255,7 @@ impl Engine {
         let cursor = next.encode()?;
         let stream = Replayed::stream(&dataset.definition).into();
         let mut push =
-            self.read_source(dataset, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch });
+            self.read_source(dataset, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch })?;
         push.letters = Some(rows_from);
         let receipt = self.push(push)?;
         *state = next;
@@ -293,4 +294,14 @@ impl Engine {
             Payload::Commit(_) | Payload::Erase(_) => Ok(none),
         }
     }
+}
+
+/// Rows that break an expectation which keeps them out stay letters.
+fn still_kept_out(dataset: &LiveDataset, reread: Reread) -> Result<Reread> {
+    let Some((batch, out)) = expectations::kept_out(dataset, &reread.batch)? else { return Ok(reread) };
+    let mut reasons = reread.reasons;
+    for (row, reason) in reasons.iter_mut().filter(|reason| reason.is_none()).enumerate() {
+        *reason = out.get(&(row as u32)).cloned();
+    }
+    Ok(Reread { batch, reasons })
 }

@@ -12,8 +12,9 @@ use super::Engine;
 use crate::budget::{Budget, BudgetFacts, LINE_MAX};
 use crate::catalog::{LiveDataset, PUSH_STREAM};
 use crate::committer::{Job, push_bytes};
-use crate::decode::{self, Decoded, columns, json};
+use crate::decode::{self, Decoded, Rejected, columns, json};
 use crate::done::Done;
+use crate::expectations;
 use crate::idempotency::{Idempotency, Turn};
 use crate::push::{Push, Receipt, SourceBatch};
 use crate::record::DeadLetter;
@@ -87,6 +88,10 @@ impl Engine {
             .map(|f| columns::event_times(&batch, &f.name))
             .transpose()?;
         debug_assert!(times.is_some_and(|t| t.len() == batch.num_rows()));
+        let letter = |rejected: &Rejected| DeadLetter::new(PUSH_STREAM, rejected.reason(), &rejected.raw);
+        let mut dead_letters = rejected.iter().map(letter).collect();
+        let violations = expectations::violations(&dataset.rules, &batch);
+        let batch = expectations::quarantine(dataset, batch, PUSH_STREAM, &mut dead_letters)?;
         Ok(Push {
             dataset: dataset.id,
             stream: Arc::from(PUSH_STREAM),
@@ -95,27 +100,31 @@ impl Engine {
             letters: None,
             idempotency: None,
             faults: decode::listed(&rejected),
-            dead_letters: rejected
-                .iter()
-                .map(|rejected| DeadLetter::new("push", rejected.reason(), &rejected.raw))
-                .collect(),
+            violations,
+            dead_letters,
             batch,
         })
     }
 
     /// Rows that a connector read.
-    pub fn read_source(&self, dataset: &LiveDataset, rows: SourceBatch) -> Push {
-        Push {
+    ///
+    /// # Errors
+    /// Internal ones only.
+    pub fn read_source(&self, dataset: &LiveDataset, rows: SourceBatch) -> Result<Push> {
+        let SourceBatch { stream, cursor, mut dead_letters, batch } = rows;
+        let batch = expectations::quarantine(dataset, batch, "source", &mut dead_letters)?;
+        Ok(Push {
             dataset: dataset.id,
-            stream: rows.stream,
-            cursor: Some(rows.cursor),
-            dead_letters: rows.dead_letters,
-            batch: rows.batch,
+            stream,
+            cursor: Some(cursor),
+            dead_letters,
+            batch,
             ticket: None,
             letters: None,
             idempotency: None,
             faults: Vec::new(),
-        }
+            violations: Vec::new(),
+        })
     }
 
     /// What pushes take from where they come in until they are applied. Who reads them from a network takes

@@ -24,6 +24,20 @@ pub(super) fn datasets(ready: &Ready, out: &mut Exposition) {
     counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.duplicates));
     let mut family = out.family("thyme_dead_letters_total", Counter, "Records that could not become events.");
     counters.iter().for_each(|(name, c)| family.sample(&[("dataset", name)], c.dead_letters));
+    let tallies = raw.iter().flat_map(|(name, live)| {
+        engine.expectations(live).into_iter().map(|(e, tally)| (name.as_str(), e.kind.to_string(), tally))
+    });
+    let tallies: Vec<_> = tallies.collect();
+    let help = "Rows, or stretches of time, that an expectation judged.";
+    let mut family = out.family("thyme_expectation_checked_total", Counter, help);
+    for (dataset, expectation, tally) in &tallies {
+        family.sample(&[("dataset", dataset), ("expectation", expectation)], tally.checked);
+    }
+    let mut family =
+        out.family("thyme_expectation_violated_total", Counter, "Of these, those that do not meet it.");
+    for (dataset, expectation, tally) in &tallies {
+        family.sample(&[("dataset", dataset), ("expectation", expectation)], tally.violated);
+    }
     let mut family = out.family(
         "thyme_newest_event_timestamp_seconds",
         Gauge,

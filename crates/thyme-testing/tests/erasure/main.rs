@@ -347,7 +347,7 @@ fn read_source(engine: &Engine, rows: &[Json], cursor: u8) -> u64 {
         dead_letters: bad.collect(),
         batch: decoded.batch,
     };
-    let receipt = engine.push(engine.read_source(live, batch)).unwrap();
+    let receipt = engine.push(engine.read_source(live, batch).unwrap()).unwrap();
     engine.snapshot(ReadAt { min_position: Some(receipt.position), ..ReadAt::default() }).unwrap();
     receipt.accepted
 }

@@ -193,10 +193,12 @@ impl History {
         let mut push = engine.read_json(live, lines.iter().map(|l| l.as_bytes())).unwrap();
         if stream != "push" {
             let (batch, cursor) = (push.batch().clone(), stream.as_bytes().to_vec());
-            push = engine.read_source(
-                live,
-                SourceBatch { stream: stream.into(), cursor, dead_letters: Vec::new(), batch },
-            );
+            push = engine
+                .read_source(
+                    live,
+                    SourceBatch { stream: stream.into(), cursor, dead_letters: Vec::new(), batch },
+                )
+                .unwrap();
         }
         let receipt = engine.push(push).unwrap();
         assert_eq!(receipt.accepted, events.len() as u64);

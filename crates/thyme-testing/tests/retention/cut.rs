@@ -415,7 +415,7 @@ fn read_source(engine: &Engine, number: u64, at: i64) {
     let letter = DeadLetter::new(format!("file:{number}"), "not a plan", b"{");
     let cursor = number.to_le_bytes().to_vec();
     let of = SourceBatch { stream: "plans".into(), cursor, dead_letters: vec![letter], batch };
-    let receipt = engine.push(engine.read_source(live, of)).unwrap();
+    let receipt = engine.push(engine.read_source(live, of).unwrap()).unwrap();
     engine.snapshot(ReadAt { min_position: Some(receipt.position), ..ReadAt::default() }).unwrap();
 }
 

@@ -3,6 +3,7 @@
 use super::{ChangeKind, Draft, difference, metadata, show_option};
 use crate::definition::document::{AggregateDef, Dataset, OperatorDef, Pipeline, Source};
 use crate::definition::{growth, show};
+use crate::expectation::Expectation;
 use crate::schema::{Field, Role};
 
 /// What the dataset will be.
@@ -181,6 +182,14 @@ fn in_place(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     found.extend(difference("retention", &current.retention, &proposed.retention, show_option));
     found.extend(difference("extra", &current.extra, &proposed.extra, |e| format!("{e:?}").to_lowercase()));
     found.extend(difference("on_error", &current.on_error, &proposed.on_error, |e| {
+        format!("{e:?}").to_lowercase()
+    }));
+    let shown = |all: &Vec<Expectation>| match all.as_slice() {
+        [] => "none".to_owned(),
+        all => show::list(all.iter().map(|e| e.kind.to_string())),
+    };
+    found.extend(difference("expectations", &current.expectations, &proposed.expectations, shown));
+    found.extend(difference("on_violation", &current.on_violation, &proposed.on_violation, |e| {
         format!("{e:?}").to_lowercase()
     }));
     found.extend(sources(current, proposed));

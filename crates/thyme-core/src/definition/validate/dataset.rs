@@ -1,10 +1,13 @@
 //! Datasets: fields, key, event time, and what feeds them.
 
+use std::collections::HashSet;
+
 use super::scope::Scope;
 use super::{Faults, names, pipeline};
 use crate::definition::document::{Dataset, Source};
 use crate::definition::show;
 use crate::error::nearest;
+use crate::expectation::Rule;
 use crate::schema::{Field, Role};
 use crate::value::DataType;
 
@@ -14,6 +17,9 @@ pub const FIELDS_MAX: usize = 2_000;
 /// The connectors there are.
 pub const SOURCE_KINDS: [&str; 1] = ["file"];
 
+/// The most expectations of a dataset.
+pub const EXPECTATIONS_MAX: usize = 200;
+
 const FILE_FORMATS: [&str; 3] = ["jsonl", "csv", "parquet"];
 
 pub(super) fn check(dataset: &Dataset, scope: &Scope<'_>, faults: &mut Faults) {
@@ -22,6 +28,7 @@ pub(super) fn check(dataset: &Dataset, scope: &Scope<'_>, faults: &mut Faults) {
     check_key(dataset, faults);
     check_timestamp(dataset, faults);
     check_event_id(dataset, faults);
+    check_expectations(dataset, faults);
     for source in dataset.all_sources() {
         check_source(dataset, source, faults);
     }
@@ -79,6 +86,40 @@ fn check_fields(dataset: &Dataset, faults: &mut Faults) {
         check_default(dataset, field, faults);
     }
     names::check_unique("fields", name, fields.iter().map(|f| (f.name.as_str(), &dataset.at)), faults);
+}
+
+fn check_expectations(dataset: &Dataset, faults: &mut Faults) {
+    let (at, name, count) = (&dataset.at, &dataset.name, dataset.expectations.len());
+    if dataset.is_derived() && (count > 0 || !dataset.on_violation.is_observe()) {
+        let message = format!(
+            "{name} has expectations, and its pipelines make it; give them to {} instead",
+            show::list(dataset.pipelines.iter().flat_map(|pipeline| pipeline.inputs.iter().cloned()))
+        );
+        faults.add(at, name, "expectations of a raw dataset", "expectations", message);
+        return;
+    }
+    if count > EXPECTATIONS_MAX {
+        let message = format!("{name} has {count} expectations, more than the {EXPECTATIONS_MAX} allowed");
+        faults.add(at, name, format!("at most {EXPECTATIONS_MAX} expectations"), count.to_string(), message);
+        return;
+    }
+    let mut seen = HashSet::new();
+    for expectation in &dataset.expectations {
+        let shown = expectation.kind.to_string();
+        if let Err(error) = Rule::new(expectation, &dataset.fields) {
+            let message = format!("an expectation of {name} cannot be judged: {}", error.detail());
+            faults.add(at, name, "an expectation that fits the fields", &shown, message);
+        } else if !seen.insert(shown.clone()) {
+            let message = format!("{name} expects \"{shown}\" twice; remove one of them");
+            faults.add(at, name, "each expectation once", &shown, message);
+        }
+    }
+    if !dataset.on_violation.is_observe() && !dataset.expectations.iter().any(|e| e.kind.is_of_rows()) {
+        let message = format!(
+            "{name} has on_violation=\"quarantine\" and no expectation that single rows can break; remove it or add one"
+        );
+        faults.add(at, name, "an expectation of rows", "none", message);
+    }
 }
 
 fn check_default(dataset: &Dataset, field: &Field, faults: &mut Faults) {

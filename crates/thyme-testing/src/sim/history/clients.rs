@@ -88,7 +88,8 @@ impl History {
             let cursor = upto.to_le_bytes().to_vec();
             push = scene
                 .engine
-                .read_source(live, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch });
+                .read_source(live, SourceBatch { stream, cursor, dead_letters: Vec::new(), batch })
+                .unwrap();
         }
         push.idempotency =
             sent.key.as_ref().map(|key| Idempotency::new("client", live.id, key, &body).unwrap());
