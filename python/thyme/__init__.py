@@ -19,7 +19,7 @@ from thyme._featureset import featureset
 from thyme._field import Field, field
 from thyme._pipeline import Stream, inputs, pipeline
 from thyme._source import source
-from thyme._windows import Forever, Hopping, Sliding, Tumbling
+from thyme._windows import Forever, Hopping, Rows, Session, Sliding, Tumbling, series
 
 if TYPE_CHECKING:
     from thyme._config import Config
@@ -71,6 +71,8 @@ __all__ = [
     "Max",
     "Min",
     "MockContext",
+    "Rows",
+    "Session",
     "Sliding",
     "Stream",
     "Sum",
@@ -91,5 +93,6 @@ __all__ = [
     "lit",
     "local",
     "pipeline",
+    "series",
     "source",
 ]

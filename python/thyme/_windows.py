@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from thyme import _native
@@ -22,7 +23,7 @@ class Window:
         """Says what the window is; only the kinds of windows do that."""
         called = type(self).__name__
         if not self.kind:
-            refuse(f'{called} is no window by itself; use "7d", or Tumbling, Hopping, Sliding or Forever')
+            refuse(f'{called} is no window by itself; use "7d", or one such as Tumbling or Session')
         given = {name: value for name, value in arguments.items() if value is not None}
         for name, value in given.items():
             given[name] = _argument(f"{called}({name}=)", name, value)
@@ -113,6 +114,59 @@ class Hopping(Window):
         super().__init__(span=span, hop=hop, tz=tz, lookback=lookback, offset=offset)
 
 
+class Session(Window):
+    """The session that is open at `T`: what happened up to `T`, back to the first break of more than `gap`.
+
+    Two events that are exactly `gap` apart are of one session. Once more than `gap` has passed since the last
+    event the session is over and the window is empty. All events of the pipeline make the session; `where`
+    then chooses among them, so that aggregates with different conditions speak of the same session.
+
+    Args:
+        gap: The longest break inside a session: an integer and one of `s m h d w`.
+        offset: The session that was open so much earlier.
+
+    Raises:
+        DefinitionTypeError: An argument is no text.
+        DefinitionValueError: An argument is no duration.
+
+    Example:
+        views = Count(window=Session(gap="30m"))
+        bought = Sum(of="price", where=col("kind") == "buy", window=Session(gap="30m"))
+    """
+
+    kind = "session"
+
+    def __init__(self, gap: str, *, offset: str | None = None) -> None:
+        """See the class."""
+        super().__init__(gap=gap, offset=offset)
+
+
+class Rows(Window):
+    """The last rows up to `T`, however long ago they were, in the order of (event time, position).
+
+    All rows of the pipeline are counted; `where` then chooses among them, and nulls of the column are skipped
+    among them. So `Count(where=col("declined"), window=Rows(10))` is how many of the last ten were declined.
+    For the last ten that were, filter in the pipeline.
+
+    Args:
+        rows: How many: 1 to 100,000.
+        offset: The last rows as of so much earlier.
+
+    Raises:
+        DefinitionTypeError: `rows` is no whole number, or the offset no text.
+        DefinitionValueError: There is no such window.
+
+    Example:
+        mean_of_last_ten = Avg(of="amount", window=Rows(10))
+    """
+
+    kind = "rows"
+
+    def __init__(self, rows: int, *, offset: str | None = None) -> None:
+        """See the class."""
+        super().__init__(rows=rows, offset=offset)
+
+
 class Sliding(Window):
     """The span before `T`: `(T - span, T]`, which is what a text such as `"7d"` says; here with an offset.
 
@@ -156,12 +210,74 @@ class Forever(Window):
         super().__init__(offset=offset)
 
 
+def series(window: str | Window, step: str, count: int) -> list[Window]:
+    """The same window again and again, each a step earlier: the newest first.
+
+    A step that is as long as a tumbling window, or as the hop of a hopping one, is a step of its calendar:
+    the next has a `lookback` of one more. Any other step is a length of time: the next has an `offset` of so
+    much more. An output has one window, so each needs an output of its own.
+
+    Args:
+        window: The first, and the newest.
+        step: How much earlier each next one is.
+        count: How many windows there are, 1 to 1,000.
+
+    Raises:
+        DefinitionTypeError: An argument has the wrong type.
+        DefinitionValueError: The step is no duration, or `count` is out of bounds.
+
+    Example:
+        days = series(Tumbling("1d", tz="Europe/London", lookback=1), "1d", 7)
+        outputs = {f"rides_{n}": Count(window=day) for n, day in enumerate(days, start=1)}
+    """
+    first = Sliding(window) if isinstance(window, str) else window
+    if not isinstance(first, Window):
+        refuse(f'series() takes a window such as "1d" or Tumbling("1d"), got {described(window)}')
+    if not isinstance(step, str):
+        refuse(f'series(step=) takes a text such as "1d", got {described(step)}')
+    if isinstance(count, bool) or not isinstance(count, int):
+        refuse(f"series(count=) takes a whole number, got {described(count)}")
+    if not 1 <= count <= _SERIES_MAX:
+        refuse(f"series(count=) takes 1 to {_SERIES_MAX}, got {count}", kind="value")
+    arguments = _arguments(first)
+    if _is_of_the_calendar(arguments, step):
+        back = arguments.pop("lookback", 0)
+        return [type(first)(**arguments, lookback=back + number) for number in range(count)]
+    offset = _native.parse_duration(arguments.pop("offset", "1s")) if "offset" in arguments else 0
+    try:
+        length = _native.parse_duration(step)
+    except ValueError as error:
+        refuse(f"series(step=): {error}", kind="value")
+    offsets = [offset + number * length for number in range(count)]
+    return [type(first)(**arguments, offset=f"{us // 1_000_000}s" if us else None) for us in offsets]
+
+
+def _arguments(window: Window) -> dict[str, Any]:
+    document = window.document()
+    if isinstance(document, str):
+        return {"span": document}
+    return {name: value for name, value in document.items() if name != "kind"}
+
+
+def _is_of_the_calendar(arguments: Mapping[str, Any], step: str) -> bool:
+    length = arguments.get("every") or arguments.get("hop")
+    if length is None:
+        return False
+    try:
+        written, _, _ = _native.parse_window({"kind": "tumbling", "every": step})
+    except ValueError:
+        return False
+    return bool(written["every"] == length)
+
+
 def window_document(what: str, window: Any) -> Any:
     """The window of an aggregate as a definition document has it; None is none."""
     if window is None or window == "":
         return None
     if isinstance(window, Window):
         return window.document()
+    if isinstance(window, list | tuple):
+        refuse(f"{what} takes one window; give each of a series an output of its own")
     if not isinstance(window, str):
         refuse(
             f'{what} takes a duration as a text, such as "90s", "24h" or "7d", or a window such as'
@@ -189,4 +305,5 @@ def _argument(what: str, name: str, value: Any) -> Any:
     return value
 
 
-_COUNTED = frozenset({"lookback"})
+_COUNTED = frozenset({"lookback", "rows"})
+_SERIES_MAX = 1_000

@@ -190,16 +190,16 @@ impl Snapshot {
         };
         let looks = || {
             let look = |&(time, at): &(EventTime, Position), &index: &usize| {
-                let (slot, Extent { after, until }) = window(index, time);
-                Look::Fold { slot, after, until, at }
+                let (slot, extent) = window(index, time);
+                Look::Fold { slot, extent, at }
             };
             at.iter().flat_map(|at| wanted.iter().map(move |index| look(at, index))).collect()
         };
         let folded = self.read(node, key, Some(&looks), |timeline| {
             for (row, &(time, position)) in at.iter().enumerate() {
                 for (place, &index) in wanted.iter().enumerate() {
-                    let (slot, Extent { after, until }) = window(index, time);
-                    let outcome = timeline.fold(&node.layout, slot, after, until, position);
+                    let (slot, extent) = window(index, time);
+                    let outcome = timeline.fold_extent(&node.layout, slot, &extent, position);
                     sink(row, place, self.value(node, index, outcome));
                 }
             }

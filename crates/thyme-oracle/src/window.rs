@@ -1,6 +1,6 @@
 //! Which rows count at `(T, S)` (contract, section 1).
 
-use thyme_core::window::{Every, Hopping, Kind, Sliding, Tumbling, Window};
+use thyme_core::window::{Every, Hopping, Kind, Rows, Session, Sliding, Tumbling, Window};
 use thyme_core::{EventTime, Position, Span, Value};
 
 use crate::calendar::Clocks;
@@ -63,7 +63,7 @@ impl Members {
         let until = EventTime(until.0.saturating_sub(window.offset.map_or(0, |offset| offset.0)));
         let end = i128::from(until.0);
         match window.kind {
-            Kind::Forever => Members::Between(i128::MIN, end),
+            Kind::Forever | Kind::Session(_) | Kind::Rows(_) => Members::Between(i128::MIN, end),
             Kind::Sliding(Sliding { span }) => Members::Between(end - i128::from(span.0), end),
             Kind::Tumbling(Tumbling { every, tz, lookback }) => {
                 Members::in_a_row(every, Clocks::of(tz), until, (lookback, lookback))
@@ -112,9 +112,24 @@ pub fn members<'r>(
     retention: Option<Span>,
 ) -> Vec<&'r Row> {
     let mut rows = visible(rows, until, at, retention);
-    if let Some(window) = window {
-        let members = Members::of(window, until);
-        rows.retain(|row| members.has(row.time));
+    let Some(window) = window else { return rows };
+    let members = Members::of(window, until);
+    rows.retain(|row| members.has(row.time));
+    let times: Vec<EventTime> = rows.iter().map(|row| row.time).collect();
+    rows.split_off(rows.len() - last_of(window, until, &times))
+}
+
+/// How many rows a window as of `until` has of those that its times have let through, whose times ascend: the last so many.
+pub fn last_of(window: &Window, until: EventTime, times: &[EventTime]) -> usize {
+    match window.kind {
+        Kind::Rows(Rows { rows }) => (rows as usize).min(times.len()),
+        Kind::Session(Session { gap }) => {
+            let end = EventTime(until.0.saturating_sub(window.offset.map_or(0, |offset| offset.0)));
+            // Each time and the one after it, from the end.
+            let later = std::iter::once(&end).chain(times.iter().rev());
+            let pairs = times.iter().rev().zip(later);
+            pairs.take_while(|(time, later)| later.0 - time.0 <= gap.0).count()
+        }
+        _ => times.len(),
     }
-    rows
 }

@@ -34,7 +34,7 @@ const KEY_SETS: [&[&str]; 4] = [&["k"], &["k", "g"], &["g"], &["g", "k"]];
 pub(crate) const COLUMNS: [(&str, DataType); 4] =
     [("i", DataType::Int), ("x", DataType::Float), ("s", DataType::Str), ("at", DataType::Datetime)];
 /// The windows that outputs have, as documents write them: those of one kind have one chance together.
-const WINDOWS: [&[&str]; 6] = [
+const WINDOWS: [&[&str]; 8] = [
     &["null"],
     &[r#""1s""#, r#""2s""#, r#""5s""#, r#""1m""#, r#""1h""#, r#""1d""#],
     &[r#""2s""#, r#""5s""#, r#""1m""#, r#""1h""#],
@@ -53,6 +53,17 @@ const WINDOWS: [&[&str]; 6] = [
         r#"{"kind": "tumbling", "every": "1d", "tz": "America/New_York", "lookback": 1}"#,
         r#"{"kind": "tumbling", "every": "1w"}"#,
         r#"{"kind": "tumbling", "every": "1mo", "tz": "Australia/Lord_Howe"}"#,
+    ],
+    &[
+        r#"{"kind": "session", "gap": "1s"}"#,
+        r#"{"kind": "session", "gap": "2s", "offset": "5s"}"#,
+        r#"{"kind": "session", "gap": "30s"}"#,
+        r#"{"kind": "session", "gap": "1h"}"#,
+    ],
+    &[
+        r#"{"kind": "rows", "rows": 1}"#,
+        r#"{"kind": "rows", "rows": 3}"#,
+        r#"{"kind": "rows", "rows": 20, "offset": "2s"}"#,
     ],
     &[
         r#"{"kind": "hopping", "span": "10s", "hop": "2s"}"#,

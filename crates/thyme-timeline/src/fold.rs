@@ -1,7 +1,7 @@
 //! Reading a timeline as of one time: partial chunks row by row, whole ones by their summaries.
 
 use thyme_core::aggregate::Outcome;
-use thyme_core::{EventTime, Position};
+use thyme_core::{EventTime, Extent, Position};
 
 use crate::cursor::Cursor;
 use crate::layout::Layout;
@@ -24,6 +24,12 @@ impl Timeline {
             return Outcome::Nothing;
         }
         self.fold_between(layout, slot, self.start_of(after), self.cursor_after(until), at.to_bits())
+    }
+
+    /// The aggregate of `slot` over the rows of a window that are visible at `at`.
+    pub fn fold_extent(&self, layout: &Layout, slot: usize, extent: &Extent, at: Position) -> Outcome {
+        let (from, to) = self.bounds(extent, at);
+        self.fold_between(layout, slot, from, to, at.to_bits())
     }
 
     /// [`Timeline::fold`] of several `(slot, after)` at once.

@@ -17,6 +17,7 @@ mod judge;
 mod layout;
 mod lives;
 mod outline;
+mod part;
 mod ripe;
 mod row;
 mod sweep;

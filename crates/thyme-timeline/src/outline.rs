@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use thyme_core::{Error, EventTime, Position, Result};
+use thyme_core::window::Part;
+use thyme_core::{Error, EventTime, Extent, Position, Result};
 
 use crate::batch::Batch;
 use crate::body::Block;
@@ -26,14 +27,12 @@ const LATEST_MAX: usize = 4;
 /// What a read looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// As [`Timeline::fold`] does.
+    /// As [`Timeline::fold_extent`] does.
     Fold {
         /// The slot.
         slot: usize,
-        /// The exclusive start of the window.
-        after: EventTime,
-        /// Its inclusive end.
-        until: EventTime,
+        /// The window.
+        extent: Extent,
         /// As known at this position.
         at: Position,
     },
@@ -136,12 +135,17 @@ impl Outline {
         let mut lacking = Vec::new();
         for look in looks {
             match *look {
-                Look::Fold { after, until, .. } | Look::Latest { after, until, .. } if after >= until => {}
-                Look::Fold { slot, after, until, at } => {
+                Look::Fold { extent, .. } if extent.after >= extent.until => {}
+                Look::Latest { after, until, .. } if after >= until => {}
+                Look::Fold { slot, extent, at } => {
                     if slot >= self.shape.1 || !layout.has_summaries(slot) {
                         return None;
                     }
-                    let (from, to) = self.edges(after, until, &mut lacking);
+                    let (mut from, to) = self.edges(extent.after, extent.until, &mut lacking);
+                    if extent.part != Part::All {
+                        from = self.part_begin(&extent, (from, to), at)?;
+                        self.need(from, &mut lacking);
+                    }
                     self.between(slot, from, to, at.to_bits(), &mut lacking);
                 }
                 Look::Latest { after, until, at } => {
@@ -170,6 +174,42 @@ impl Outline {
             self.need(from, lacking);
         }
         (from, to)
+    }
+
+    /// The chunk in which a window begins that is not told by time alone; `None` where the rows of hollow chunks would say.
+    fn part_begin(&self, extent: &Extent, (from, to): (Cursor, Cursor), at: Position) -> Option<Cursor> {
+        let end_of = |chunk: &Chunk, next: Cursor| match next.same_chunk(to) {
+            true => chunk.rows_until(extent.until.0),
+            false => chunk.len(),
+        };
+        let rows_of = |next: Cursor| {
+            let chunk = self.timeline.chunk(next)?;
+            match chunk.is_hollow() {
+                true => (next < to && chunk.max_position() <= at.to_bits()).then_some(chunk.len()),
+                false => Some(chunk.visible(0, end_of(chunk, next), at.to_bits()).count()),
+            }
+        };
+        let (mut next, mut left, mut later) = (to, usize::MAX, extent.until.0);
+        if let Part::Last(rows) = extent.part {
+            left = rows as usize;
+        }
+        loop {
+            if let Part::Session(gap) = extent.part {
+                let chunk = self.timeline.chunk(next).filter(|chunk| !chunk.is_hollow())?;
+                for row in chunk.visible(0, end_of(chunk, next), at.to_bits()).rev() {
+                    let time = chunk.times().get(row).copied().unwrap_or(i64::MIN);
+                    if later.saturating_sub(time) > gap.0 {
+                        return Some(next);
+                    }
+                    later = time;
+                }
+            }
+            left = left.saturating_sub(rows_of(next)?);
+            match self.timeline.previous_chunk(next).filter(|_| left > 0 && next > from) {
+                Some(before) => next = before,
+                None => return Some(next),
+            }
+        }
     }
 
     /// The chunks between two that have no summary of a slot as of `at`.

@@ -1,11 +1,13 @@
 //! Reading a timeline as of many times in one pass.
 
 use thyme_core::aggregate::{Outcome, Sweeper};
+use thyme_core::window::Part;
 use thyme_core::{EventTime, Extent, Position, Span, Window};
 
 use crate::body::BLOCK_CHUNKS;
 use crate::cursor::Cursor;
 use crate::layout::{Layout, Slot};
+use crate::part::Trail;
 use crate::row::RowView;
 use crate::timeline::Timeline;
 
@@ -57,25 +59,28 @@ impl Timeline {
         debug_assert!(labels.is_sorted());
         let (Some(first), Some(last)) = (labels.first(), labels.last()) else { return };
         for (index, output) in outputs.iter().enumerate() {
-            let from = self.start_of(output.extent(*first).after);
-            let last = output.extent(*last);
-            let end = self.cursor_after(last.until);
-            let window = self.chunks_between(self.start_of(last.after), end);
+            let (from, _) = self.bounds(&output.extent(*first), at);
+            let (last, end) = self.bounds(&output.extent(*last), at);
+            let window = self.chunks_between(last, end);
             // In chunks swept: what one fold costs, and what the sweep costs.
             let fold = 1 + (window / BLOCK_CHUNKS + window.min(2 * BLOCK_CHUNKS)) / MERGES_PER_CHUNK;
             let chunks = self.chunks_between(from, end);
             let Some(slot) = layout.slots.get(output.slot).filter(|_| chunks <= labels.len() * fold) else {
                 for (label_index, label) in labels.iter().enumerate() {
-                    let Extent { after, until } = output.extent(*label);
-                    sink(label_index, index, self.fold(layout, output.slot, after, until, at));
+                    let extent = output.extent(*label);
+                    sink(label_index, index, self.fold_extent(layout, output.slot, &extent, at));
                 }
                 continue;
             };
             let mut track = Track { slot, sweeper: layout.sweeper(slot), from, to: from };
+            let mut trail = Trail::at(from);
             for (label_index, label) in labels.iter().enumerate() {
                 let extent = output.extent(*label);
                 let to = self.advance(track.to, extent.until);
-                let from = self.advance(track.from, extent.after).min(to);
+                let from = match extent.part {
+                    Part::All => self.advance(track.from, extent.after).min(to),
+                    _ => trail.move_to(self, &extent, to, at.to_bits()),
+                };
                 track.move_to(self, layout, from, to, at.to_bits());
                 sink(label_index, index, track.sweeper.outcome());
             }

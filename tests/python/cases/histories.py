@@ -25,6 +25,8 @@ WINDOWS = (
         'Tumbling("1d", tz="Europe/London")',
         'Tumbling("month", tz="America/New_York")',
     ),
+    ("Rows(1)", "Rows(3)", 'Rows(20, offset="2s")'),
+    ('Session("1s")', 'Session("2s", offset="5s")', 'Session("30s")', 'Session("1h")'),
     (
         'Hopping("10s", "2s")',
         'Hopping("1m", "5s", lookback=1)',
@@ -61,8 +63,8 @@ DEFAULTS = {"int": "-99", "float": "0.25", "str": '"none"', "bool": "True"}
 HEADER = """\
 from datetime import datetime
 from thyme import (
-    Avg, Count, First, Forever, Hopping, Last, Max, Min, Sliding, Sum, Tumbling, col, dataset, feature,
-    featureset, field, inputs, lit, pipeline
+    Avg, Count, First, Forever, Hopping, Last, Max, Min, Rows, Session, Sliding, Sum, Tumbling, col, dataset,
+    feature, featureset, field, inputs, lit, pipeline
 )
 """
 

@@ -81,7 +81,7 @@ def inside(window: Any, now: int) -> Callable[[int], bool]:
     elif window["kind"] == "hopping":
         count = hops(window["span"], window["hop"])
         kept = in_a_row(window["hop"], tz, now, lookback + count, lookback + 1)
-    else:  # sliding, or forever
+    else:  # sliding; or forever, of which the last part may be wanted
         oldest = now - span(window.get("span"))
         return lambda t: oldest < t <= now
     return lambda t: t <= now and kept(t)
@@ -90,4 +90,15 @@ def inside(window: Any, now: int) -> Callable[[int], bool]:
 def members(window: Any, events: Sequence[Any], now: int) -> list[Any]:
     """The events of a window as of `now`, of those up to `now` in (t, position) order."""
     kept = inside(window, now)
-    return [event for event in events if kept(event.t)]
+    found = [event for event in events if kept(event.t)]
+    if not isinstance(window, dict):
+        return found
+    if window["kind"] == "rows":
+        return found[-window["rows"] :]
+    if window["kind"] == "session":
+        later, begin = now - int(span(window["offset"]) if window.get("offset") else 0), len(found)
+        while begin and later - found[begin - 1].t <= span(window["gap"]):
+            begin -= 1
+            later = found[begin].t
+        return found[begin:]
+    return found

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use thyme_core::definition::{JoinDef, OperatorDef};
+use thyme_core::window::Part;
 use thyme_core::{Error, EventTime, Extent, Position, Result, Span, Value};
 use thyme_engine::{HistoryRecord, LiveDataset, Snapshot};
-use thyme_oracle::window::{Members, contains};
+use thyme_oracle::window::{Members, contains, last_of};
 use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
 use thyme_query::Reader;
 
@@ -60,6 +61,9 @@ impl Reason {
         }
     }
 }
+
+/// Why an event does not count, in a word and in words.
+type LeftOut = (Reason, String);
 
 /// One event of the entity.
 #[derive(Clone, Debug)]
@@ -137,6 +141,8 @@ pub struct FieldExplanation {
     key: Vec<Value>,
     limit: usize,
     rows: Vec<Row>,
+    /// Rows of a window that is not told by time alone, and why they do not count if they are in it.
+    waiting: Vec<(Row, Event, Option<LeftOut>)>,
     latest: Option<Event>,
 }
 
@@ -212,6 +218,7 @@ pub(super) fn explanation(
         key: key.to_vec(),
         limit,
         rows: Vec::new(),
+        waiting: Vec::new(),
         latest: None,
     };
     let begins = reader.engine().history_from(live).map(|time| {
@@ -270,10 +277,10 @@ impl FieldExplanation {
             return Ok(());
         }
         let fields = event.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        let mut shown = Event { time, position, fields, why: None };
-        let (reason, why) = match self.judge(event, (time, position), verdict, &mut join)? {
-            Ok(row) => {
-                if self.rows.len() >= ROWS_MAX {
+        let shown = Event { time, position, fields, why: None };
+        let left_out = match self.judge(event, (time, position), verdict, &mut join)? {
+            Ok((row, why)) if self.picks() || why.is_none() => {
+                if self.rows.len() + self.waiting.len() >= ROWS_MAX {
                     return Err(Error::new(
                         thyme_core::ErrorKind::TooLarge,
                         format!(
@@ -281,16 +288,58 @@ impl FieldExplanation {
                         ),
                     ));
                 }
-                self.rows.push(row);
-                self.count(shown);
+                match self.picks() {
+                    true => self.waiting.push((row, shown, why)),
+                    false => {
+                        self.rows.push(row);
+                        self.count(shown);
+                    }
+                }
                 return Ok(());
             }
-            Err(left_out) => left_out,
+            Ok((_, Some(left_out))) | Err(left_out) => left_out,
+            Ok((_, None)) => return Ok(()),
         };
-        shown.why = Some(why);
-        let limit = self.limit;
-        self.left_out.entry(reason).or_default().add(shown, limit);
+        self.leave_out(shown, left_out);
         Ok(())
+    }
+
+    fn leave_out(&mut self, mut event: Event, (reason, why): LeftOut) {
+        event.why = Some(why);
+        self.left_out.entry(reason).or_default().add(event, self.limit);
+    }
+
+    /// Whether all rows must be there to say which of them its window has.
+    fn picks(&self) -> bool {
+        let window = self.output().and_then(|output| output.window);
+        window.is_some_and(|window| window.extent(self.time).part != Part::All)
+    }
+
+    /// Says of the rows that wait which of them the window has.
+    fn pick(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by_key(|(row, ..)| (row.time, row.position));
+        let times: Vec<EventTime> = waiting.iter().map(|(row, ..)| row.time).collect();
+        let Some(window) = self.output().and_then(|output| output.window) else { return };
+        let before = waiting.len() - last_of(&window, self.time, &times);
+        self.after = times.get(before).map(|first| EventTime(first.0 - 1)).or(self.after);
+        for (index, (row, event, why)) in waiting.into_iter().enumerate() {
+            match why {
+                _ if index < before => {
+                    let why = format!("before the rows that {window} has");
+                    self.leave_out(event, (Reason::BeforeWindow, why));
+                }
+                // It is in the window all the same, and so has its part in where that begins.
+                Some(left_out) => {
+                    self.rows.push(row);
+                    self.leave_out(event, left_out);
+                }
+                None => {
+                    self.rows.push(row);
+                    self.count(event);
+                }
+            }
+        }
     }
 
     /// An event that counts; of a raw dataset only the latest does.
@@ -308,14 +357,14 @@ impl FieldExplanation {
         }
     }
 
-    /// The row that counts, or why the event does not.
+    /// The row that is in the window and why it does not count all the same, or why the event is not in it.
     fn judge(
         &self,
         event: &Columns,
         (time, position): (EventTime, Position),
         verdict: Verdict,
         join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
-    ) -> Result<std::result::Result<Row, (Reason, String)>> {
+    ) -> Result<std::result::Result<(Row, Option<LeftOut>), LeftOut>> {
         let pipeline = &self.made.pipeline;
         let out = |reason, why: String| Ok(Err((reason, why)));
         if position > self.position {
@@ -357,7 +406,7 @@ impl FieldExplanation {
         }
         let Some((index, output)) = pipeline.outputs.iter().enumerate().find(|(_, o)| o.name == self.field)
         else {
-            return Ok(Ok(pipeline.row(time, position, &derived)?));
+            return Ok(Ok((pipeline.row(time, position, &derived)?, None)));
         };
         if self.members.as_ref().is_some_and(|members| !members.has(time)) {
             let after = self.after.map(EventTime::to_rfc3339).unwrap_or_default();
@@ -370,20 +419,22 @@ impl FieldExplanation {
             };
         }
         let row = pipeline.row(time, position, &derived)?;
-        if row.predicates.get(index) == Some(&false) {
-            let predicate = output.predicate.as_ref().map(ToString::to_string).unwrap_or_default();
-            return out(Reason::Where, format!("where {predicate} is not true"));
-        }
-        if let Some(of) = &output.of
-            && row.values.get(index).is_some_and(Value::is_null)
-        {
-            return out(Reason::Null, format!("{of} is null"));
-        }
-        Ok(Ok(row))
+        let why = match &output.of {
+            _ if row.predicates.get(index) == Some(&false) => {
+                let predicate = output.predicate.as_ref().map(ToString::to_string).unwrap_or_default();
+                Some((Reason::Where, format!("where {predicate} is not true")))
+            }
+            Some(of) if row.values.get(index).is_some_and(Value::is_null) => {
+                Some((Reason::Null, format!("{of} is null")))
+            }
+            _ => None,
+        };
+        Ok(Ok((row, why)))
     }
 
     /// Computes the value from exactly the events that count.
     pub(super) fn recompute(&mut self) -> Result<()> {
+        self.pick();
         if let Some(latest) = self.latest.take() {
             self.counted.add(latest, self.limit.max(1));
         }

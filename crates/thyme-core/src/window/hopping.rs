@@ -22,7 +22,7 @@ impl Hopping {
     pub(super) fn extent(&self, time: EventTime) -> Extent {
         let end = self.hop.start(self.tz, time.0, self.lookback);
         let start = self.hop.start(self.tz, time.0, self.lookback.saturating_add(self.hops));
-        Extent { after: before(start), until: before(end) }
+        Extent::between(before(start), before(end))
     }
 
     pub(super) fn reach_us(&self) -> i64 {

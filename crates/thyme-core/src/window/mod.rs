@@ -1,7 +1,8 @@
 //! Windows: which rows an aggregate counts as of a time.
 //!
 //! A kind of window is one file, a variant of [`Kind`] and one of [`Written`]. Its whole meaning is [`Kind::extent`]:
-//! of a time it makes the interval of event time that counts. So a timeline knows nothing of calendars.
+//! of a time it makes the interval of event time that counts, or of which the last part does. So a timeline knows nothing of
+//! calendars.
 //! An interval is `(after, until]`, and event times are whole microseconds: a calendar's `[start, end)` is
 //! `(start - 1 us, end - 1 us]`.
 //!
@@ -9,6 +10,8 @@
 
 pub mod calendar;
 mod hopping;
+mod rows;
+mod session;
 mod sliding;
 mod tumbling;
 mod written;
@@ -17,6 +20,8 @@ use std::fmt;
 
 pub use calendar::Every;
 pub use hopping::Hopping;
+pub use rows::{ROWS_MAX, Rows};
+pub use session::Session;
 pub use sliding::Sliding;
 pub use tumbling::Tumbling;
 
@@ -45,6 +50,22 @@ pub enum Kind {
     Tumbling(Tumbling),
     /// The latest complete run of windows of the calendar's.
     Hopping(Hopping),
+    /// The session that is open.
+    Session(Session),
+    /// The last rows.
+    Rows(Rows),
+}
+
+/// Which of the rows of an interval count. It takes all visible rows to say, whatever an aggregate makes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All.
+    #[default]
+    All,
+    /// So many at its end, in the order of (event time, position).
+    Last(u32),
+    /// Those at its end without a longer break between two of them, and between the last and the end of the interval.
+    Session(Span),
 }
 
 /// The rows that a window has at a time.
@@ -54,12 +75,19 @@ pub struct Extent {
     pub after: EventTime,
     /// Rows count up to this.
     pub until: EventTime,
+    /// Which of these count.
+    pub part: Part,
 }
 
 impl Extent {
     /// All rows up to a time.
     pub const fn up_to(until: EventTime) -> Extent {
-        Extent { after: EventTime(i64::MIN), until }
+        Extent::between(EventTime(i64::MIN), until)
+    }
+
+    /// The rows after one time and up to another.
+    pub const fn between(after: EventTime, until: EventTime) -> Extent {
+        Extent { after, until, part: Part::All }
     }
 
     /// The rows of a window as of `time`, of those that `retention` keeps.
@@ -74,11 +102,6 @@ impl Extent {
         }
         extent
     }
-
-    /// Whether an event of `time` is in it.
-    pub fn contains(&self, time: EventTime) -> bool {
-        self.after < time && time <= self.until
-    }
 }
 
 impl Kind {
@@ -88,6 +111,8 @@ impl Kind {
             Kind::Sliding(sliding) => sliding.extent(time),
             Kind::Tumbling(tumbling) => tumbling.extent(time),
             Kind::Hopping(hopping) => hopping.extent(time),
+            Kind::Session(session) => Extent { part: Part::Session(session.gap), ..Extent::up_to(time) },
+            Kind::Rows(rows) => Extent { part: Part::Last(rows.rows), ..Extent::up_to(time) },
         }
     }
 }
@@ -105,9 +130,9 @@ impl Window {
         self.kind.extent(EventTime(time.0.saturating_sub(offset)))
     }
 
-    /// Whether it has a beginning.
+    /// Whether time alone says where it begins.
     pub fn is_bounded(&self) -> bool {
-        self.kind != Kind::Forever
+        !matches!(self.kind, Kind::Forever | Kind::Session(_) | Kind::Rows(_))
     }
 
     /// The earliest time as of which nothing counts that is not after `time`; `None` if there is none.
@@ -130,7 +155,7 @@ impl Window {
     /// A length of time that it is not longer than, with its offset; `None` for one without an end.
     pub fn reach(&self) -> Option<Span> {
         let reach = match &self.kind {
-            Kind::Forever => return None,
+            Kind::Forever | Kind::Session(_) | Kind::Rows(_) => return None,
             Kind::Sliding(sliding) => sliding.span.0,
             Kind::Tumbling(tumbling) => tumbling.reach_us(),
             Kind::Hopping(hopping) => hopping.reach_us(),
@@ -152,6 +177,14 @@ impl fmt::Display for Window {
             }
             Kind::Tumbling(tumbling) => tumbling.name(&mut arguments),
             Kind::Hopping(hopping) => hopping.name(&mut arguments),
+            Kind::Session(Session { gap }) => {
+                arguments.push(format!("gap=\"{gap}\""));
+                "Session"
+            }
+            Kind::Rows(Rows { rows }) => {
+                arguments.push(rows.to_string());
+                "Rows"
+            }
         };
         arguments.extend(self.offset.map(|offset| format!("offset=\"{offset}\"")));
         write!(f, "{name}({})", arguments.join(", "))

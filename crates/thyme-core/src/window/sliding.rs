@@ -12,6 +12,6 @@ pub struct Sliding {
 
 impl Sliding {
     pub(super) fn extent(&self, time: EventTime) -> Extent {
-        Extent { after: EventTime(time.0.saturating_sub(self.span.0)), until: time }
+        Extent::between(EventTime(time.0.saturating_sub(self.span.0)), time)
     }
 }

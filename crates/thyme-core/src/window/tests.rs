@@ -150,6 +150,12 @@ fn windows_are_written_back_in_their_shortest_form() {
             "Hopping(\"1d\", \"1h\", tz=\"Europe/London\", offset=\"1w\")",
         ),
         (json!({"kind": "forever"}), json!({"kind": "forever"}), "Forever()"),
+        (
+            json!({"kind": "session", "gap": "60m", "offset": "24h"}),
+            json!({"kind": "session", "gap": "1h", "offset": "1d"}),
+            "Session(gap=\"1h\", offset=\"1d\")",
+        ),
+        (json!({"kind": "rows", "rows": 10}), json!({"kind": "rows", "rows": 10}), "Rows(10)"),
     ];
     for (written, kept, text) in cases {
         let window = window(written);
@@ -170,6 +176,9 @@ fn what_cannot_be_a_window_is_refused_with_the_fix() {
         (json!({"kind": "hopping", "span": "1mo", "hop": "1d"}), "whole number of hops"),
         (json!({"kind": "hopping", "span": "1h", "hop": "1d"}), "whole number of hops"),
         (json!({"kind": "falling"}), "falling"),
+        (json!({"kind": "rows", "rows": 0}), "1 to 100000"),
+        (json!({"kind": "rows", "rows": 100_001}), "1 to 100000"),
+        (json!({"kind": "session", "gap": "1mo"}), "duration"),
         (json!(7), "window"),
     ];
     for (written, why) in cases {

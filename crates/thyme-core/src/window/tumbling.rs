@@ -21,8 +21,8 @@ impl Tumbling {
     pub(super) fn extent(&self, time: EventTime) -> Extent {
         let start = before(self.every.start(self.tz, time.0, self.lookback));
         match self.lookback.checked_sub(1) {
-            None => Extent { after: start, until: time },
-            Some(next) => Extent { after: start, until: before(self.every.start(self.tz, time.0, next)) },
+            None => Extent::between(start, time),
+            Some(next) => Extent::between(start, before(self.every.start(self.tz, time.0, next))),
         }
     }
 

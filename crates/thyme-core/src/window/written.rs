@@ -7,7 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::calendar::Every;
-use super::{Hopping, Kind, LOOKBACK_MAX, Sliding, Tumbling, Window};
+use super::{Hopping, Kind, LOOKBACK_MAX, ROWS_MAX, Rows, Session, Sliding, Tumbling, Window};
 use crate::error::{Error, Result};
 use crate::time::Span;
 use crate::zone::Zone;
@@ -31,6 +31,16 @@ enum Written {
         tz: Zone,
         #[serde(default, skip_serializing_if = "is_zero")]
         lookback: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offset: Option<Span>,
+    },
+    Session {
+        gap: Span,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offset: Option<Span>,
+    },
+    Rows {
+        rows: u32,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offset: Option<Span>,
     },
@@ -59,6 +69,15 @@ impl Written {
         Ok(match self {
             Written::Forever { offset } => Window { kind: Kind::Forever, offset },
             Written::Sliding { span, offset } => Window { kind: Kind::Sliding(Sliding { span }), offset },
+            Written::Session { gap, offset } => Window { kind: Kind::Session(Session { gap }), offset },
+            Written::Rows { rows, offset } => {
+                if !(1..=ROWS_MAX).contains(&rows) {
+                    return Err(Error::invalid_definition(format!(
+                        "a window of rows has 1 to {ROWS_MAX} of them, got {rows}; use a window of time for more"
+                    )));
+                }
+                Window { kind: Kind::Rows(Rows { rows }), offset }
+            }
             Written::Tumbling { every, tz, lookback, offset } => {
                 let lookback = counted("lookback", lookback)?;
                 Window { kind: Kind::Tumbling(Tumbling { every, tz, lookback }), offset }
@@ -81,6 +100,8 @@ impl Written {
         match window.kind {
             Kind::Forever => Written::Forever { offset },
             Kind::Sliding(Sliding { span }) => Written::Sliding { span, offset },
+            Kind::Session(Session { gap }) => Written::Session { gap, offset },
+            Kind::Rows(Rows { rows }) => Written::Rows { rows, offset },
             Kind::Tumbling(Tumbling { every, tz, lookback }) => {
                 Written::Tumbling { every, tz, lookback, offset }
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
 use thyme_core::aggregate::all;
-use thyme_core::{DataType, Error, EventTime, Position, SystemEnv};
+use thyme_core::{DataType, Error, EventTime, Extent, Position, SystemEnv};
 use thyme_store::{Backend, Bytes, CheckpointBatch, ChunkKey, MemoryStore, Pairs, Store, Write};
 use thyme_timeline::{Batch, BatchColumn, Layout, Look, Slot, Timeline};
 
@@ -84,7 +84,8 @@ impl Case {
     fn count(&self, after: i64, until: i64) -> thyme_core::Result<String> {
         let (after, until, at) = (EventTime(after), EventTime(until), Position::MAX);
         let layout = self.state.layout();
-        let all = || (0..2).map(|slot| Look::Fold { slot, after, until, at }).collect();
+        let all =
+            || (0..2).map(|slot| Look::Fold { slot, extent: Extent::between(after, until), at }).collect();
         let looks = Looks { layout: &layout, all: &all };
         let fold = |timeline: &Timeline| {
             let fold = |slot| timeline.fold(&layout, slot, after, until, at);

@@ -5,11 +5,27 @@ mod inserts;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use thyme_core::{EventTime, Position};
+use thyme_core::window::Part;
+use thyme_core::{EventTime, Extent, Position, Span};
 use thyme_timeline::{Layout, Look, Outline, Timeline};
 
 use crate::support::check::SINCE_BEGINNING;
 use crate::support::{Case, all_slots, case, stored, timeline_of};
+
+/// The windows of a case that are not told by time alone.
+fn parts(case: &Case) -> Vec<Extent> {
+    let mut parts = Vec::new();
+    for until in &case.labels {
+        for window in &case.windows {
+            let rows = Part::Last(1 + (window.unsigned_abs() % 300) as u32);
+            for part in [rows, Part::Session(Span(*window)), Part::Session(Span(1))] {
+                let extent = Extent { part, ..Extent::up_to(EventTime(*until)) };
+                parts.extend([extent, Extent { after: EventTime(until - window), ..extent }]);
+            }
+        }
+    }
+    parts
+}
 
 fn outline_of(layout: &Layout, chunks: &BTreeMap<u32, Vec<u8>>) -> Outline {
     // In the order of their ids, which need not be that of their rows.
@@ -58,7 +74,7 @@ proptest! {
         for (index, (after, until)) in windows(&case).into_iter().enumerate() {
             for at in [Position::MAX, case.at] {
                 for slot in (index % 3..layout.slots.len()).step_by(3) {
-                    let look = Look::Fold { slot, after, until, at };
+                    let look = Look::Fold { slot, extent: Extent::between(after, until), at };
                     let Some(filled) = fill(&mut outline, &layout, &chunks, look) else {
                         prop_assert_eq!(at, case.at, "{:?}", look);
                         continue;
@@ -87,6 +103,41 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn the_last_rows_and_sessions_of_an_outline_are_those_of_the_whole(case in case()) {
+        prop_assume!(!case.rows.is_empty());
+        let layout = all_slots(&case.types, case.predicates);
+        let mut whole = timeline_of(&case, &layout);
+        whole.seal(&layout);
+        let chunks = stored(&mut whole, &layout);
+        let mut outline = outline_of(&layout, &chunks);
+        for (index, extent) in parts(&case).into_iter().enumerate() {
+            let slot = index % layout.slots.len();
+            for at in [Position::MAX, case.at] {
+                let look = Look::Fold { slot, extent, at };
+                match fill(&mut outline, &layout, &chunks, look) {
+                    Some(_) => prop_assert_eq!(
+                        format!("{:?}", outline.timeline().fold_extent(&layout, slot, &extent, at)),
+                        format!("{:?}", whole.fold_extent(&layout, slot, &extent, at)),
+                        "{:?}", look
+                    ),
+                    None => prop_assert!(
+                        at == case.at
+                            || extent.part == Part::All
+                            || matches!(extent.part, Part::Session(_))
+                            || whole.newest().is_some_and(|newest| newest > extent.until),
+                        "{:?}", look
+                    ),
+                }
+                outline.trim();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_chunk_that_has_changed_since_is_not_taken_and_one_with_versions_has_no_outline() {
     let rows = 3_000_i64;
@@ -102,7 +153,11 @@ fn a_chunk_that_has_changed_since_is_not_taken_and_one_with_versions_has_no_outl
     let mut outline = outline_of(&layout, &chunks);
     assert!(outline.timeline().bytes() < whole.bytes() / 4, "{} of {}", outline.bytes(), whole.bytes());
     let count = layout.slots.iter().position(|slot| slot.aggregate.name() == "count").unwrap();
-    let look = Look::Fold { slot: count, after: EventTime(995), until: EventTime(15_000), at: Position::MAX };
+    let look = Look::Fold {
+        slot: count,
+        extent: Extent::between(EventTime(995), EventTime(15_000)),
+        at: Position::MAX,
+    };
     let lacking = outline.lacks(&layout, &[look]).unwrap();
     assert_eq!(lacking.len(), 2);
     // A row comes into the chunk in which the window begins.

@@ -1,7 +1,7 @@
 //! Every kind of window: folded, swept, and by the oracle.
 
 use proptest::prelude::*;
-use thyme_core::window::{Every, Hopping, Kind, Sliding, Tumbling};
+use thyme_core::window::{Every, Hopping, Kind, Rows, Session, Sliding, Tumbling};
 use thyme_core::{EventTime, Extent, Position, Span, Window, Zone};
 use thyme_oracle::{Question, answer};
 use thyme_timeline::SweepOutput;
@@ -30,6 +30,10 @@ fn window() -> impl Strategy<Value = Window> {
     let calendar = || (every(), tz.clone(), 0u32..3);
     let kind = prop_oneof![
         Just(Kind::Forever),
+        prop_oneof![4 => 1u32..5, 2 => 5u32..60, 1 => Just(100_000)]
+            .prop_map(|rows| Kind::Rows(Rows { rows })),
+        prop_oneof![4 => 0i64..9, 1 => 9i64..200, 1 => Just(100_000)]
+            .prop_map(|halves| Kind::Session(Session { gap: Span(halves * 500_000 + 1) })),
         (1i64..60).prop_map(|seconds| Kind::Sliding(Sliding { span: Span(seconds * 500_000) })),
         calendar().prop_map(|(every, tz, lookback)| Kind::Tumbling(Tumbling { every, tz, lookback })),
         (calendar(), 1u32..5).prop_map(|((hop, tz, lookback), hops)| Kind::Hopping(Hopping {
@@ -77,7 +81,7 @@ proptest! {
                     };
                     let expected = answer(&case.rows, &question).unwrap();
                     let extent = Extent::of(output.window.as_ref(), retention, *label);
-                    let folded = timeline.fold(&layout, output.slot, extent.after, extent.until, at);
+                    let folded = timeline.fold_extent(&layout, output.slot, &extent, at);
                     prop_assert_eq!(&folded, &expected, "fold {:?} {:?}", output, label);
                     let swept = swept[label_index][index].as_ref();
                     prop_assert_eq!(swept, Some(&expected), "sweep {:?} {:?}", output, label);
