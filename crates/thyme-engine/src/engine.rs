@@ -173,8 +173,10 @@ impl Shared {
     fn warm(&self) {
         // What the store has of a node that is being filled may be of another life.
         let live = self.catalog().nodes().map(|node| node.id.0).collect();
-        for error in self.residence.warm(&live, &|| self.closing.load(Ordering::Acquire)) {
-            let message = format!("memory could not be filled: {error}");
+        let errors = self.residence.warm(&live, &|| self.closing.load(Ordering::Acquire));
+        if !errors.is_empty() {
+            let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let message = format!("memory could not be filled with all of it: {}", said.join("; "));
             self.events.record(Severity::Error, "store_unreadable", "store", message);
         }
     }

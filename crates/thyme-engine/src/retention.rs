@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
-use thyme_core::{Error, EventTime, Position, Result, Span};
+use thyme_core::{Error, ErrorKind, EventTime, Position, Result, Span};
 use thyme_store::{CheckpointBatch, Store};
 use thyme_timeline::Timeline;
 
@@ -259,19 +259,23 @@ impl Keeper {
         indexes.sort_by_key(|node| node.id);
         indexes.dedup_by_key(|node| node.id);
         nodes.extend(indexes);
-        let mut rows = 0;
+        let (mut rows, mut failed) = (0, Ok(()));
+        // What cannot be removed from one is removed from the others.
         for node in nodes {
-            rows += self.enforce_on(node, node.retention, (now, slack), &mut swept)?;
+            match self.enforce_on(node, node.retention, (now, slack), &mut swept) {
+                Ok(gone) => rows += gone,
+                Err(error) => failed = failed.and(Err(error)),
+            }
         }
         if self.shared.erasing().is_none() {
             for live in catalog.datasets.values() {
                 let Some(claims) = &live.ids else { continue };
                 // They are no rows of anybody.
                 let kept_for = event_ids::kept_for(&live.definition);
-                self.enforce_on(claims, kept_for, (now, slack), &mut swept)?;
+                failed = failed.and(self.enforce_on(claims, kept_for, (now, slack), &mut swept).map(|_| ()));
             }
         }
-        Ok(rows)
+        failed.map(|()| rows)
     }
 
     /// The time of online reads, also where nobody reads.
@@ -328,7 +332,8 @@ impl Keeper {
     /// Moves a node's `removed_until` if there are rows to remove, and says whether; durable when this returns.
     fn advance(&self, node: &Arc<Node>, until: EventTime) -> Result<bool> {
         let mut some = false;
-        node.state.each_where(&|timeline| timeline.has_forgettable(until), &mut |_| {
+        let wanted = |timeline: &Timeline| timeline.has_forgettable(until);
+        node.state.each_where(&wanted, &|error| self.leave(node, &error), &mut |_| {
             some = true;
             Ok(false)
         })?;
@@ -356,11 +361,22 @@ impl Keeper {
     /// Takes the rows of a node up to `until` out of its timelines, a few entities at a time.
     fn sweep(&self, node: &Arc<Node>, until: EventTime) -> Result<u64> {
         let mut rows = 0;
-        node.state.each_where(&|timeline| timeline.has_forgettable(until), &mut |keys| {
+        let wanted = |timeline: &Timeline| timeline.has_forgettable(until);
+        node.state.each_where(&wanted, &|error| self.leave(node, &error), &mut |keys| {
             rows += self.ask(node, keys, until)?;
             Ok(true)
         })?;
         Ok(rows)
+    }
+
+    /// An entity that cannot be read keeps its rows, and no other its own.
+    fn leave(&self, node: &Node, error: &Error) -> Result<()> {
+        if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal) {
+            return Err(error.clone());
+        }
+        let message = format!("what its retention has passed could not be removed of one entity: {error}");
+        self.shared.events.record(Severity::Error, "store_unreadable", node.state.name(), message);
+        Ok(())
     }
 
     fn ask(&self, node: &Arc<Node>, keys: Vec<Box<[u8]>>, until: EventTime) -> Result<u64> {

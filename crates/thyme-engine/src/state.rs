@@ -295,7 +295,7 @@ impl NodeState {
     /// as for [`NodeState::insert`].
     ///
     /// # Errors
-    /// A store that cannot be read, or a stripe that is poisoned.
+    /// A store that cannot be read, a stripe that is poisoned, or an entity that is given up.
     pub fn edit(&self, key: &[u8], at: Position, edit: &mut dyn FnMut(&mut Timeline)) -> Result<()> {
         let hash = hash_key(key);
         let mut timeline = None;
@@ -307,11 +307,14 @@ impl NodeState {
                 {
                     stripe.place(Loaded { hash, key: key.into(), timeline: Some(timeline) }, true);
                 }
+                if let Some(reason) = stripe.health.refusal(key) {
+                    return Err(self.refused(key, reason));
+                }
                 let is_done = stripe.edit(hash, key, &mut *edit).is_some() || stripe.complete;
                 stripe.settle(&self.residence);
-                (!is_done).then_some(stripe.drops)
+                Ok((!is_done).then_some(stripe.drops))
             })?;
-            let Some(drops) = drops else { return Ok(()) };
+            let Some(drops) = drops? else { return Ok(()) };
             match self.load(key, at)? {
                 Some(loaded) => timeline = Some((loaded, drops)),
                 None => return Ok(()),
@@ -410,13 +413,15 @@ impl NodeState {
     }
 
     /// Calls `f` with the keys of the entities whose timelines `wanted` says yes to, some at a time, until it says
-    /// false. Entities that come meanwhile may be left out, and those of stripes that are not sound are.
+    /// false. Entities that come meanwhile may be left out, and those of stripes that are not sound are. One that cannot
+    /// be read is left out where `unreadable` says so.
     ///
     /// # Errors
-    /// A store that cannot be read, or what `f` says.
+    /// A store that cannot be read, or what `f` or `unreadable` says.
     pub fn each_where(
         &self,
         wanted: &dyn Fn(&Timeline) -> bool,
+        unreadable: &dyn Fn(Error) -> Result<()>,
         f: &mut dyn FnMut(Vec<Box<[u8]>>) -> Result<bool>,
     ) -> Result<()> {
         let mut complete = true;
@@ -437,7 +442,11 @@ impl NodeState {
             return Ok(());
         }
         let (mut keys, mut goes_on) = (Vec::new(), true);
-        self.each_stored(&mut |key, timeline| {
+        self.each_stored_up_to(usize::MAX, &mut |key, timeline| {
+            let (key, timeline) = match (key, timeline) {
+                (Some(key), Ok(timeline)) => (key, timeline),
+                (_, timeline) => return timeline.map(|_| ()).or_else(unreadable).map(|()| true),
+            };
             let hash = hash_key(key);
             let wants = {
                 let stripe = self.stripe(stripe_of(hash)).read();

@@ -95,7 +95,7 @@ pub(crate) fn forget_unread(catalog: &Catalog, at: Position) -> Result<()> {
         let Some(until) = node.removed_until() else { continue };
         for part in node.parts().chain([node]) {
             let gone = |time: EventTime, _| time <= until;
-            part.state.each_where(&|timeline| timeline.begins_until(until), &mut |keys| {
+            part.state.each_where(&|timeline| timeline.begins_until(until), &Err, &mut |keys| {
                 for key in keys {
                     part.state.edit(&key, at, &mut |timeline: &mut Timeline| {
                         timeline.remove(&part.layout, &gone);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
+use parking_lot::Mutex;
 use thyme_core::aggregate::all;
-use thyme_core::{DataType, Error, EventTime, Extent, Position, SystemEnv};
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Extent, Position, SystemEnv};
 use thyme_store::{Backend, Bytes, CheckpointBatch, ChunkKey, MemoryStore, Pairs, Store, Write};
 use thyme_timeline::{Batch, BatchColumn, Layout, Look, Slot, Timeline};
 
@@ -174,6 +175,21 @@ fn one_entity_that_cannot_be_read_keeps_no_other_from_memory() {
     // The one after what cannot be read may lack a part.
     assert!(case.state.entities().1 >= 196, "{:?}", case.state.entities());
     case.assert_accounted();
+    let (left, mut given) = (Mutex::new(0), 0);
+    let leave = |_| {
+        *left.lock() += 1;
+        Ok(())
+    };
+    let all = |timeline: &Timeline| !timeline.is_empty();
+    let mut give = |keys: Vec<Box<[u8]>>| {
+        given += keys.len();
+        Ok(true)
+    };
+    let again = Case::over(&backend, 8 << 20);
+    again.state.each_where(&all, &leave, &mut give).unwrap();
+    // Those next to what cannot be told whose it is may lack a part.
+    assert!(*left.lock() == 2 && given >= 196, "{given}");
+    assert!(again.state.each_where(&all, &Err, &mut |_| Ok(true)).is_err());
     for (index, key) in keys.iter().enumerate() {
         let found = case.state.with(key.as_bytes(), Timeline::len);
         match index {
@@ -299,4 +315,19 @@ fn what_a_crash_left_of_later_records_is_dropped_before_a_long_entity_gets_rows(
     assert_eq!(case.state.glance(LONG, Timeline::len).unwrap(), Some(8_005));
     case.leave();
     case.assert_accounted();
+}
+
+#[test]
+fn an_entity_that_is_given_up_is_not_changed_any_more_though_it_can_be_read_again() {
+    let case = Case::over(&Arc::new(MemoryStore::default()), 8 << 20);
+    for (record, key) in (1..).zip(["a", "b"]) {
+        case.insert(key.as_bytes(), record, 0..3, 10);
+    }
+    case.leave();
+    case.state.give_up(stripe_of(hash_key(b"a")), b"a".as_slice().into(), &Error::unavailable("for now"));
+    let mut edited = 0;
+    let mut edit = |_: &mut Timeline| edited += 1;
+    assert_eq!(case.state.edit(b"a", Position::MAX, &mut edit).unwrap_err().kind(), ErrorKind::Poisoned);
+    case.state.edit(b"b", Position::MAX, &mut edit).unwrap();
+    assert_eq!(edited, 1);
 }
