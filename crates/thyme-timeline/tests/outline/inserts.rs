@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use thyme_core::{EventTime, Position};
+use thyme_core::{EventTime, Extent, Position};
 use thyme_timeline::{Batch, Layout, Look, Outline, Timeline};
 
 use super::{fill, outline_of, windows};
@@ -78,7 +78,7 @@ proptest! {
         for (index, (after, until)) in windows(&case).into_iter().enumerate() {
             outline.empty();
             for slot in (index % 3..layout.slots.len()).step_by(3) {
-                let look = Look::Fold { slot, after, until, at: Position::MAX };
+                let look = Look::Fold { slot, extent: Extent::between(after, until), at: Position::MAX };
                 prop_assert!(fill(&mut outline, &layout, &chunks, look).is_some(), "{:?}", look);
                 prop_assert_eq!(
                     format!("{:?}", outline.timeline().fold(&layout, slot, after, until, Position::MAX)),
