@@ -24,6 +24,7 @@ class AccessClient:
         name: str | None = None,
         featuresets: Iterable[Definition] = (),
         rate: str | None = None,
+        expires: str | None = None,
     ) -> dict[str, Any]:
         """Makes an API key. Its text is in what this gives, and is never shown again.
 
@@ -33,14 +34,19 @@ class AccessClient:
             featuresets: The only featuresets that it reads; none given means all.
             rate: How often it may ask, such as `"100/s"`, `"600/m"` or `"5000/h"`; None means as often as it
                 likes.
+            expires: For how long it opens anything, such as `"12h"` or `"90d"`, up to `"9999d"`; None means
+                for ever.
 
         Returns:
-            `key` (its text), `id`, `name`, `roles`, `featuresets`, `rate`, `created`, `created_by`.
+            `key` (its text), `id`, `name`, `roles`, `featuresets`, `rate`, `created`, `created_by`,
+            `expires`.
 
         Raises:
             ForbiddenError: Only a key with the role admin may.
         """
-        return run(self._calls.create_key(role, name=name, featuresets=featuresets, rate=rate))
+        return run(
+            self._calls.create_key(role, name=name, featuresets=featuresets, rate=rate, expires=expires)
+        )
 
     def api_keys(self) -> list[dict[str, Any]]:
         """The API keys, newest first, revoked ones too: what `create_key` gives, but not their texts.

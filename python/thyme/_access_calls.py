@@ -22,9 +22,10 @@ class AccessCalls:
         name: str | None = None,
         featuresets: Iterable[Definition] = (),
         rate: str | None = None,
+        expires: str | None = None,
     ) -> dict[str, Any]:
         """See `ThymeClient.create_key`."""
-        body = to_json(wanted_key(role, name, featuresets, rate))
+        body = to_json(wanted_key(role, name, featuresets, rate, expires))
         return decode(await self._session.request("POST", "/api/v1/keys", body=body))
 
     async def api_keys(self) -> list[dict[str, Any]]:
@@ -38,7 +39,11 @@ class AccessCalls:
 
 
 def wanted_key(
-    role: str | Iterable[str], name: str | None, featuresets: Iterable[Definition], rate: str | None
+    role: str | Iterable[str],
+    name: str | None,
+    featuresets: Iterable[Definition],
+    rate: str | None,
+    expires: str | None,
 ) -> dict[str, Any]:
     """The body of a request for a key."""
     if isinstance(featuresets, (str, type)):
@@ -51,4 +56,6 @@ def wanted_key(
         body["featuresets"] = names
     if rate is not None:
         body["rate"] = rate
+    if expires is not None:
+        body["expires"] = expires
     return body

@@ -19,6 +19,7 @@ class RunCalls:
         self,
         *,
         featureset: Definition | None = None,
+        dataset: Definition | None = None,
         entity_id: Any = None,
         caller: str | None = None,
         since: Time | None = None,
@@ -26,7 +27,9 @@ class RunCalls:
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
         """See `ThymeClient.query_runs`."""
-        given = await self._filters(featureset, entity_id, caller, since, until)
+        given = await self._filters(entity_id, caller, since, until)
+        for kind, definition in (("featureset", featureset), ("dataset", dataset)):
+            given[kind] = None if definition is None else name_of(definition)
         runs: list[dict[str, Any]] = []
         async for page in self._pages(given, limit or 50):
             runs.extend(page)
@@ -34,14 +37,12 @@ class RunCalls:
 
     async def _filters(
         self,
-        featureset: Definition | None,
         entity_id: Any,
         caller: str | None,
         since: Time | None,
         until: Time | None,
     ) -> dict[str, Any]:
-        name = None if featureset is None else name_of(featureset)
-        given: dict[str, Any] = {"featureset": name, "caller": caller}
+        given: dict[str, Any] = {"caller": caller}
         if isinstance(entity_id, dict):
             given["entity_id"] = ",".join(f"{key}={value}" for key, value in entity_id.items())
         elif entity_id is not None:

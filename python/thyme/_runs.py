@@ -21,6 +21,7 @@ class RunsClient:
         self,
         *,
         featureset: Definition | None = None,
+        dataset: Definition | None = None,
         entity_id: Any = None,
         caller: str | None = None,
         since: Time | None = None,
@@ -31,6 +32,7 @@ class RunsClient:
 
         Args:
             featureset: Only those that asked for this featureset.
+            dataset: Only lookups of this dataset's rows.
             entity_id: Only those that asked for this entity; a dict for a composite key.
             caller: Only those of this caller: `"key 3f9a01c2"`, the id alone, or `"anonymous"`.
             since: Only those answered at this time or later.
@@ -38,12 +40,14 @@ class RunsClient:
             limit: The newest of them, no more than these; None means 50.
 
         Returns:
-            `id`, `time`, `endpoint`, `caller`, `took_us`, and `queries`: of each featureset its `features`,
+            `id`, `time`, `endpoint`, `caller`, `took_us`, and `queries`: of each featureset (or the
+            `dataset` of a row that was looked up) its `features`,
             `entities`, `inputs`, `values`, `sha256`, and `as_of`.
         """
         return run(
             self._calls.query_runs(
                 featureset=featureset,
+                dataset=dataset,
                 entity_id=entity_id,
                 caller=caller,
                 since=since,

@@ -21,9 +21,9 @@ pub(crate) const BACKUP_LOCK_FILE: &str = "backup.lock";
 pub(crate) const LOG_FOLDER: &str = "log";
 pub(crate) const STORE_FOLDER: &str = "store";
 /// What a server was asked; it changes all the time, and no backup has it.
-pub(crate) const QUERY_RUNS_FOLDER: &str = "query-runs";
+pub const QUERY_RUNS_FOLDER: &str = "query-runs";
 /// Labels and answers of training sets that a server computes: backups leave them out.
-pub(crate) const JOBS_FOLDER: &str = "jobs";
+pub const JOBS_FOLDER: &str = "jobs";
 
 /// A data directory that this process holds.
 #[derive(Debug)]

@@ -68,6 +68,7 @@ pub mod trial;
 pub use backfill::PendingCommit;
 pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};
 pub use catalog::{Catalog, LiveDataset};
+pub use directory::{JOBS_FOLDER, QUERY_RUNS_FOLDER};
 pub use engine::{
     Begun, Committed, Engine, History, HistoryRecord, Kept, Letter, Logged, PATIENCE, Planned, Replay,
     Reread, RowsPage, RowsPlace, RowsQuery, overloaded,

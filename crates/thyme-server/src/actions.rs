@@ -20,7 +20,7 @@ use crate::request::Request;
 use crate::trail::{Bounds, Sync, Trail};
 
 /// Its folder in the data directory.
-const FOLDER: &str = "audit";
+pub(crate) const FOLDER: &str = "audit";
 /// Enough for a hundred thousand actions and more.
 const BOUNDS: Bounds = Bounds { segment_bytes: 4 << 20, bytes_max: 64 << 20 };
 /// Changes of a commit that are named.
@@ -61,24 +61,39 @@ pub(crate) struct Actions {
     env: Arc<dyn Env>,
     /// `None`: in memory alone.
     trail: Option<Trail>,
-    newest: Mutex<VecDeque<Action>>,
+    newest: Mutex<Newest>,
+}
+
+#[derive(Debug)]
+struct Newest {
+    actions: VecDeque<Action>,
+    /// The number of the one that comes next.
+    next: u64,
 }
 
 impl Actions {
-    /// Those of the data directory `data`.
+    /// Those of the data directory `data`, as far as they are what was written.
     ///
     /// # Errors
-    /// As [`Trail::open`]; Corrupt: a record is none.
+    /// As [`Trail::open`].
     pub fn open(data: Option<&Path>, env: Arc<dyn Env>) -> Result<Actions> {
         let trail = data.map(|data| Trail::open(data.join(FOLDER), BOUNDS)).transpose()?;
-        let mut newest = VecDeque::new();
+        let mut actions = VecDeque::new();
         if let Some(trail) = &trail {
             trail.scan(u64::MAX, &mut |record| {
-                newest.extend(serde_json::from_str::<Action>(record));
-                if newest.len() < LISTED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
+                actions.extend(serde_json::from_str::<Action>(record));
+                if actions.len() < LISTED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
         }
+        // The newest that can be read need not be the last.
+        let last = actions.front().map(|action| action.number).max(trail.as_ref().and_then(Trail::last));
+        let newest = Newest { actions, next: last.unwrap_or(0) + 1 };
         Ok(Actions { env, trail, newest: Mutex::new(newest) })
+    }
+
+    /// What of the trail was found not to be what was written, once.
+    pub fn untold_damage(&self) -> Vec<String> {
+        self.trail.as_ref().map(Trail::untold).unwrap_or_default()
     }
 
     /// Records what `by` did, durably.
@@ -88,7 +103,7 @@ impl Actions {
     pub fn record(&self, by: &str, event_type: &str, subject: &str, message: String) -> Result<()> {
         let mut newest = self.newest.lock();
         let action = Action {
-            number: newest.front().map_or(1, |last| last.number + 1),
+            number: newest.next,
             time: self.env.now_us(),
             event_type: event_type.to_owned(),
             subject: subject.to_owned(),
@@ -97,8 +112,9 @@ impl Actions {
         };
         let text = serde_json::to_string(&action).map_err(|e| Error::internal(format!("an action: {e}")))?;
         let number = action.number;
-        newest.push_front(action);
-        newest.truncate(LISTED_MAX);
+        newest.next += 1;
+        newest.actions.push_front(action);
+        newest.actions.truncate(LISTED_MAX);
         match &self.trail {
             Some(trail) => trail.append((number, number), &format!("{text}\n"), Sync::Now),
             None => Ok(()),
@@ -115,7 +131,7 @@ impl Actions {
 
     /// Those that match, newest first.
     pub fn list(&self, limit: usize, keep: impl Fn(&Action) -> bool) -> Vec<Action> {
-        self.newest.lock().iter().filter(|action| keep(action)).take(limit).cloned().collect()
+        self.newest.lock().actions.iter().filter(|action| keep(action)).take(limit).cloned().collect()
     }
 }
 
@@ -162,5 +178,35 @@ mod tests {
         actions.record("anonymous", "erasure", "c", "one".into()).unwrap();
         let newest = actions.list(1, |_| true);
         assert_eq!((newest[0].number, newest[0].by.as_str()), (4, "anonymous"));
+    }
+
+    #[test]
+    fn a_damaged_trail_keeps_no_server_from_starting_and_hides_no_other_action() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Actions::open(Some(dir.path()), Arc::new(SystemEnv)).unwrap();
+        let actions = open();
+        let add = |actions: &Actions, subject: &str| {
+            actions.record("anonymous", "commit", subject, "all of it".into()).unwrap();
+        };
+        ["a", "b", "c"].iter().for_each(|subject| add(&actions, subject));
+        assert!(actions.untold_damage().is_empty());
+        drop(actions);
+        let path = std::fs::read_dir(dir.path().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        // In the first two of three blocks.
+        let block = (bytes.len() - 12) / 3;
+        [12 + block - 1, 12 + 2 * block - 1].iter().for_each(|at| bytes[*at] ^= 1);
+        std::fs::write(&path, bytes).unwrap();
+        let actions = open();
+        let told = actions.untold_damage();
+        assert!(
+            told.len() == 2 && told.iter().all(|what| what.contains("is damaged in the block")),
+            "{told:?}"
+        );
+        let subjects =
+            |actions: &Actions| actions.list(10, |_| true).into_iter().map(|a| a.subject).collect::<Vec<_>>();
+        assert_eq!(subjects(&actions), ["c"]);
+        add(&actions, "d");
+        assert_eq!(subjects(&open()), ["d", "c"]);
     }
 }

@@ -13,6 +13,7 @@ use thyme_sources::Sources;
 
 use crate::access::Keyring;
 use crate::actions::Actions;
+use crate::damage;
 use crate::jobs::{Jobs, Runner};
 use crate::metrics::Metrics;
 use crate::names::OldNames;
@@ -187,6 +188,8 @@ impl App {
         let runs = Recorder::open(data.as_deref(), bytes_max, app.env.clone(), callers)?;
         let keys = Keyring::open(engine.sealed_file(KEYS), &options.api_keys, app.env.clone())?;
         let old_names = OldNames::kept_in(&engine)?;
+        let jobs = Arc::new(Jobs::open(data, app.env.clone(), &engine)?);
+        damage::tell(&engine, &actions, &runs);
         let reader = Reader::new(engine.clone(), host);
         let sources = options.run_sources.then(|| Sources::new(engine));
         if let Some(sources) = &sources {
@@ -199,7 +202,7 @@ impl App {
             verified: Verified::default(),
             old_names,
             keys,
-            jobs: Arc::new(Jobs::open(data, app.env.clone())?),
+            jobs,
             actions,
             runs,
             previewing: Mutex::default(),

@@ -15,6 +15,7 @@ use crate::app::Ready;
 use crate::openapi::shapes;
 use crate::reads::{
     add_notes, arrow_notes, checked_rows, features_json, input_columns, mode, parse, plan_of, read_at,
+    snapshot_of,
 };
 use crate::request::{Reply, Request};
 use crate::{arrow_io, feature_meta, json, names, runs};
@@ -74,7 +75,7 @@ pub(crate) fn batch(ready: &Ready, request: &Request) -> Result<Reply> {
         inputs: &body.inputs,
         detail: feature_meta::detail(request, body.meta),
     };
-    let snapshot = ready.engine().snapshot(at)?;
+    let snapshot = snapshot_of(ready, request, at)?;
     let answered = asked.answer(ready, request, snapshot)?;
     if request.accepts_arrow() {
         let out = answered.arrow(&[])?;

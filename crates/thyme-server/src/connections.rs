@@ -58,6 +58,35 @@ impl Connections {
     }
 }
 
+/// What a connection may have under way at once, asked for over HTTP/2 and then given up by its peer among it.
+const UNDER_WAY_MAX: usize = 128;
+
+/// Room for what one connection asks for; clones share it. It is held for as long as anything of it is under way,
+/// though the connection may have ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    connection: Arc<OwnedSemaphorePermit>,
+    under_way: Arc<Semaphore>,
+}
+
+impl Room {
+    pub fn of(connection: OwnedSemaphorePermit) -> Room {
+        Room { connection: Arc::new(connection), under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
+    }
+
+    /// Room for a request, once there is any.
+    pub async fn enter(&self) -> Work {
+        let held = self.under_way.clone().acquire_owned().await.ok();
+        Work(Arc::new((held, self.connection.clone())))
+    }
+}
+
+/// A request under way; clones share it. Whoever works for it holds it until that is done, whether or not anybody
+/// still waits for the answer.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "it is held, not read")]
+pub(crate) struct Work(Arc<(Option<OwnedSemaphorePermit>, Arc<OwnedSemaphorePermit>)>);
+
 /// The answer as it goes over the wire.
 fn written(reply: &Reply) -> Vec<u8> {
     let mut head = format!(

@@ -6,8 +6,6 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -21,7 +19,7 @@ use crate::access::Caller;
 use crate::access::admission::{self, Head, Openness};
 use crate::app::{App, Ready};
 use crate::bodies::{self, Bounds, Read};
-use crate::connections::{self, Connections};
+use crate::connections::{self, Connections, Room, Work};
 use crate::encoding::Coding;
 use crate::request::{Leaving, Reply, Request, decode};
 use crate::tls::Tls;
@@ -50,7 +48,7 @@ pub struct ServeOptions {
     pub body_bytes_max: usize,
     /// The most connections at once.
     pub connections_max: usize,
-    /// How long a connection may take for the head of a request, or be idle.
+    /// How long a connection may take for the head of a request, be idle, or take nothing of an answer.
     pub head_wait: Duration,
     /// How long the requests that run when it is stopped may take to be answered.
     pub drain_wait: Duration,
@@ -129,6 +127,7 @@ impl Door {
         coding: Option<Coding>,
         headers: &HeaderMap,
         body: Incoming,
+        work: &Work,
     ) -> Result<Read, Reply> {
         let bounds = Bounds { budget, factor, free, bytes_max: self.options.body_bytes_max };
         let read = bounds.read(headers, body).await?;
@@ -136,21 +135,23 @@ impl Door {
         let Read { body, ticket } = read;
         let bytes_max = bounds.bytes_max;
         let counted = body.clone();
-        let len = self.decompress(move || coding.decoded_len(&counted, bytes_max)).await?;
+        let len = self.decompress(work, move || coding.decoded_len(&counted, bytes_max)).await?;
         let ticket = bounds.extend(ticket, body.len() + len).await?;
-        let body = self.decompress(move || coding.decode(&body, len)).await?;
+        let body = self.decompress(work, move || coding.decode(&body, len)).await?;
         Ok(Read { body, ticket })
     }
 
     /// What takes its time with a body, on one of a few threads.
     async fn decompress<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
+        work: &Work,
+        decode: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T, Reply> {
         let Ok(slot) = self.decoding.clone().acquire_owned().await else { return Err(failed()) };
+        let work = work.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            work()
+            let _held = (slot, work);
+            decode()
         });
         done.await.map_err(|_| failed())?.map_err(|error| Reply::error(&error))
     }
@@ -185,9 +186,8 @@ pub async fn serve(
                 Some(room) => {
                     let (door, wire, open) = (door.clone(), wire.clone(), open.clone());
                     drop(tokio::spawn(async move {
-                        let answer = move |request| respond(door.clone(), request);
-                        wire.converse(stream, answer, open).await;
-                        drop(room);
+                        let answer = move |request, work| respond(door.clone(), request, work);
+                        wire.converse(stream, Room::of(room), answer, open).await;
                     }));
                 }
                 None => {
@@ -206,28 +206,29 @@ pub async fn serve(
     Ok(())
 }
 
-async fn respond(door: Arc<Door>, request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(door: Arc<Door>, request: hyper::Request<Incoming>, work: Work) -> Reply {
     let accepted = request.headers().get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let coding = accepted.and_then(Coding::accepted);
-    let mut reply = handle(door, request).await;
+    let mut reply = handle(door, request, &work).await;
     if let Some(coding) = coding {
         if reply.body.len() <= COMPRESS_ELSEWHERE {
             coding.compress(&mut reply);
         } else {
             let compressed = tokio::task::spawn_blocking(move || {
                 coding.compress(&mut reply);
+                drop(work);
                 reply
             });
             reply = compressed.await.unwrap_or_else(|_| failed());
         }
     }
-    to_response(reply)
+    reply
 }
 
-async fn handle(door: Arc<Door>, request: hyper::Request<Incoming>) -> Reply {
+async fn handle(door: Arc<Door>, request: hyper::Request<Incoming>, work: &Work) -> Reply {
     let (parts, body) = request.into_parts();
     match admit(&door, &parts) {
-        Ok(caller) => answer(door, parts, body, caller).await,
+        Ok(caller) => answer(door, parts, body, caller, work).await,
         Err(refused) => {
             door.app.metrics.refused_at_the_door(refused.status, Duration::ZERO);
             refused
@@ -256,7 +257,7 @@ fn admit(door: &Door, parts: &Parts) -> Result<Caller, Reply> {
     Ok(caller)
 }
 
-async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -> Reply {
+async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller, work: &Work) -> Reply {
     let is_push = (parts.method.as_str(), parts.uri.path()) == writes::LOG;
     let coding = match Coding::of_body(parts.headers.get(CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?")))
     {
@@ -269,10 +270,10 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -
     let received = match door.app.ready_now() {
         // Its rows are there before its body is gone.
         Ok(ready) if is_push => {
-            door.receive(ready.engine().push_budget(), (2, 0), coding, &parts.headers, body).await
+            door.receive(ready.engine().push_budget(), (2, 0), coding, &parts.headers, body, work).await
         }
         Ok(ready) => {
-            door.receive(door.bodies(&ready), (1, READ_BODY_BYTES), coding, &parts.headers, body).await
+            door.receive(door.bodies(&ready), (1, READ_BODY_BYTES), coding, &parts.headers, body, work).await
         }
         Err(_) if body.is_end_stream() => Ok(Read::default()),
         // Nobody could do anything with it.
@@ -288,7 +289,7 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -
     if let Ok(ready) = door.app.ready_now()
         && !ready.keys.still(&caller)
     {
-        let detail = "the API key was revoked, or the first one made, while this came; nothing was done";
+        let detail = "the API key was revoked or has expired, or the first one was made, while this came; nothing was done";
         return Reply::failure(401, "unauthorized", detail, &[]);
     }
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
@@ -301,7 +302,7 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -
     #[expect(clippy::disallowed_methods, reason = "measures; no value depends on it")]
     let arrived = Instant::now();
     if is_push {
-        let reply = push(&door, request, ticket).await;
+        let reply = push(&door, request, ticket, work.clone()).await;
         door.app.metrics.answered(writes::LOG.0, writes::LOG.1, reply.status, arrived.elapsed());
         return reply;
     }
@@ -310,18 +311,18 @@ async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller) -
     }
     // When the connection ends before the answer, this is dropped with it.
     let _leaving = Leaving::of(&request.gone);
-    let app = door.app.clone();
+    let (app, work) = (door.app.clone(), work.clone());
     let answered = tokio::task::spawn_blocking(move || {
-        let reply = app.request_since(arrived, &request);
-        drop(ticket);
-        reply
+        let _held = (ticket, work);
+        // Whoever went while this waited for a thread needs no answer.
+        if request.gone.is_set() { failed() } else { app.request_since(arrived, &request) }
     });
     answered.await.unwrap_or_else(|_| failed())
 }
 
 /// Answers a push: it is decoded on a thread of its own, of which there are few, and waits for the disk on
 /// none, so that however many wait, reads find a thread.
-async fn push(door: &Door, request: Request, mut ticket: Option<Ticket>) -> Reply {
+async fn push(door: &Door, request: Request, mut ticket: Option<Ticket>, work: Work) -> Reply {
     let expanded = writes::expanded(&request);
     if let Some(ticket) = ticket.as_mut().filter(|ticket| ticket.bytes() < expanded)
         && let Err(reply) = bodies::grow(ticket, expanded).await
@@ -331,7 +332,7 @@ async fn push(door: &Door, request: Request, mut ticket: Option<Ticket>) -> Repl
     let app = door.app.clone();
     let Ok(slot) = door.decoding.clone().acquire_owned().await else { return failed() };
     let begun = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
+        let _held = (slot, work);
         app.ready_now().map(|ready| writes::begin(ready, request, ticket))
     });
     match begun.await {
@@ -345,13 +346,14 @@ fn failed() -> Reply {
     Reply::error(&Error::internal("the request failed inside the server; see its log"))
 }
 
-fn to_response(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+/// The head of an answer, and its bytes.
+pub(crate) fn to_response(reply: Reply) -> (hyper::http::response::Parts, Vec<u8>) {
+    let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
-    response
+    (response.into_parts().0, reply.body)
 }

@@ -364,7 +364,7 @@ impl Read<'_> {
     /// A dataset of which nothing is live: no row is known.
     fn of_dataset(&self, asked: &Asked) -> Result<Option<Reply>> {
         let Asked::Dataset(name) = asked else { return Ok(None) };
-        let snapshot = self.ready.engine().snapshot(reads::query_read_at(self.request)?)?;
+        let snapshot = reads::snapshot_of(self.ready, self.request, reads::query_read_at(self.request)?)?;
         if snapshot.catalog.commit != self.catalog.commit {
             return Ok(None);
         }
@@ -384,7 +384,7 @@ impl Read<'_> {
             Some(body) => body_read_at(body)?,
             None => reads::query_read_at(self.request)?,
         };
-        let snapshot = self.ready.engine().snapshot(at)?;
+        let snapshot = reads::snapshot_of(self.ready, self.request, at)?;
         if snapshot.catalog.commit != self.catalog.commit {
             return Ok(None);
         }

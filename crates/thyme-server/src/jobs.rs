@@ -17,10 +17,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use thyme_core::time::format_rfc3339;
-use thyme_core::{Env, Error, ErrorKind, Position, Result};
-use thyme_engine::Engine;
+use thyme_core::{Env, Error, ErrorKind, EventTime, Position, Result};
+use thyme_engine::{Engine, JOBS_FOLDER, ReadAt, Severity};
 
-use files::Files;
+pub(crate) use files::examine;
+use files::{Damaged, Files, Known};
 pub(crate) use requests::{add, cancel, create, result, show, visible};
 pub(crate) use runner::Runner;
 
@@ -30,8 +31,6 @@ const JOBS_MAX: usize = 32;
 const BYTES_MAX: u64 = 32 << 30;
 /// How long one is kept after its end, or after its beginning if not all of its labels come.
 const KEPT_US: i64 = 7 * 86_400_000_000;
-/// The folder in the data directory.
-const FOLDER: &str = "jobs";
 
 /// A training set under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +52,9 @@ pub(crate) struct Job {
     pub done: usize,
     pub bytes_out: u64,
     pub failure: Option<Failure>,
+    /// Whether its file is not what was written: then it is not written again.
+    #[serde(skip)]
+    pub damaged: bool,
 }
 
 /// Some of the labels of a job.
@@ -131,14 +133,18 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Those of a data directory.
+    /// Those of a data directory. One whose file is not what was written is kept as one that has failed, and told.
     ///
     /// # Errors
     /// A folder that cannot be read.
-    pub fn open(data: Option<PathBuf>, env: Arc<dyn Env>) -> Result<Jobs> {
-        let files = data.map(|data| Files::new(data.join(FOLDER)));
-        let known = files.as_ref().map_or_else(|| Ok(Vec::new()), Files::jobs)?;
-        let jobs = known.into_iter().map(|job| (job.id.clone(), job)).collect();
+    pub fn open(data: Option<PathBuf>, env: Arc<dyn Env>, engine: &Engine) -> Result<Jobs> {
+        let files = data.map(|data| Files::new(data.join(JOBS_FOLDER)));
+        let Known { jobs, damaged } = files.as_ref().map_or_else(|| Ok(Known::default()), Files::known)?;
+        let mut jobs: BTreeMap<String, Job> = jobs.into_iter().map(|job| (job.id.clone(), job)).collect();
+        for damaged in damaged {
+            engine.events().record(Severity::Error, "job_damaged", &damaged.name, damaged.what.clone());
+            jobs.extend(damaged.job(engine).map(|job| (job.id.clone(), job)));
+        }
         Ok(Jobs {
             files,
             env,
@@ -272,7 +278,9 @@ impl Jobs {
         let job = jobs.get_mut(id).ok_or_else(unknown)?;
         change(job);
         // A small file: what is shown must not be ahead of it.
-        self.files()?.save(job)?;
+        if !job.damaged {
+            self.files()?.save(job)?;
+        }
         Ok(job.clone())
     }
 
@@ -322,6 +330,35 @@ impl Jobs {
 
     fn stops(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl Damaged {
+    /// As it is shown, if it is in a job's folder: as one that has failed. Whoever cancels it removes it.
+    fn job(&self, engine: &Engine) -> Option<Job> {
+        let since = i64::from_str_radix(self.name.strip_prefix('j')?, 16).ok()?;
+        // Its labels may name whoever was erased after it began.
+        let position = engine
+            .snapshot(ReadAt::default())
+            .and_then(|snapshot| engine.served_positions(&snapshot, &[EventTime(since)]))
+            .map_or(Position::ZERO, |positions| positions.first().copied().unwrap_or_default());
+        let after = engine.erasures_since(position).map_or(0, |(_, count)| count);
+        let detail = format!("{}; cancel it to remove them", self.what);
+        Some(Job {
+            id: self.name.clone(),
+            query: Vec::new(),
+            position: String::new(),
+            commit: String::new(),
+            since,
+            ended: None,
+            erasures: erasures(engine) - after,
+            parts: Vec::new(),
+            whole: true,
+            done: 0,
+            bytes_out: self.bytes,
+            failure: Some(Failure { error: ErrorKind::Corrupt.code().to_owned(), detail }),
+            damaged: true,
+        })
     }
 }
 

@@ -146,6 +146,11 @@ pub(crate) fn replay(ready: &Ready, request: &Request) -> Result<Reply> {
     let catalog = engine.catalog();
     let live = catalog.dataset(&body.dataset)?;
     let replay = engine.replay_dead_letters(live, |letters| thyme_sources::reread(live, letters))?;
+    let message = format!(
+        "{} became events, {} are of erased entities, {} failed again",
+        replay.replayed, replay.erased, replay.failed
+    );
+    ready.actions.note(engine, &request.caller, "dead_letters_replayed", &live.definition.name, message);
     let reasons: Vec<Json> = replay
         .reasons
         .iter()

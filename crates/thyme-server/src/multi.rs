@@ -10,7 +10,7 @@ use thyme_query::Detail;
 use crate::app::Ready;
 use crate::batch::Asked;
 use crate::openapi::shapes;
-use crate::reads::{checked_rows, mode, parse, read_at};
+use crate::reads::{checked_rows, mode, parse, read_at, snapshot_of};
 use crate::request::{Reply, Request};
 use crate::{feature_meta, incomplete, json};
 
@@ -60,18 +60,20 @@ pub(crate) fn multi(ready: &Ready, request: &Request) -> Result<Reply> {
     check_size(&body.queries)?;
     let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
     let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
-    let snapshot = ready.engine().snapshot(at)?;
+    let snapshot = snapshot_of(ready, request, at)?;
     let multi = Multi { ready, request, snapshot, detail: feature_meta::detail(request, body.meta) };
     let queries = body.queries.iter().enumerate();
     if request.accepts_arrow() {
         let mut streams = Vec::new();
         for (index, query) in queries {
+            request.still_wanted()?;
             streams.append(&mut multi.arrow(index, query).map_err(|error| of_query(index, &error))?);
         }
         return Ok(Reply::arrow(streams));
     }
     let mut results = Vec::with_capacity(body.queries.len());
     for (index, query) in queries {
+        request.still_wanted()?;
         let mut result = multi.json(query).map_err(|error| of_query(index, &error))?;
         result["featureset"] = query.featureset.as_str().into();
         results.push(result);

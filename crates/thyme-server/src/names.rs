@@ -17,9 +17,7 @@ use crate::commits;
 use crate::exposition::{Exposition, Kind};
 use crate::json;
 use crate::request::{Reply, Request};
-
-/// The callers of one old name that are counted by themselves; the others are counted together.
-const CALLERS_MAX: usize = 100;
+use crate::runs::counted_as;
 
 /// The name under which the engine keeps the counts, and the form that they have.
 const KEPT: &str = "old names";
@@ -118,12 +116,8 @@ impl Kept for OldNames {
 impl Asks {
     fn ask(&mut self, caller: &str) {
         self.asked += 1;
-        let caller = if self.callers.len() < CALLERS_MAX || self.callers.contains_key(caller) {
-            caller
-        } else {
-            "others"
-        };
-        *self.callers.entry(caller.to_owned()).or_default() += 1;
+        let caller = counted_as(&self.callers, caller).to_owned();
+        *self.callers.entry(caller).or_default() += 1;
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn entities(ready: &Ready, request: &Request) -> Result<Reply> {
     let limit = request.param("limit").and_then(|text| text.parse().ok()).unwrap_or(LIMIT);
     let from = request.param("from").map(|text| json::text_time("from", text)).transpose()?;
     let after = request.param("next").map(place).transpose()?;
-    let snapshot = ready.engine().snapshot(reads::param_read_at(request, None)?)?.in_passing();
+    let snapshot = reads::snapshot_of(ready, request, reads::param_read_at(request, None)?)?.in_passing();
     let wanted = Wanted { from: from.unwrap_or(snapshot.time), after: after.as_deref(), limit };
     let Population { keys, next } = ready.reader.population(&snapshot, featureset, &wanted)?;
     let next = next.map(|next| next.iter().map(|byte| format!("{byte:02x}")).collect::<String>());

@@ -132,9 +132,7 @@ impl Values {
     fn preview(&self, ready: &Ready, request: &Request, trial: &mut Trial) -> Result<Preview> {
         let deadline = Instant::now() + self.time_limit;
         let go_on = |progress: Progress| {
-            if request.gone.is_set() {
-                return Err(Error::unavailable("whoever asked is gone"));
-            }
+            request.still_wanted()?;
             if Instant::now() < deadline {
                 return Ok(());
             }

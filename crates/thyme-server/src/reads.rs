@@ -16,7 +16,7 @@ use crate::json;
 use crate::names;
 use crate::openapi::{GET_FEATURES, refuse_all_but, shapes};
 use crate::request::{ARROW_STREAM, PARQUET, Reply, Request};
-use crate::runs::{Asked, At, Part};
+use crate::runs::{Asked, At, Part, Subject};
 
 /// The most rows of a JSON or batch request; Arrow bodies are bounded by their bytes.
 const ROWS_MAX: usize = 1_000_000;
@@ -111,6 +111,11 @@ pub(crate) fn read_at(
     })
 }
 
+/// The state that a request reads, waited for as long as whoever sent it is there.
+pub(crate) fn snapshot_of(ready: &Ready, request: &Request, at: ReadAt) -> Result<Snapshot> {
+    ready.engine().snapshot_while(at, &|| !request.gone.is_set())
+}
+
 pub(crate) fn query_read_at(request: &Request) -> Result<ReadAt> {
     let text = match (request.param("timestamp"), request.param("ts")) {
         (Some(_), Some(_)) => {
@@ -159,7 +164,7 @@ pub(crate) fn get_features(ready: &Ready, request: &Request) -> Result<Reply> {
             )),
         };
     };
-    let snapshot = ready.engine().snapshot(at)?;
+    let snapshot = snapshot_of(ready, request, at)?;
     let wanted = names::wanted_param(request)?;
     let plan = plan_of(ready, request, &snapshot, featureset, wanted.as_deref())?;
     let entity = entity_param(request, &plan.entity)?;
@@ -208,7 +213,7 @@ pub(crate) fn post_features(ready: &Ready, request: &Request) -> Result<Reply> {
     let body: FeaturesBody = parse(request)?;
     let time = body.timestamp.as_ref().map(|t| json::time("timestamp", t)).transpose()?;
     let at = read_at(time, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
-    let snapshot = ready.engine().snapshot(at)?;
+    let snapshot = snapshot_of(ready, request, at)?;
     let wanted = names::wanted(body.features.as_ref())?;
     let plan = plan_of(ready, request, &snapshot, &body.featureset, wanted.as_deref())?;
     let entity = json::entity(&plan.entity, &body.entity_id)?;
@@ -320,7 +325,7 @@ pub(crate) fn input_columns<'a>(
 
 fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result<Reply> {
     request.caller.may_read_all(dataset)?;
-    let snapshot = ready.engine().snapshot(at)?;
+    let snapshot = snapshot_of(ready, request, at)?;
     let live = snapshot.catalog.dataset(dataset)?.clone();
     let keys: Vec<(String, DataType)> =
         live.definition.fields.keys().map(|f| (f.name.clone(), f.data_type)).collect();
@@ -331,9 +336,10 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
         live.definition.fields.field(name).is_some_and(|f| f.role == thyme_core::schema::Role::Value)
     };
     // What aggregates give is their outputs; a row is itself.
-    let shown = row.iter().filter(|(name, _)| live.has_rows() || is_output(name));
+    let is_shown = |name: &str| live.has_rows() || is_output(name);
+    let row: Vec<(String, Value)> = row.into_iter().filter(|(name, _)| is_shown(name)).collect();
     let features: Map<String, Json> =
-        shown.map(|(name, value)| (name.clone(), json::to_json(name, value, &mut non_finite))).collect();
+        row.iter().map(|(name, value)| (name.clone(), json::to_json(name, value, &mut non_finite))).collect();
     let wants_values = request.param("missing") == Some("values");
     let features = match present || wants_values {
         true => Json::Object(features),
@@ -344,6 +350,7 @@ fn lookup(ready: &Ready, request: &Request, dataset: &str, at: ReadAt) -> Result
         let newest = ready.reader.newest(&snapshot, &live, &key)?;
         body["meta"]["row"] = feature_meta::row(newest, snapshot.time, live.definition.version);
     }
+    request.noted.add(Part::of_row(&live, &snapshot, key, &row, !present));
     Ok(Reply::json(200, &body))
 }
 
@@ -389,7 +396,7 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     let timestamp_column = request.required("timestamp_column")?;
     let columns = request.list("entity_column");
     let wanted = names::wanted_param(request)?;
-    let snapshot = ready.engine().snapshot(at)?.in_passing();
+    let snapshot = snapshot_of(ready, request, at)?.in_passing();
     let plan = plan_of(ready, request, &snapshot, featureset, wanted.as_deref())?;
     ready.old_names.note(request, &plan, labels.schema_ref().fields().iter().map(|f| f.name().as_str()));
     let shape = Labels { entity_columns: &columns, timestamp_column };
@@ -397,11 +404,12 @@ pub(crate) fn offline(ready: &Ready, request: &Request) -> Result<Reply> {
     let set = ready.reader.offline(snapshot, &plan, &labels, shape, known, detail)?;
     // A training set has a manifest; its run says that it was, and how large.
     request.noted.add(Part {
-        plan: plan.clone(),
+        subject: Subject::Featureset(plan.clone()),
         at: At { is_online: false, ..At::of(&set.snapshot) },
         asked: Asked { rows: labels.num_rows(), ..Asked::default() },
         names: Vec::new(),
         columns: Vec::new(),
+        is_missing: false,
     });
     let mut as_of = json::as_of_until(&set.snapshot, set.latest);
     tell(known, &mut as_of);
@@ -430,7 +438,7 @@ fn offline_json(ready: &Ready, request: &Request) -> Result<Reply> {
     }
     let body: OfflineBody = parse(request)?;
     let at = read_at(None, body.min_position.as_deref(), body.position.as_deref(), body.wait_ms)?;
-    let mut snapshot = ready.engine().snapshot(at)?;
+    let mut snapshot = snapshot_of(ready, request, at)?;
     let wanted = names::wanted(body.features.as_ref())?;
     let plan = plan_of(ready, request, &snapshot, &body.featureset, wanted.as_deref())?;
     let rows = checked_rows(body.queries.len())?;

@@ -10,7 +10,7 @@ use thyme_core::{Error, ErrorKind, Result};
 use thyme_query::{Answer, Plan};
 
 use crate::access::Caller;
-use crate::runs::{Asked, At, Noted, Part};
+use crate::runs::{Asked, At, Noted, Part, Subject};
 
 /// A request.
 #[derive(Debug, Default)]
@@ -141,7 +141,16 @@ impl Request {
     /// Notes what was computed for it, for its query run.
     pub(crate) fn note(&self, plan: &Arc<Plan>, asked: Asked, answer: Answer) {
         let Answer { names, columns, snapshot, .. } = answer;
-        self.noted.add(Part { plan: plan.clone(), at: At::of(&snapshot), asked, names, columns });
+        let subject = Subject::Featureset(plan.clone());
+        self.noted.add(Part { subject, at: At::of(&snapshot), asked, names, columns, is_missing: false });
+    }
+
+    /// Refuses to go on for somebody who has gone: long work asks now and then.
+    ///
+    /// # Errors
+    /// Unavailable: nobody will read it.
+    pub(crate) fn still_wanted(&self) -> Result<()> {
+        if self.gone.is_set() { Err(Error::unavailable("whoever asked is gone")) } else { Ok(()) }
     }
 
     /// A flag such as `?dry_run=1`.

@@ -1,28 +1,22 @@
 //! Records that are written once and read now and then, by number: what happened, and what was asked.
 //!
 //! A trail is a folder of segments, files of compressed blocks of JSON records, one a line. It is bounded: the oldest
-//! segment goes first. A block that is not what was written is an error for whoever reads it, never a record; one that
-//! a crash left half is cut off at the next start.
+//! segment goes first. A block that is not what was written is never a record: it is passed over and named
+//! ([`Trail::untold`]). One that a crash left half is cut off at the next start.
 
-use std::collections::VecDeque;
-use std::fs::{self, File};
+mod segment;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::Result;
 
-const MAGIC: &[u8; 8] = b"THYMTRAI";
-const FORMAT_VERSION: u32 = 1;
-const HEAD: u64 = 12;
-/// The head of a block: bytes stored, bytes of the records, their first and last number, a checksum of all these and
-/// of what is stored.
-const BLOCK_HEAD: usize = 28;
-/// The most bytes of the records of a block.
-const RECORDS_BYTES_MAX: u32 = 64 << 20;
+use segment::{Block, Segment, damaged, failed, sync_names};
+
 const SUFFIX: &str = ".trail";
 const UNFINISHED: &str = "rewrite.new";
 
@@ -42,163 +36,28 @@ pub(crate) enum Sync {
     Never,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    offset: u64,
-    stored: u32,
-    records: u32,
-    first: u64,
-    last: u64,
-}
-
-impl Block {
-    fn bytes(&self) -> u64 {
-        BLOCK_HEAD as u64 + u64::from(self.stored)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Segment {
-    path: PathBuf,
-    file: Arc<File>,
-    blocks: Vec<Block>,
-    bytes: u64,
-}
-
 /// Records in a folder.
 #[derive(Debug)]
 pub(crate) struct Trail {
     folder: PathBuf,
     bounds: Bounds,
     segments: Mutex<VecDeque<Segment>>,
+    damage: Mutex<Damage>,
 }
 
-fn failed(doing: &str, path: &Path, io: &io::Error) -> Error {
-    let kind = match io.kind() {
-        io::ErrorKind::StorageFull => ErrorKind::StorageFull,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("{doing} {}: {io}", path.display()))
+/// What was found not to be what was written.
+#[derive(Debug, Default)]
+struct Damage {
+    /// Places that are known: each is told once.
+    places: BTreeSet<(PathBuf, u64)>,
+    untold: Vec<String>,
 }
 
-fn sync_names(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-impl Segment {
-    fn create(folder: &Path, name: &str) -> io::Result<Segment> {
-        let path = folder.join(name);
-        let file =
-            File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        let head = [MAGIC.as_slice(), &FORMAT_VERSION.to_le_bytes()].concat();
-        file.write_all_at(&head, 0)?;
-        Ok(Segment { path, file: Arc::new(file), blocks: Vec::new(), bytes: HEAD })
-    }
-
-    /// What is there, up to the first block that is not whole; `None` if it is no segment, as a power cut may leave it.
-    fn open(path: PathBuf) -> Result<Option<Segment>> {
-        let reading = |io| failed("reading", &path, &io);
-        let file = File::options().read(true).write(true).open(&path).map_err(reading)?;
-        let length = file.metadata().map_err(reading)?.len();
-        let mut head = [0; HEAD as usize];
-        if length >= HEAD {
-            file.read_exact_at(&mut head, 0).map_err(reading)?;
+impl Damage {
+    fn note(&mut self, path: &Path, offset: u64) {
+        if self.places.insert((path.to_owned(), offset)) {
+            self.untold.push(damaged(path, offset).detail().to_owned());
         }
-        let (magic, version) = head.split_at(MAGIC.len());
-        if length >= HEAD && magic != MAGIC {
-            return Ok(None);
-        }
-        if length >= HEAD && version != FORMAT_VERSION.to_le_bytes() {
-            let detail = format!(
-                "{} is of a later format than this Thyme reads; use the Thyme that wrote it, or move it away",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::Unsupported, detail));
-        }
-        let mut segment =
-            Segment { path: path.clone(), file: Arc::new(file), blocks: Vec::new(), bytes: HEAD };
-        while let Some(block) = segment.block_at(segment.bytes, length) {
-            segment.bytes += block.bytes();
-            segment.blocks.push(block);
-        }
-        Ok(Some(segment))
-    }
-
-    fn block_at(&self, offset: u64, length: u64) -> Option<Block> {
-        let mut head = [0; BLOCK_HEAD];
-        self.file.read_exact_at(&mut head, offset).ok()?;
-        let number = |at: usize| head.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-        let long = |at: usize| head.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
-        let block =
-            Block { offset, stored: number(0)?, records: number(4)?, first: long(8)?, last: long(16)? };
-        (offset + block.bytes() <= length && block.records <= RECORDS_BYTES_MAX).then_some(block)
-    }
-
-    /// Cuts what a crash left half: the last block, if it is not what was written.
-    fn cut(&mut self) -> Result<()> {
-        while let Some(last) = self.blocks.last().copied() {
-            if self.records(&last).is_ok() {
-                break;
-            }
-            self.bytes = last.offset;
-            self.blocks.pop();
-        }
-        let cutting = |io| failed("cutting", &self.path, &io);
-        if self.bytes == HEAD {
-            let head = [MAGIC.as_slice(), &FORMAT_VERSION.to_le_bytes()].concat();
-            self.file.write_all_at(&head, 0).map_err(cutting)?;
-        }
-        self.file.set_len(self.bytes).map_err(cutting)
-    }
-
-    /// The records of a block, one a line.
-    fn records(&self, block: &Block) -> Result<String> {
-        let read = || {
-            let mut bytes = vec![0; usize::try_from(block.bytes()).ok()?];
-            self.file.read_exact_at(&mut bytes, block.offset).ok()?;
-            let (head, stored) = bytes.split_at_checked(BLOCK_HEAD)?;
-            let (facts, sum) = head.split_last_chunk::<4>()?;
-            if crc32c::crc32c_append(crc32c::crc32c(facts), stored) != u32::from_le_bytes(*sum) {
-                return None;
-            }
-            String::from_utf8(lz4_flex::block::decompress(stored, block.records as usize).ok()?).ok()
-        };
-        read().ok_or_else(|| {
-            let detail = format!(
-                "{} is damaged in the block at byte {}; what it held cannot be shown, move the file away to see the rest",
-                self.path.display(),
-                block.offset
-            );
-            Error::corrupt(detail)
-        })
-    }
-
-    fn append(&mut self, (first, last): (u64, u64), records: &str) -> io::Result<()> {
-        let too_large = || io::Error::other("a block of too many bytes");
-        // Nobody would read it again, nor what comes after it.
-        if records.len() > RECORDS_BYTES_MAX as usize {
-            return Err(too_large());
-        }
-        let stored = lz4_flex::block::compress(records.as_bytes());
-        let block = Block {
-            offset: self.bytes,
-            stored: u32::try_from(stored.len()).map_err(|_| too_large())?,
-            records: u32::try_from(records.len()).map_err(|_| too_large())?,
-            first,
-            last,
-        };
-        let mut bytes = Vec::with_capacity(BLOCK_HEAD + stored.len());
-        bytes.extend_from_slice(&block.stored.to_le_bytes());
-        bytes.extend_from_slice(&block.records.to_le_bytes());
-        bytes.extend_from_slice(&first.to_le_bytes());
-        bytes.extend_from_slice(&last.to_le_bytes());
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &stored);
-        bytes.extend_from_slice(&sum.to_le_bytes());
-        bytes.extend_from_slice(&stored);
-        self.file.write_all_at(&bytes, block.offset)?;
-        self.bytes += block.bytes();
-        self.blocks.push(block);
-        Ok(())
     }
 }
 
@@ -210,23 +69,59 @@ impl Trail {
     pub fn open(folder: PathBuf, bounds: Bounds) -> Result<Trail> {
         let opening = |io| failed("opening", &folder, &io);
         fs::create_dir_all(&folder).map_err(opening)?;
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(opening)? {
-            names.extend(entry.map_err(opening)?.file_name().into_string());
+        match fs::remove_file(folder.join(UNFINISHED)) {
+            Err(io) if io.kind() != io::ErrorKind::NotFound => return Err(opening(io)),
+            _ => {}
         }
-        if names.iter().any(|name| name == UNFINISHED) {
-            fs::remove_file(folder.join(UNFINISHED)).map_err(opening)?;
-        }
-        names.retain(|name| name.ends_with(SUFFIX));
-        names.sort_unstable();
-        let mut segments = VecDeque::new();
-        for name in &names {
-            segments.extend(Segment::open(folder.join(name))?);
+        let (mut segments, mut damage) = (VecDeque::new(), Damage::default());
+        for path in paths(&folder).map_err(opening)? {
+            match Segment::open(path.clone())? {
+                Some(segment) => {
+                    segment.gaps.iter().for_each(|offset| damage.note(&path, *offset));
+                    segments.push_back(segment);
+                }
+                None => damage.note(&path, 0),
+            }
         }
         if let Some(last) = segments.back_mut() {
             last.cut()?;
         }
-        Ok(Trail { folder, bounds, segments: Mutex::new(segments) })
+        Ok(Trail { folder, bounds, segments: Mutex::new(segments), damage: Mutex::new(damage) })
+    }
+
+    /// Reads all of the trail in `folder`, and changes nothing: how many blocks there are, and what of it is not what
+    /// was written.
+    ///
+    /// # Errors
+    /// As [`Trail::open`].
+    pub fn examine(folder: &Path) -> Result<Examined> {
+        let opening = |io| failed("opening", folder, &io);
+        let mut examined = Examined::default();
+        let paths = paths(folder).map_err(opening)?;
+        for (index, path) in paths.iter().enumerate() {
+            let Some(segment) = Segment::look(path.clone())? else {
+                examined.damaged.push(damaged(path, 0).detail().to_owned());
+                continue;
+            };
+            let bad = segment.blocks.iter().filter_map(|block| segment.records(block).err());
+            examined.damaged.extend(bad.map(|error| error.detail().to_owned()));
+            let gaps = segment.gaps.iter().map(|offset| damaged(path, *offset).detail().to_owned());
+            examined.damaged.extend(gaps);
+            examined.blocks += segment.blocks.len();
+            match segment.torn().map_err(opening)? {
+                0 => {}
+                _ if index + 1 < paths.len() => {
+                    examined.damaged.push(damaged(path, segment.bytes).detail().to_owned());
+                }
+                bytes => examined.torn = Some((path.clone(), bytes)),
+            }
+        }
+        Ok(examined)
+    }
+
+    /// What was found, since this was asked last, not to be what was written: a sentence each.
+    pub fn untold(&self) -> Vec<String> {
+        std::mem::take(&mut self.damage.lock().untold)
     }
 
     /// The number of the last record.
@@ -260,10 +155,7 @@ impl Trail {
         });
         if let Err(io) = written {
             // What may be there of it is behind the end, and overwritten by the next.
-            if last.bytes > before {
-                last.blocks.pop();
-                last.bytes = before;
-            }
+            last.take_back(before);
             return Err(writing(&io));
         }
         let mut bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
@@ -275,36 +167,44 @@ impl Trail {
         Ok(())
     }
 
-    /// Shows records below `before`, newest first, until `visit` has enough.
-    ///
-    /// # Errors
-    /// Corrupt: a block is not what was written.
-    pub fn scan(&self, before: u64, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<()> {
+    /// Shows records below `before`, newest first, until `visit` has enough. What is not what was written is passed
+    /// over, and told by [`Trail::untold`].
+    pub fn scan(&self, before: u64, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) {
         // What is read is what was there at the beginning; files stay readable while they are open.
         let segments = self.segments.lock().clone();
         for segment in segments.iter().rev() {
             for block in segment.blocks.iter().rev().filter(|block| block.first < before) {
-                let records = segment.records(block)?;
+                let Ok(records) = segment.records(block) else {
+                    self.damage.lock().note(&segment.path, block.offset());
+                    continue;
+                };
                 for record in records.lines().rev() {
                     if visit(record).is_break() {
-                        return Ok(());
+                        return;
                     }
                 }
             }
         }
-        Ok(())
     }
 
     /// The records of the block that may have number `number`.
     ///
     /// # Errors
-    /// As [`Trail::scan`].
+    /// Corrupt: it is not what was written.
     pub fn block_with(&self, number: u64) -> Result<Option<String>> {
         let found = self.segments.lock().iter().rev().find_map(|segment| {
             let block = segment.blocks.iter().rev().find(|b| (b.first..=b.last).contains(&number))?;
             Some((Segment { blocks: Vec::new(), ..segment.clone() }, *block))
         });
-        found.map(|(segment, block)| segment.records(&block)).transpose()
+        found
+            .map(|(segment, block)| {
+                let records = segment.records(&block);
+                if records.is_err() {
+                    self.damage.lock().note(&segment.path, block.offset());
+                }
+                records
+            })
+            .transpose()
     }
 
     /// Writes every segment anew in which `edit` changes a record; it gives what the record is from now on. A block
@@ -321,9 +221,10 @@ impl Trail {
                 Ok(records) => records.lines().any(|record| edit(record).is_some()),
                 Err(_) => true,
             };
-            if segment.blocks.iter().any(is_changed) {
+            if !segment.gaps.is_empty() || segment.blocks.iter().any(is_changed) {
                 let writing = |io| failed("writing anew", &segment.path, &io);
                 let made = self.edited(segment, edit).map_err(writing)?;
+                self.damage.lock().places.retain(|(path, _)| *path != made.path);
                 (*segment, changed) = (made, changed + 1);
             }
         }
@@ -350,9 +251,32 @@ impl Trail {
     }
 }
 
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    pub blocks: usize,
+    /// What is not what was written: a sentence each.
+    pub damaged: Vec<String>,
+    /// A file that ends with so many bytes of a block that is not whole.
+    pub torn: Option<(PathBuf, u64)>,
+}
+
+/// The segments in a folder, oldest first.
+fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.retain(|name| name.ends_with(SUFFIX));
+    names.sort_unstable();
+    Ok(names.iter().map(|name| folder.join(name)).collect())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::segment::{BLOCK_HEAD, HEAD};
     use super::*;
+    use thyme_core::ErrorKind;
 
     const BOUNDS: Bounds = Bounds { segment_bytes: 400, bytes_max: 2_000 };
 
@@ -362,7 +286,7 @@ mod tests {
             found.push(record.to_owned());
             ControlFlow::Continue(())
         };
-        trail.scan(before, visit).unwrap();
+        trail.scan(before, visit);
         found
     }
 
@@ -427,8 +351,10 @@ mod tests {
         damaged[HEAD as usize + BLOCK_HEAD + 2] ^= 1;
         fs::write(&path, &damaged).unwrap();
         let trail = Trail::open(dir.path().to_owned(), bounds).unwrap();
-        let error = trail.scan(u64::MAX, &mut |_| ControlFlow::Continue(())).unwrap_err();
-        assert!(error.detail().contains("is damaged in the block at byte 12"), "{error}");
+        assert_eq!((all(&trail, u64::MAX).len(), all(&trail, u64::MAX).len()), (4, 4), "the rest is shown");
+        let told = trail.untold();
+        assert!(told.len() == 1 && told[0].contains("is damaged in the block at byte 12"), "{told:?}");
+        assert!(trail.untold().is_empty() && trail.block_with(0).is_err(), "it is told once");
         // Whoever writes all anew leaves out what nobody can read.
         trail.rewrite(&|_| None).unwrap();
         assert_eq!(all(&trail, u64::MAX).len(), 4);
@@ -436,7 +362,41 @@ mod tests {
         let trail = Trail::open(dir.path().to_owned(), bounds).unwrap();
         add(&trail, 7);
         assert_eq!(all(&Trail::open(dir.path().to_owned(), bounds).unwrap(), u64::MAX).len(), 2);
-        fs::write(&path, [MAGIC.as_slice(), &2_u32.to_le_bytes()].concat()).unwrap();
+        fs::write(&path, [&whole[..8], &2_u32.to_le_bytes()].concat()).unwrap();
         assert_eq!(Trail::open(dir.path().to_owned(), bounds).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn whatever_is_damaged_hides_nothing_but_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let bounds = Bounds { segment_bytes: 1 << 20, bytes_max: 1 << 20 };
+        let trail = Trail::open(dir.path().to_owned(), bounds).unwrap();
+        (0..4).for_each(|i| add(&trail, i * 2));
+        let path = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        drop(trail);
+        let block = (whole.len() - HEAD as usize) / 4;
+        assert!(Trail::examine(dir.path()).unwrap().damaged.is_empty());
+        // Any byte of the second block, its lengths and numbers among them.
+        for at in (HEAD as usize + block..HEAD as usize + 2 * block).flat_map(|at| [(at, 1), (at, 0x80)]) {
+            let mut bytes = whole.clone();
+            bytes[at.0] ^= at.1;
+            fs::write(&path, &bytes).unwrap();
+            let examined = Trail::examine(dir.path()).unwrap();
+            assert_eq!((examined.damaged.len(), examined.torn.is_none()), (1, true), "{at:?}");
+            let trail = Trail::open(dir.path().to_owned(), bounds).unwrap();
+            assert_eq!(all(&trail, u64::MAX).len(), 6, "{at:?}");
+            assert_eq!(trail.untold(), examined.damaged, "{at:?}");
+            assert_eq!((trail.last(), fs::read(&path).unwrap() == bytes), (Some(7), true), "nothing is cut");
+            add(&trail, 8);
+            trail.rewrite(&|_| None).unwrap();
+            assert!(Trail::examine(dir.path()).unwrap().damaged.is_empty(), "{at:?}");
+            assert_eq!(all(&Trail::open(dir.path().to_owned(), bounds).unwrap(), u64::MAX).len(), 8);
+        }
+        // A file that begins as none of ours hides no other.
+        fs::write(&path, &whole).unwrap();
+        fs::write(dir.path().join("99999999999999999999.trail"), [7; 100]).unwrap();
+        let trail = Trail::open(dir.path().to_owned(), bounds).unwrap();
+        assert_eq!((all(&trail, u64::MAX).len(), trail.untold().len()), (8, 1));
     }
 }

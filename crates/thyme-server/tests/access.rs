@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "sockets and their servers take threads and time")]
 
+#[path = "support/slow.rs"]
+mod slow;
 mod support;
 
 use serde_json::{Value as Json, json};
@@ -345,4 +347,69 @@ fn beyond_this_machine_nothing_is_listened_on_without_a_key() {
     let refused = ServeOptions { listen, ..ServeOptions::default() }.check().unwrap_err();
     assert!(refused.detail().contains("thyme keys create --role admin --data DIR"), "{refused}");
     ServeOptions { listen, is_keyed: true, ..ServeOptions::default() }.check().unwrap();
+}
+
+/// How many events there are, once this position is applied.
+fn events(server: &Server, key: &str, position: &str) -> Json {
+    server.ok("GET", &format!("/features/scan?dataset=Stats&min_position={position}"), key, &Json::Null);
+    server.ok("GET", "/api/v1/status", key, &Json::Null)["datasets"][0]["events"].clone()
+}
+
+#[test]
+fn a_key_that_is_revoked_while_its_request_is_on_its_way_opens_nothing() {
+    let server = Server::start(None);
+    server.fill("");
+    let asked = json!({"featureset": "Sums", "entity_id": "a"});
+    let event = json!({"dataset": "Event", "events": [{"k": "late", "x": 1, "at": 1_700_000_000}]});
+    let requests = [("/features", "read", &asked), ("/api/v1/log", "write", &event)];
+    let (mut admin, mut position) = (String::new(), String::new());
+    // The first key of all ends what everybody may do, too.
+    let first = slow::send_slowly(&server, ("POST", "/api/v1/log", ""), &event, || {
+        admin = server.key("", &json!({"role": "admin"})).0;
+    });
+    assert_eq!(first.status, 401, "{}", first.body);
+    for (path, role, body) in requests {
+        let (key, id) = server.key(&admin, &json!({"role": role}));
+        let nothing_happens = slow::send_slowly(&server, ("POST", path, &key), body, || {});
+        assert_eq!(nothing_happens.status, 200, "{path}: {}", nothing_happens.body);
+        position = nothing_happens.body["position"].as_str().unwrap_or_default().to_owned();
+        let revoked = slow::send_slowly(&server, ("POST", path, &key), body, || {
+            server.ok("POST", "/api/v1/keys/revoke", &admin, &json!({"id": id}));
+        });
+        assert_eq!((revoked.status, &revoked.body["error"]), (401, &json!("unauthorized")), "{path}");
+        assert!(revoked.detail().contains("nothing was done"), "{}", revoked.body);
+    }
+    // Three before, and the one push that was let in.
+    assert_eq!(events(&server, &admin, &position), 4);
+}
+
+#[test]
+fn a_key_that_has_expired_opens_nothing_and_says_so() {
+    let server = Server::start(None);
+    let (admin, _) = server.key("", &json!({"role": "admin", "expires": "90d"}));
+    let made = server.ok("POST", "/api/v1/keys", &admin, &json!({"role": "read", "expires": "1s"}));
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let time = |text: &Json| thyme_core::time::parse_timestamp(text.as_str().unwrap()).unwrap().0;
+    assert_eq!(time(&made["expires"]) - time(&made["created"]), 1_000_000);
+    let expired = (0..1200).map(|_| server.get("/api/v1/status", key)).find(|answer| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        answer.status != 200
+    });
+    let expired = expired.unwrap();
+    assert_eq!((expired.status, &expired.body["error"]), (401, &json!("unauthorized")));
+    let said = format!("the API key {id} expired at {}", made["expires"].as_str().unwrap());
+    assert!(expired.detail().starts_with(&said), "{}", expired.body);
+    let listed = server.ok("GET", "/api/v1/keys", &admin, &Json::Null)["keys"].clone();
+    assert_eq!((&listed[0]["id"], &listed[0]["expires"]), (&json!(id), &made["expires"]));
+    assert!(listed[1]["expires"].is_string() && listed[0]["revoked"].is_null(), "{listed}");
+    let wrong = server.ask("POST", "/api/v1/keys", &admin, &json!({"role": "read", "expires": "soon"}));
+    assert_eq!((wrong.status, wrong.detail().contains("such as 12h or 90d")), (400, true), "{}", wrong.body);
+    // That the last key has expired lets in nobody.
+    let alone = Server::start(None);
+    let (last, _) = alone.key("", &json!({"role": "admin", "expires": "1s"}));
+    let is_closed = (0..1200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        alone.get("/api/v1/status", &last).status == 401
+    });
+    assert!(is_closed && alone.get("/api/v1/status", "").status == 401);
 }

@@ -175,6 +175,9 @@ fn dead_letters_become_rows_once_when_the_definition_lets_them() {
     assert!(some["reasons"].to_string().contains("expected float"), "{some}");
     let events = |app: &App| get(app, "/api/v1/status")["datasets"][1]["events"].clone();
     assert_eq!(events(&app), 4);
+    let told = get(&app, "/api/v1/events?event_type=dead_letters_replayed")["events"][0].clone();
+    assert_eq!((&told["subject"], &told["by"]), (&json!("Ride"), &json!("anonymous")));
+    assert!(told["message"].as_str().unwrap().starts_with("3 became events"), "{told}");
     // Again, and after restarts with and without a checkpoint: nothing becomes a row twice.
     assert_eq!(replay(&app)["replayed"], 0);
     app.close();

@@ -236,3 +236,92 @@ fn what_callers_did_is_told_with_who_it_was_and_outlasts_a_restart() {
     let server = Server::start(Some(dir.path()));
     assert_eq!(told(&server, &format!("by=key%20{id}")), by);
 }
+
+#[test]
+fn a_damaged_block_of_query_runs_is_named_once_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Some(dir.path()));
+    server.fill("");
+    let asked = |server: &Server| run_of(&server.get("/features?featureset=Sums&entity_id=a", ""));
+    let first = asked(&server);
+    // What is listed has been written, so these are three blocks.
+    assert_eq!(list(&server, "", ""), [first.as_str()]);
+    let second = asked(&server);
+    assert_eq!(list(&server, "", "").len(), 2);
+    let third = asked(&server);
+    assert_eq!(list(&server, "", "").len(), 3);
+    drop(server);
+    let mut segments = std::fs::read_dir(dir.path().join("query-runs")).unwrap();
+    let path = segments.next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[60] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let found = thyme_server::examine(dir.path(), false, i64::MAX, &|_, _| {}).unwrap();
+    let found = found.findings.iter().find(|finding| finding.part == "runs").unwrap();
+    assert!(found.what.contains("is damaged in the block at byte 12"), "{found:?}");
+    let server = Server::start(Some(dir.path()));
+    for _ in 0..2 {
+        assert_eq!(list(&server, "", ""), [third.as_str(), &second]);
+        let events = server.ok("GET", "/api/v1/events?event_type=trail_damaged", "", &Json::Null);
+        let events = events["events"].as_array().unwrap();
+        assert!(events.len() == 1 && events[0]["subject"] == "query-runs", "{events:?}");
+    }
+    let answer = server.get(&format!("/query-runs/{first}"), "");
+    assert_eq!((answer.status, &answer.body["error"]), (500, &json!("corrupt")));
+    assert_eq!(list(&server, "", "").len(), 2);
+    let (admin, _) = server.key("", &json!({"role": "admin"}));
+    assert_eq!(list(&server, &admin, "").len(), 2);
+}
+
+#[test]
+fn a_lookup_leaves_a_run_that_gives_the_same_row_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Some(dir.path()));
+    server.fill("");
+    let (admin, _) = server.key("", &json!({"role": "admin"}));
+    let (narrow, _) = server.key(&admin, &json!({"role": "read", "featuresets": ["Counts"]}));
+    let look = |query: &str| run_of(&server.get(&format!("/features?{query}"), &admin));
+    let raw = look("entity_type=Event&entity_id=a");
+    let derived = look("entity_type=Stats&k=b&timestamp=2023-11-14T22:13:30Z");
+    let missing = look("entity_type=Event&entity_id=nobody");
+    let zeros = look("entity_type=Stats&entity_id=nobody&missing=values");
+    let shown = run(&server, &admin, &raw);
+    let part = &shown["queries"][0];
+    assert_eq!((&part["dataset"], &part["featureset"]), (&json!("Event"), &Json::Null));
+    assert_eq!((&part["entities"], &part["mode"]), (&json!(["a"]), &json!("online")));
+    assert_eq!(
+        (&part["features"], &part["values"]),
+        (&json!(["k", "x", "at"]), &json!([["a", 2, "2023-11-14T22:13:21Z"]]))
+    );
+    let part = run(&server, &admin, &derived)["queries"][0].clone();
+    assert_eq!((&part["features"], &part["values"]), (&json!(["n", "s"]), &json!([[1, 5]])));
+    assert_eq!((&part["mode"], &part["missing"]), (&json!("point_in_time"), &Json::Null));
+    assert_eq!(run(&server, &admin, &missing)["queries"][0]["missing"], true);
+    let all = [&zeros, &missing, &derived, &raw].map(String::as_str);
+    assert_eq!(list(&server, &admin, ""), all);
+    assert_eq!(list(&server, &admin, "dataset=Event"), [missing.as_str(), &raw]);
+    assert_eq!(list(&server, &admin, "featureset=Event"), [""; 0]);
+    assert_eq!(list(&server, &admin, "entity_id=nobody"), [zeros.as_str(), &missing]);
+    // Who may not look up may not see what others looked up either.
+    assert_eq!(list(&server, &narrow, ""), [""; 0]);
+    assert_eq!(server.get(&format!("/query-runs/{raw}"), &narrow).status, 403);
+    push(&server, &admin, "nobody", 9);
+    let position = push(&server, &admin, "a", 100);
+    server.ok("GET", &format!("/features/scan?dataset=Stats&min_position={position}"), &admin, &Json::Null);
+    for id in all {
+        let again = replay(&server, &admin, id);
+        assert_eq!(
+            (&again["identical"], &again["queries"][0]["prevented"]),
+            (&json!(true), &Json::Null),
+            "{again}"
+        );
+    }
+    server.ok("POST", "/api/v1/erase", &admin, &json!({"dataset": "Event", "entity_ids": ["a"]}));
+    let shown = run(&server, &admin, &raw);
+    assert_eq!(
+        (&shown["queries"][0]["entities"], &shown["queries"][0]["values"]),
+        (&json!([null]), &json!([null]))
+    );
+    assert_eq!(replay(&server, &admin, &raw)["queries"][0]["prevented"]["reason"], "erasure");
+    assert_eq!(replay(&server, &admin, &derived)["identical"], true);
+}

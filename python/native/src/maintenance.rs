@@ -70,7 +70,7 @@ pub fn restore(
 #[pyo3(signature = (data, deep, watch=None))]
 pub fn doctor(py: Python<'_>, data: PathBuf, deep: bool, watch: Option<Py<PyAny>>) -> PyResult<String> {
     let found = py.detach(|| {
-        maintenance::examine(&data, deep, SystemEnv.now_us(), &|done, total| {
+        thyme_server::examine(&data, deep, SystemEnv.now_us(), &|done, total| {
             tell(watch.as_ref(), done, total)
         })
     });

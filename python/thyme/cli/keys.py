@@ -45,6 +45,7 @@ def keys() -> None:
     help="It reads this featureset alone; may be given several times.",
 )
 @click.option("--rate", metavar="N/s", help="How often it may ask, such as 100/s, 600/m or 5000/h.")
+@click.option("--expires", metavar="SPAN", help="For how long it opens anything, such as 12h or 90d.")
 @click.option("--name", help="What it is for.")
 @_DATA
 @_JSON
@@ -54,6 +55,7 @@ def create(
     roles: tuple[str, ...],
     featuresets: tuple[str, ...],
     rate: str | None,
+    expires: str | None,
     name: str | None,
     data: str | None,
     as_json: bool,
@@ -66,9 +68,9 @@ def create(
 
     names = [resolve(each) for each in featuresets]
     if data is not None:
-        made = _offline("create_key", data, json.dumps(wanted_key(roles, name, names, rate)))
+        made = _offline("create_key", data, json.dumps(wanted_key(roles, name, names, rate, expires)))
     else:
-        made = open_client(ctx).create_key(roles, name=name, featuresets=names, rate=rate)
+        made = open_client(ctx).create_key(roles, name=name, featuresets=names, rate=rate, expires=expires)
     if as_json:
         print_json(made)
         return
@@ -93,7 +95,7 @@ def list_(ctx: click.Context, data: str | None, as_json: bool) -> None:
         return
     rows = [{**key, **{name: ", ".join(key[name]) for name in ("roles", "featuresets")}} for key in found]
     always = ("id", "name", "roles")
-    seldom = ("featuresets", "rate", "created", "created_by", "used", "revoked", "revoked_by")
+    seldom = ("featuresets", "rate", "created", "created_by", "expires", "used", "revoked", "revoked_by")
     print_rows(rows, [*always, *(name for name in seldom if any(row.get(name) for row in rows))])
 
 
@@ -121,6 +123,8 @@ def _may(key: Mapping[str, Any]) -> str:
         parts.append(f"reads {', '.join(key['featuresets'])} alone")
     if key["rate"]:
         parts.append(f"may ask {key['rate']}")
+    if key["expires"]:
+        parts.append(f"opens nothing from {key['expires']} on")
     return ", ".join(parts)
 
 

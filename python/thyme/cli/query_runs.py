@@ -21,6 +21,7 @@ def query_runs() -> None:
 
 @query_runs.command("list")
 @click.option("--featureset", metavar="REF", help="Only those that asked for this featureset.")
+@click.option("--dataset", metavar="REF", help="Only lookups of this dataset's rows.")
 @click.option(
     "-e", "--entity", metavar="ID", help="Only those that asked for this entity: ID, or K1=V1,K2=V2."
 )
@@ -33,6 +34,7 @@ def query_runs() -> None:
 def list_(
     ctx: click.Context,
     featureset: str | None,
+    dataset: str | None,
     entity: str | None,
     caller: str | None,
     since: str | None,
@@ -43,6 +45,7 @@ def list_(
     """The queries that were answered, newest first."""
     runs = open_client(ctx).query_runs(
         featureset=None if featureset is None else resolve(featureset),
+        dataset=None if dataset is None else resolve(dataset),
         entity_id=entity,
         caller=caller,
         since=since,
@@ -64,10 +67,15 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     parts = run["queries"]
     return {
         **run,
-        "featureset": ", ".join(part["featureset"] for part in parts),
+        "featureset": ", ".join(_name(part) for part in parts),
         "entities": "; ".join(_entities(part) for part in parts),
         "position": parts[0]["as_of"]["position"] if parts else "",
     }
+
+
+def _name(part: Mapping[str, Any]) -> str:
+    """What was read: a featureset, or a dataset of which a row was looked up."""
+    return str(part["featureset"] or part["dataset"])
 
 
 _ENTITIES_SHOWN = 3
@@ -108,7 +116,7 @@ def replay(ctx: click.Context, run_id: str, as_json: bool) -> None:
 
 def _print_part(part: Mapping[str, Any]) -> None:
     at = part["as_of"]
-    where = f"{part['featureset']} at {at['time']}, {at['position']}"
+    where = f"{_name(part)} at {at['time']}, {at['position']}"
     if part["identical"]:
         click.echo(f"{where}: identical")
         return

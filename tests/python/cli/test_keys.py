@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -78,7 +79,7 @@ def test_keys_are_made_listed_and_revoked(run: Run, guarded: tuple[Server, str],
     assert run("commit", "keyed.py", **ops).returncode == 0
     made = run(
         "keys", "create", "--role", "read", "--featureset", "KeyDrivers", "--rate", "200/h", "--name", "shop",
-        "--json", **ops,
+        "--expires", "90d", "--json", **ops,
     )  # fmt: skip
     shop = json.loads(made.stdout)
     assert (shop["roles"], shop["featuresets"], shop["rate"]) == (["read"], ["KeyDrivers"], "200/h")
@@ -86,6 +87,9 @@ def test_keys_are_made_listed_and_revoked(run: Run, guarded: tuple[Server, str],
     other = run("query-offline", "KeyOthers", "-e", "a", "--at", "2026-03-15", "-f", "json", **as_shop)
     assert other.returncode == 1
     assert "may not read KeyOthers: it is for KeyDrivers" in other.stderr
+    assert datetime.fromisoformat(shop["expires"]) - datetime.fromisoformat(shop["created"]) == timedelta(
+        days=90
+    )
     listed = run("keys", "list", **ops)
     assert shop["id"] in listed.stdout
     assert shop["key"] not in listed.stdout

@@ -85,6 +85,19 @@ def test_a_result_names_its_run_which_is_computed_again(asked: ThymeClient, run:
     assert (nothing.returncode, "there is no query run" in nothing.stderr) == (1, True)
 
 
+def test_a_lookup_leaves_a_run_too(asked: ThymeClient, run: Run) -> None:
+    row = asked.lookup("RunStats", "d", timestamp="2026-03-15T10:30:00Z")
+    found = asked.query_runs(dataset="RunStats", limit=1)[0]
+    part = found["queries"][0]
+    assert (part["featureset"], part["dataset"], part["entities"]) == (None, "RunStats", ["d"])
+    assert dict(zip(part["features"], part["values"][0], strict=True)) == dict(row)
+    url = {"THYME_API_URL": str(asked.config.api_url)}
+    listed = run("query-runs", "list", "--dataset", "RunStats", **url)
+    assert found["id"] in listed.stdout, listed.stderr
+    again = run("query-runs", "replay", found["id"], **url)
+    assert (again.returncode, again.stdout.startswith("RunStats at 2026-03-15T10:30:00Z")) == (0, True), again
+
+
 def test_a_plan_says_who_asked_for_what_it_touches(asked: ThymeClient, run: Run, tmp_path: Path) -> None:
     for _ in range(3):
         asked.query("RunDrivers", "d")

@@ -16,6 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pyarrow as pa
 import pytest
@@ -103,6 +106,56 @@ def test_many_requests_of_one_http2_connection_are_all_answered(plain: Server) -
             return [answer.status_code for answer in await asyncio.gather(*asking)]
 
     assert asyncio.run(ask()) == [200] * 50
+
+
+def answered_beside_one_that_waits(url: str, bodies: list[bytes]) -> dict[int, int]:
+    """The statuses of requests with these bodies on one HTTP/2 connection, by stream, beside one that waits.
+
+    By hand: it sends what the windows let it and reads whatever comes. What httpx does with its windows while one of
+    its requests waits is another matter (docs/client.md).
+    """
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    connection.initiate_connection()
+
+    def head(method: str, path: str) -> int:
+        stream = connection.get_next_available_stream_id()
+        pseudo = {":method": method, ":path": path, ":scheme": "http", ":authority": f"{host}:{port}"}
+        connection.send_headers(stream, [*pseudo.items()], end_stream=method == "GET")
+        return stream
+
+    with socket.create_connection((host, port), timeout=DEADLINE_S) as wire:
+        head("GET", "/features?featureset=ClientFeatures&entity_id=x&min_position=e99999&wait_ms=60000")
+        unsent = {head("POST", "/features/batch"): body for body in bodies}
+        statuses: dict[int, int] = {}
+        open_streams = set(unsent)
+        while open_streams:
+            for stream, body in list(unsent.items()):
+                window = min(connection.local_flow_control_window(stream), connection.max_outbound_frame_size)
+                if window > 0:
+                    connection.send_data(stream, body[:window], end_stream=len(body) <= window)
+                    unsent[stream] = body[window:]
+                    if not unsent[stream]:
+                        del unsent[stream]
+            wire.sendall(connection.data_to_send())
+            received = wire.recv(1 << 16)
+            assert received, "the connection ended"
+            for event in connection.receive_data(received):
+                if isinstance(event, h2.events.ResponseReceived):
+                    statuses[event.stream_id] = int(dict(event.headers)[b":status"])
+                elif isinstance(event, h2.events.DataReceived):
+                    connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.StreamEnded):
+                    open_streams.discard(event.stream_id)
+        return statuses
+
+
+def test_a_request_that_waits_holds_up_no_other_on_its_http2_connection(plain: Server) -> None:
+    # Several times what the connection lets be on its way at once.
+    bodies = [batch(entity_ids=DRIVERS * 10) for _ in range(60)]
+    assert sum(map(len, bodies)) > 2 << 20
+    statuses = answered_beside_one_that_waits(plain.url, bodies)
+    assert list(statuses.values()) == [200] * 60
 
 
 def test_a_page_of_another_name_is_refused_in_either_version(plain: Server) -> None:

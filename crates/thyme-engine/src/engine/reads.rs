@@ -1,6 +1,7 @@
 //! Views at one `(T, S)`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thyme_core::{Error, EventTime, Position, Result};
 
@@ -9,15 +10,35 @@ use crate::catalog::Catalog;
 use crate::snapshot::{ReadAt, Snapshot};
 use crate::state::Keep;
 
+/// How often whoever waits for a position is asked whether they still do.
+const LOOK: Duration = Duration::from_millis(250);
+
 impl Engine {
     /// A view at one `(T, S)` under one commit.
     ///
     /// # Errors
     /// Unavailable when a position asked for is not applied in time.
     pub fn snapshot(&self, at: ReadAt) -> Result<Snapshot> {
+        self.snapshot_while(at, &|| true)
+    }
+
+    /// [`Engine::snapshot`] for somebody who may go while it waits: then `goes_on` says false.
+    ///
+    /// # Errors
+    /// Unavailable when a position asked for is not applied in time, or nobody waits for it any more.
+    pub fn snapshot_while(&self, at: ReadAt, goes_on: &dyn Fn() -> bool) -> Result<Snapshot> {
         if let Some(position) = at.min_position.max(at.position) {
             let wait = at.wait.unwrap_or(ReadAt::WAIT).min(ReadAt::WAIT_MAX);
-            if !self.wait_applied(position.record(), wait)? {
+            let (mut left, mut is_applied) = (wait, false);
+            while !is_applied && !left.is_zero() {
+                let now = left.min(LOOK);
+                left -= now;
+                is_applied = self.wait_applied(position.record(), now)?;
+                if !is_applied && !goes_on() {
+                    return Err(Error::unavailable("whoever asked is gone"));
+                }
+            }
+            if !is_applied && !self.wait_applied(position.record(), Duration::ZERO)? {
                 return Err(Error::unavailable(format!(
                     "position {position} is not applied after {} s; the newest is e{}",
                     wait.as_secs_f64(),

@@ -20,7 +20,7 @@ pub enum Health {
 pub struct Finding {
     /// How bad it is.
     pub health: Health,
-    /// `directory`, `log`, `store`, `disk`, `clock` or `backup`.
+    /// `directory`, `log`, `store`, `disk`, `clock` or `backup`; of a server `audit`, `runs` or `jobs`.
     pub part: &'static str,
     /// What is so.
     pub what: String,
@@ -41,20 +41,18 @@ impl Examination {
         self.findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Intact)
     }
 
-    pub(super) fn intact(&mut self, part: &'static str, what: impl Into<String>) {
+    /// Adds what is as it was written.
+    pub fn intact(&mut self, part: &'static str, what: impl Into<String>) {
         self.add(Health::Intact, part, what, "");
     }
 
-    pub(super) fn attention(
-        &mut self,
-        part: &'static str,
-        what: impl Into<String>,
-        action: impl Into<String>,
-    ) {
+    /// Adds what somebody should look at.
+    pub fn attention(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
         self.add(Health::Attention, part, what, action);
     }
 
-    pub(super) fn damaged(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
+    /// Adds what is not what was written.
+    pub fn damaged(&mut self, part: &'static str, what: impl Into<String>, action: impl Into<String>) {
         self.add(Health::Damaged, part, what, action);
     }
 
@@ -69,7 +67,7 @@ impl Examination {
     }
 
     /// Damage, by the error that told of it: its sentence ends with what to do.
-    pub(super) fn error(&mut self, part: &'static str, error: &Error) {
+    pub fn error(&mut self, part: &'static str, error: &Error) {
         let (what, action) = error.detail().split_once("; ").unwrap_or((error.detail(), ""));
         self.damaged(part, what, action);
     }

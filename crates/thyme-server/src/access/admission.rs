@@ -64,6 +64,11 @@ pub(crate) fn admit(open: Openness<'_>, head: Head<'_>, now: impl FnOnce() -> u6
             live.key.id,
             thyme_core::time::format_rfc3339(at)
         ))),
+        Found::Expired(live, at) => Err(unauthorized(&format!(
+            "the API key {} expired at {}; ask for another",
+            live.key.id,
+            thyme_core::time::format_rfc3339(at)
+        ))),
         Found::Unknown if given.is_some() => Err(unauthorized(
             "the API key is not known here; `thyme keys list` on the server's side has those that are",
         )),

@@ -21,6 +21,7 @@ pub(super) fn keys(texts: &[String]) -> Result<Vec<Arc<LiveKey>>> {
             roles: vec![Role::Admin],
             featuresets: Vec::new(),
             rate: None,
+            expires: None,
             created: 0,
             created_by: "the configuration".into(),
             revoked: None,

@@ -24,7 +24,7 @@ enum Roles {
 #[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a JSON object with role and optionally name, featuresets, rate, such as {\"role\": \"read\"}"
+    expecting = "a JSON object with role and optionally name, featuresets, rate, expires, such as {\"role\": \"read\"}"
 )]
 pub(crate) struct CreateBody {
     role: Roles,
@@ -38,6 +38,9 @@ pub(crate) struct CreateBody {
     /// How often it may ask: 100/s, 600/m, 5000/h.
     #[schemars(regex(pattern = r"^[1-9][0-9]{0,5}/[smh]$"))]
     rate: Option<String>,
+    /// For how long it opens anything: 12h, 90d; for ever if it is left out.
+    #[schemars(regex(pattern = r"^[1-9][0-9]{0,3}[smhd]$"))]
+    expires: Option<String>,
 }
 
 impl CreateBody {
@@ -46,7 +49,8 @@ impl CreateBody {
             Roles::One(role) => vec![role],
             Roles::Several(roles) => roles,
         };
-        Wanted { name: self.name, roles, featuresets: self.featuresets, rate: self.rate }.checked()
+        let CreateBody { name, featuresets, rate, expires, .. } = self;
+        Wanted { name, roles, featuresets, rate, expires }.checked()
     }
 }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use thyme_core::time::format_rfc3339;
+use thyme_core::time::{Span, format_rfc3339};
 use thyme_core::{Error, Result};
 
 use super::rate::{Bucket, Rate};
@@ -43,6 +43,9 @@ pub(crate) struct Key {
     /// When it was made, microseconds since the epoch, and by whom.
     pub created: i64,
     pub created_by: String,
+    /// When it opens nothing any more, microseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +59,19 @@ pub(crate) struct Wanted {
     pub roles: Vec<Role>,
     pub featuresets: Vec<String>,
     pub rate: Option<String>,
+    /// For how long it opens anything: `90d`.
+    pub expires: Option<String>,
+}
+
+/// How long a text says, such as 90d: at most 9999 of seconds, minutes, hours or days.
+fn lasts(text: &str) -> Result<i64> {
+    let is_plain = (2..=5).contains(&text.len()) && !text.starts_with('0') && !text.ends_with('w');
+    let span = Span::parse(text).ok().filter(|_| is_plain).map(|span| span.0);
+    span.ok_or_else(|| {
+        let shown: String = text.chars().take(60).collect();
+        let detail = "expected for how long the key opens anything, such as 12h or 90d, up to 9999d";
+        Error::invalid_data(format!("expires: {detail}, got \"{shown}\""))
+    })
 }
 
 impl Wanted {
@@ -96,6 +112,7 @@ impl Wanted {
             ));
         }
         self.rate = self.rate.as_deref().map(Rate::parse).transpose()?.map(|rate| rate.to_string());
+        self.expires.as_deref().map(lasts).transpose()?;
         Ok(self)
     }
 }
@@ -158,6 +175,10 @@ impl Key {
             roles: wanted.roles,
             featuresets: wanted.featuresets,
             rate: wanted.rate,
+            expires: wanted
+                .expires
+                .and_then(|text| lasts(&text).ok())
+                .map(|lasts| created.saturating_add(lasts)),
             created,
             created_by,
             revoked: None,
@@ -175,11 +196,20 @@ impl Key {
         if let Some(name) = &self.name {
             told += &format!(", called {name}");
         }
+        if let Some(expires) = self.expires {
+            told += &format!(", until {}", format_rfc3339(expires));
+        }
         told
     }
 
-    pub fn is_admin(&self) -> bool {
-        self.revoked.is_none() && self.roles.contains(&Role::Admin)
+    /// Whether it makes other keys.
+    pub fn is_admin(&self, now_us: i64) -> bool {
+        self.revoked.is_none() && self.expired(now_us).is_none() && self.roles.contains(&Role::Admin)
+    }
+
+    /// When it expired, if it has.
+    pub fn expired(&self, now_us: i64) -> Option<i64> {
+        self.expires.filter(|expires| *expires <= now_us)
     }
 
     /// As an answer has it: without anything that helps to be it.
@@ -192,6 +222,7 @@ impl Key {
             "rate": self.rate,
             "created": format_rfc3339(self.created),
             "created_by": self.created_by,
+            "expires": self.expires.map(format_rfc3339),
             "revoked": self.revoked.map(format_rfc3339),
             "revoked_by": self.revoked_by,
         })
@@ -268,6 +299,30 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_expires_lasts_until_then_and_is_no_admin_after_it() {
+        let token = Token::new(&[1; 32], &[2; 32]);
+        let lasts = |expires: Option<&str>| {
+            let wanted =
+                Wanted { roles: vec![Role::Admin], expires: expires.map(str::to_owned), ..Wanted::default() };
+            Key::new(&token, wanted.checked().unwrap(), 1_000, "anonymous".into())
+        };
+        let day = 86_400_000_000;
+        let key = lasts(Some("90d"));
+        assert_eq!(key.expires, Some(1_000 + 90 * day));
+        for (now, is_live) in
+            [(0, true), (999 + 90 * day, true), (1_000 + 90 * day, false), (i64::MAX, false)]
+        {
+            assert_eq!((key.expired(now).is_none(), key.is_admin(now)), (is_live, is_live), "{now}");
+        }
+        assert!(key.told().ends_with(", until 1970-04-01T00:00:00.001000Z"), "{}", key.told());
+        assert!(lasts(None).is_admin(i64::MAX));
+        // Keys of before there was this last for ever.
+        let mut older = serde_json::to_value(lasts(None)).unwrap();
+        assert!(older.as_object_mut().unwrap().remove("expires").is_none());
+        assert_eq!(serde_json::from_value::<Key>(older).unwrap(), lasts(None));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_what_would() {
         let refused = |wanted: Wanted| wanted.checked().unwrap_err().detail().to_owned();
         let of = |roles: &[Role]| Wanted { roles: roles.to_vec(), ..Wanted::default() };
@@ -280,6 +335,10 @@ mod tests {
         assert!(refused(wanted).contains("without the role read"));
         assert!(refused(Wanted { name: Some("a\nb".into()), ..of(&[Role::Read]) }).contains("on one line"));
         assert!(refused(Wanted { rate: Some("fast".into()), ..of(&[Role::Read]) }).contains("100/s"));
+        for expires in ["", "soon", "0d", "-1d", "99999d", "2w", "090d", "90", "2030-01-01"] {
+            let wanted = Wanted { expires: Some(expires.into()), ..of(&[Role::Read]) };
+            assert!(refused(wanted).contains("such as 12h or 90d"), "{expires}");
+        }
         let fine = Wanted {
             featuresets: vec!["G".into(), "F".into(), "G".into()],
             ..of(&[Role::Write, Role::Read])

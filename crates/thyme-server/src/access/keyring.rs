@@ -47,7 +47,8 @@ impl Stored {
     /// Adds a key, and gives its text.
     fn add(&mut self, wanted: Wanted, now_us: i64, by: &str) -> Result<(Token, Key)> {
         if self.keys.len() >= KEYS_MAX {
-            let oldest = self.keys.iter().position(|key| key.revoked.is_some());
+            let is_over = |key: &Key| key.revoked.is_some() || key.expired(now_us).is_some();
+            let oldest = self.keys.iter().position(is_over);
             let full = || {
                 Error::new(
                     ErrorKind::Conflict,
@@ -110,6 +111,8 @@ pub(crate) enum Found {
     Live(Arc<LiveKey>),
     /// A key that was revoked then.
     Revoked(Arc<LiveKey>, i64),
+    /// A key that expired then.
+    Expired(Arc<LiveKey>, i64),
     Unknown,
 }
 
@@ -137,17 +140,20 @@ impl Keyring {
         stored.keys.iter().map(|key| Ok((key.id.clone(), live(key)?))).collect()
     }
 
-    /// Whether there is any key that opens something.
+    /// Whether there is any key that was not revoked. One that has expired does not open the server to everybody.
     pub fn is_keyed(&self) -> bool {
         !self.configured.is_empty() || self.table.read().values().any(|live| live.key.revoked.is_none())
     }
 
-    /// Whether a caller who was let in would still be: its key may have been revoked, or the first one been made, while
-    /// its body was on its way.
+    /// Whether a caller who was let in would still be: its key may have been revoked or have expired, or the first one
+    /// been made, while its body was on its way.
     pub fn still(&self, caller: &Caller) -> bool {
         match caller.key() {
             Some(live) if self.configured.iter().any(|known| known.key.id == live.key.id) => true,
-            Some(live) => self.table.read().get(&live.key.id).is_some_and(|live| live.key.revoked.is_none()),
+            Some(live) => {
+                let is_live = |key: &Key| key.revoked.is_none() && key.expired(self.env.now_us()).is_none();
+                self.table.read().get(&live.key.id).is_some_and(|live| is_live(&live.key))
+            }
             None => !caller.is_local() || !self.is_keyed(),
         }
     }
@@ -165,13 +171,17 @@ impl Keyring {
         let live = id_in(text).and_then(|id| self.table.read().get(id).cloned());
         match live.filter(|live| same(&live.hash, &given)) {
             None => Found::Unknown,
-            Some(live) => match live.key.revoked {
-                None => {
-                    live.note_use(self.env.now_us());
-                    Found::Live(live)
+            Some(live) => {
+                let now = self.env.now_us();
+                match (live.key.revoked, live.key.expired(now)) {
+                    (Some(at), _) => Found::Revoked(live, at),
+                    (None, Some(at)) => Found::Expired(live, at),
+                    (None, None) => {
+                        live.note_use(now);
+                        Found::Live(live)
+                    }
                 }
-                Some(at) => Found::Revoked(live, at),
-            },
+            }
         }
     }
 
@@ -182,8 +192,9 @@ impl Keyring {
     pub fn create(&self, wanted: Wanted, by: &super::Caller) -> Result<(Token, Key)> {
         let mut stored = self.changing.lock();
         let mut next = Stored { keys: stored.keys.clone() };
-        let (token, key) = next.add(wanted, self.env.now_us(), &by.fingerprint())?;
-        if by.is_local() && !key.is_admin() {
+        let now = self.env.now_us();
+        let (token, key) = next.add(wanted, now, &by.fingerprint())?;
+        if by.is_local() && !key.is_admin(now) {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "this server has no key yet, and once it has one every request needs one: make the first with the role admin, then others with that",
@@ -206,8 +217,9 @@ impl Keyring {
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
         let mut next = Stored { keys: stored.keys.clone() };
-        let key = next.revoke(id, self.env.now_us(), &by.fingerprint())?;
-        let admin_stays = !self.configured.is_empty() || next.keys.iter().any(Key::is_admin);
+        let now = self.env.now_us();
+        let key = next.revoke(id, now, &by.fingerprint())?;
+        let admin_stays = !self.configured.is_empty() || next.keys.iter().any(|key| key.is_admin(now));
         if by.key().is_some() && !admin_stays {
             return Err(Error::new(
                 ErrorKind::Conflict,

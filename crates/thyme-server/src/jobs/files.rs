@@ -21,26 +21,19 @@ impl Files {
         Files { folder }
     }
 
-    /// The jobs that there are. What a crash has left of one that had not begun is removed.
-    pub fn jobs(&self) -> Result<Vec<Job>> {
+    /// The jobs that there are. What a crash has left of one that had not begun is removed; what is not what was
+    /// written stays.
+    pub fn known(&self) -> Result<Known> {
         let failed = |io| failed("reading", &self.folder, &io);
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(io) if io.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(io) => return Err(failed(io)),
-        };
-        let mut jobs = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            let job = fs::read(path.join(JOB_FILE))
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<Job>(&bytes).ok());
-            match job.filter(|job| path.file_name().is_some_and(|name| *name == *job.id)) {
-                Some(job) => jobs.push(job),
-                None => fs::remove_dir_all(&path).map_err(failed)?,
+        let mut known = Known::default();
+        for path in folders(&self.folder).map_err(failed)? {
+            match read(&path) {
+                Ok(Some(job)) => known.jobs.push(job),
+                Ok(None) => fs::remove_dir_all(&path).map_err(failed)?,
+                Err(damaged) => known.damaged.push(damaged),
             }
         }
-        Ok(jobs)
+        Ok(known)
     }
 
     pub fn save(&self, job: &Job) -> Result<()> {
@@ -104,6 +97,68 @@ impl Files {
         };
         write().map_err(|io| failed("writing", &path, &io))
     }
+}
+
+/// What is in the folder of all jobs.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub jobs: Vec<Job>,
+    pub damaged: Vec<Damaged>,
+}
+
+/// A folder whose job cannot be read.
+#[derive(Debug)]
+pub(super) struct Damaged {
+    pub name: String,
+    /// A sentence.
+    pub what: String,
+    /// What its files take.
+    pub bytes: u64,
+}
+
+/// What of the jobs in `folder` is not what was written: a sentence each. Nothing is changed.
+///
+/// # Errors
+/// Unavailable: the disk.
+pub(crate) fn examine(folder: &Path) -> Result<(usize, Vec<String>)> {
+    let folders = folders(folder).map_err(|io| failed("reading", folder, &io))?;
+    let damaged = folders.iter().filter_map(|path| read(path).err()).map(|damaged| damaged.what).collect();
+    Ok((folders.len(), damaged))
+}
+
+fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(io) if io.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(io) => return Err(io),
+    };
+    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    folders.retain(|path| path.is_dir());
+    folders.sort_unstable();
+    Ok(folders)
+}
+
+/// The job in a folder; none if it has not begun.
+fn read(folder: &Path) -> std::result::Result<Option<Job>, Damaged> {
+    let path = folder.join(JOB_FILE);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let why = match fs::read(&path) {
+        Err(io) if io.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(io) => io.to_string(),
+        Ok(bytes) => match serde_json::from_slice::<Job>(&bytes) {
+            Ok(job) if job.id == name => return Ok(Some(job)),
+            Ok(job) => format!("it is about job {}", job.id),
+            Err(error) => format!("it is none: {error}"),
+        },
+    };
+    let what = format!(
+        "{} cannot be read as a job ({why}); its labels and answers are kept in {}",
+        path.display(),
+        folder.display()
+    );
+    let sizes =
+        fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok());
+    Err(Damaged { name, what, bytes: sizes.map(|facts| facts.len()).sum() })
 }
 
 fn labels(number: usize) -> String {

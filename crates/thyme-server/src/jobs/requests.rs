@@ -20,7 +20,7 @@ pub(crate) fn create(ready: &Ready, request: &Request) -> Result<Reply> {
         Ok(labels) => labels,
         Err(refused) => return Ok(refused),
     };
-    let snapshot = ready.engine().snapshot(reads::param_read_at(request, None)?)?;
+    let snapshot = reads::snapshot_of(ready, request, reads::param_read_at(request, None)?)?;
     let own = |name: &str| OWN.contains(&name);
     let mut query: Vec<_> = request.query.iter().filter(|(name, _)| !own(name)).cloned().collect();
     query.push(("position".to_owned(), snapshot.position.to_string()));
@@ -37,6 +37,7 @@ pub(crate) fn create(ready: &Ready, request: &Request) -> Result<Reply> {
         done: 0,
         bytes_out: 0,
         failure: None,
+        damaged: false,
     };
     // What is wrong with anything but the rows is said at once.
     let probe = runner::request(&job, ARROW_STREAM, arrow_io::write_stream(&empty, &[])?);
@@ -73,8 +74,11 @@ pub(crate) fn result(ready: &Ready, request: &Request) -> Result<Reply> {
 
 /// `POST /api/v1/jobs/offline/cancel`: ends it and removes all of it.
 pub(crate) fn cancel(ready: &Ready, request: &Request) -> Result<Reply> {
-    let id = &asked(ready, request)?.id;
+    let job = asked(ready, request)?;
+    let id = &job.id;
     ready.jobs.cancel(id)?;
+    let message = format!("a training set of {}, which was {}", job.featureset(), job.status());
+    ready.actions.note(ready.engine(), &request.caller, "job_cancelled", id, message);
     Ok(Reply::json(200, &json!({"cancelled": id})))
 }
 

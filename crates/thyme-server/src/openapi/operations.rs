@@ -279,6 +279,7 @@ pub(crate) const QUERY_RUNS: Operation = Operation::new(
         LIMIT,
         text("before", "Only those before this: `next` of an earlier answer."),
         text("featureset", "Only of this featureset."),
+        text("dataset", "Only look-ups of this dataset's rows."),
         text("entity_id", "Only those that asked for this entity; k1=v1,k2=v2 for a composite one."),
         text("caller", "Only of this caller: `key 3f9a01c2`, its id alone, or `anonymous`."),
         Param::new("since", Shape::Time, "Only those answered at this time or later."),

@@ -15,7 +15,7 @@ use thyme_engine::{Engine, Kept};
 /// How long is looked back.
 const DAYS: i64 = 30;
 const DAY_US: i64 = 86_400_000_000;
-/// The callers of one featureset that are counted by themselves; the others are counted together.
+/// The callers of one thing that are counted by themselves; the others are counted together.
 const CALLERS_MAX: usize = 100;
 /// The name under which the engine keeps the counts, and the form that they have.
 const KEPT: &str = "callers";
@@ -28,6 +28,12 @@ struct Asks {
     days: BTreeMap<i64, u64>,
     /// The last of them.
     last_us: i64,
+}
+
+/// What a caller is counted as beside those that are counted already.
+pub(crate) fn counted_as<'c, T>(counted: &BTreeMap<String, T>, caller: &'c str) -> &'c str {
+    let by_itself = counted.len() < CALLERS_MAX || counted.contains_key(caller);
+    if by_itself { caller } else { "others" }
 }
 
 type ByFeatureset = BTreeMap<String, BTreeMap<String, Asks>>;
@@ -69,8 +75,7 @@ impl Callers {
                 asks.insert(featureset.to_owned(), BTreeMap::new());
             }
             let Some(callers) = asks.get_mut(featureset) else { continue };
-            let is_counted = callers.len() < CALLERS_MAX || callers.contains_key(&caller);
-            let caller = if is_counted { caller } else { "others".to_owned() };
+            let caller = counted_as(callers, &caller).to_owned();
             let of_caller = callers.entry(caller).or_default();
             let day = time_us.div_euclid(DAY_US);
             *of_caller.days.entry(day).or_default() += 1;

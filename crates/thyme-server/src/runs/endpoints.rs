@@ -8,6 +8,7 @@ use thyme_core::{Error, ErrorKind, EventTime, Result};
 use super::replay::replayed;
 use super::text::{Kept, number_of};
 use crate::app::Ready;
+use crate::damage;
 use crate::json::text_time;
 use crate::request::{Reply, Request};
 use crate::state::limit;
@@ -19,6 +20,7 @@ const LOOKED_AT_MAX: usize = 200_000;
 /// What a list is narrowed to.
 struct Filter<'a> {
     featureset: Option<&'a str>,
+    dataset: Option<&'a str>,
     caller: Option<&'a str>,
     entity: Option<&'a str>,
     since: Option<EventTime>,
@@ -30,6 +32,7 @@ impl Filter<'_> {
         let time = |name: &str| request.param(name).map(|text| text_time(name, text)).transpose();
         Ok(Filter {
             featureset: request.param("featureset"),
+            dataset: request.param("dataset"),
             caller: request.param("caller"),
             entity: request.param("entity_id"),
             since: time("since")?,
@@ -43,7 +46,8 @@ impl Filter<'_> {
     }
 
     fn keeps(&self, run: &Kept, time: EventTime) -> bool {
-        let of = |name: &str| run.queries.iter().any(|part| part.featureset == name);
+        let of = |name: &str| run.queries.iter().any(|part| part.featureset.as_deref() == Some(name));
+        let from = |name: &str| run.queries.iter().any(|part| part.dataset.as_deref() == Some(name));
         let has = |text: &str| {
             run.queries.iter().flat_map(|part| part.entities.iter().flatten()).any(|entity| is(entity, text))
         };
@@ -51,6 +55,7 @@ impl Filter<'_> {
         let asked = |caller: &str| run.caller == caller || run.caller.strip_prefix("key ") == Some(caller);
         self.until.is_none_or(|until| time <= until)
             && self.featureset.is_none_or(of)
+            && self.dataset.is_none_or(from)
             && self.caller.is_none_or(asked)
             && self.entity.is_none_or(has)
     }
@@ -74,7 +79,7 @@ fn is(entity: &Json, text: &str) -> bool {
 
 /// Whether the caller may read everything that a run is about.
 fn may_see(request: &Request, run: &Kept) -> bool {
-    run.queries.iter().all(|part| request.caller.may_read(&part.featureset).is_ok())
+    run.queries.iter().all(|part| part.may_be_seen(&request.caller).is_ok())
 }
 
 /// `GET /api/v1/query-runs`, newest first.
@@ -104,6 +109,7 @@ pub(crate) fn list(ready: &Ready, request: &Request) -> Result<Reply> {
         }
         ControlFlow::Continue(())
     })?;
+    damage::tell(ready.engine(), &ready.actions, &ready.runs);
     let is_more = runs.len() == most || looked_at == LOOKED_AT_MAX;
     Ok(Reply::json(200, &json!({"query_runs": runs, "next": next.filter(|_| is_more)})))
 }
@@ -111,7 +117,9 @@ pub(crate) fn list(ready: &Ready, request: &Request) -> Result<Reply> {
 /// The run in the path.
 fn found(ready: &Ready, request: &Request) -> Result<Kept> {
     let id = request.path.split('/').skip_while(|part| *part != "query-runs").nth(1).unwrap_or("");
-    let run = number_of(id).map(|number| ready.runs.find(number)).transpose()?.flatten();
+    let run = number_of(id).map(|number| ready.runs.find(number)).transpose();
+    damage::tell(ready.engine(), &ready.actions, &ready.runs);
+    let run = run?.flatten();
     let run = run.ok_or_else(|| {
         let detail = format!(
             "there is no query run \"{}\": it never was, was dropped under load, or has made room for newer ones",
@@ -119,7 +127,7 @@ fn found(ready: &Ready, request: &Request) -> Result<Kept> {
         );
         Error::new(ErrorKind::NotFound, detail)
     })?;
-    run.queries.iter().try_for_each(|part| request.caller.may_read(&part.featureset))?;
+    run.queries.iter().try_for_each(|part| part.may_be_seen(&request.caller))?;
     Ok(run)
 }
 

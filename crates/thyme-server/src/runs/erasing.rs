@@ -92,3 +92,41 @@ impl Gone {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_entity_is_found_under_more_fields_than_its_own_key_has_and_nobody_else_is() {
+        let mut guard = Guard::default();
+        guard.add(&[vec![Value::Str("anna".into()), Value::Int(7)]], 0);
+        guard.add(&[vec![Value::Str("bert".into())]], 0);
+        let is = |entity: Json| guard.0.iter().any(|gone| gone.is(&entity));
+        for theirs in [
+            json!({"user": "anna", "device": 7}),
+            // A featureset over several datasets has the keys of all of them.
+            json!({"user": "anna", "device": 7, "shop": "s1"}),
+            json!({"shop": "s1", "device": 7, "who": "anna"}),
+            json!("bert"),
+            json!({"user": "bert", "shop": "s1"}),
+        ] {
+            assert!(is(theirs.clone()), "{theirs}");
+        }
+        for others in [
+            json!({"user": "anna", "device": 8}),
+            json!({"user": "annabel", "device": 7}),
+            json!({"user": "anna"}),
+            json!("anna"),
+            json!(7),
+            json!("7"),
+            json!({"user": "anna", "device": "7"}),
+            json!({"user": "bertha"}),
+            json!({}),
+            Json::Null,
+        ] {
+            assert!(!is(others.clone()), "{others}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ mod recorder;
 mod replay;
 mod text;
 
-pub(crate) use callers::Callers;
+pub(crate) use callers::{Callers, counted_as};
 pub(crate) use endpoints::{list, replay, show};
-pub(crate) use noted::{Asked, At, Noted, Part};
+pub(crate) use noted::{Asked, At, Noted, Part, Subject};
 pub(crate) use recorder::{BYTES_MAX, Recorder, expose};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use thyme_core::{EventTime, Position, Value};
-use thyme_engine::{Catalog, Snapshot};
+use thyme_core::{DataType, EventTime, Position, Value};
+use thyme_engine::{Catalog, LiveDataset, Snapshot};
 use thyme_query::{ColumnBuffer, Plan};
 
 /// The most cells of an answer that are kept until they are written; of more only their number is known.
@@ -79,24 +79,70 @@ fn bytes_of(key: &[Value]) -> usize {
     key.iter().map(Value::bytes).sum()
 }
 
-/// One featureset's part of a query.
+/// What a query reads.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    Featureset(Arc<Plan>),
+    /// A row of a dataset, looked up.
+    Dataset(Arc<LiveDataset>),
+}
+
+impl Subject {
+    /// The featureset's name, if it is one.
+    pub fn featureset(&self) -> Option<&str> {
+        match self {
+            Subject::Featureset(plan) => Some(&plan.name),
+            Subject::Dataset(_) => None,
+        }
+    }
+}
+
+/// One featureset's part of a query, or a dataset's row.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub plan: Arc<Plan>,
+    pub subject: Subject,
     pub at: At,
     pub asked: Asked,
     /// The names and columns of the answer; empty if it is too large to be kept.
     pub names: Vec<String>,
     pub columns: Vec<ColumnBuffer>,
+    /// Whether a dataset has no row of the entity.
+    pub is_missing: bool,
 }
 
 impl Part {
+    /// A row that was looked up, whose fields are `row`.
+    pub fn of_row(
+        live: &Arc<LiveDataset>,
+        snapshot: &Snapshot,
+        key: Vec<Value>,
+        row: &[(String, Value)],
+        is_missing: bool,
+    ) -> Part {
+        let column = |(name, value): &(String, Value)| {
+            let field = live.definition.fields.field(name);
+            let data_type = field.map(|field| field.data_type).or(value.data_type());
+            ColumnBuffer::repeat(data_type.unwrap_or(DataType::Int), value, 1)
+        };
+        Part {
+            subject: Subject::Dataset(live.clone()),
+            at: At::of(snapshot),
+            asked: Asked { rows: 1, entities: vec![key], ..Asked::default() },
+            names: row.iter().map(|(name, _)| name.clone()).collect(),
+            columns: row.iter().map(column).collect(),
+            is_missing,
+        }
+    }
+
     /// How much it takes while it waits to be written, about. What it shares with others counts, for it may be the
     /// last that has it.
     pub fn weight(&self) -> usize {
         let names: usize = self.names.iter().map(|name| size_of::<String>() + name.len()).sum();
         let columns: usize = self.columns.iter().map(|column| size_of_val(column) + column.bytes()).sum();
-        let plan = if self.plan.selected { self.plan.features.len() * FEATURE } else { 0 };
+        let plan = match &self.subject {
+            Subject::Featureset(plan) if plan.selected => plan.features.len() * FEATURE,
+            _ => 0,
+        };
         size_of::<Part>() + plan + self.asked.bytes() + names + columns
     }
 

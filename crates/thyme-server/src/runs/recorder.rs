@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use thyme_core::{Env, Error, Result, Value};
+use thyme_engine::QUERY_RUNS_FOLDER;
 
 use super::callers::Callers;
 use super::erasing::Guard;
@@ -21,8 +22,6 @@ use crate::app::Ready;
 use crate::exposition::{Exposition, Kind};
 use crate::trail::{Bounds, Sync, Trail};
 
-/// Its folder in the data directory; backups leave it out.
-const FOLDER: &str = "query-runs";
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// What is kept on disk if nobody says otherwise.
 pub(crate) const BYTES_MAX: u64 = 256 << 20;
@@ -128,7 +127,7 @@ impl Recorder {
     ) -> Result<Arc<Recorder>> {
         let bounds = Bounds { segment_bytes: SEGMENT_BYTES.min(bytes_max / 4), bytes_max };
         let place = match data {
-            Some(data) => Place::Disk(Trail::open(data.join(FOLDER), bounds)?),
+            Some(data) => Place::Disk(Trail::open(data.join(QUERY_RUNS_FOLDER), bounds)?),
             None => Place::Memory(Mutex::default()),
         };
         // Above all that were given out before: nobody asks a million times a second for long.
@@ -190,7 +189,9 @@ impl Recorder {
         let Bounded { runs, .. } = std::mem::take(&mut *self.waiting.lock());
         let asked = |run: &'_ Run| (run.caller.fingerprint(), run.time_us);
         let parts = runs.iter().flat_map(|(run, _)| run.parts.iter().map(move |part| (part, asked(run))));
-        self.callers.note(parts.map(|(part, (caller, time))| (part.plan.name.as_str(), caller, time)));
+        let of_sets =
+            parts.filter_map(|(part, (caller, time))| Some((part.subject.featureset()?, caller, time)));
+        self.callers.note(of_sets);
         let now = self.env.now_us();
         let trail = match &self.place {
             Place::Disk(trail) => trail,
@@ -236,17 +237,21 @@ impl Recorder {
         Ok(())
     }
 
-    /// Shows runs below `before`, newest first, until `visit` has enough.
+    /// Shows runs below `before`, newest first, until `visit` has enough; what cannot be read is passed over, and told
+    /// by [`Recorder::untold_damage`].
     ///
     /// # Errors
-    /// As [`Trail::scan`].
+    /// As [`Recorder::flush`].
     pub fn scan(&self, before: u64, visit: &mut dyn FnMut(Kept) -> ControlFlow<()>) -> Result<()> {
         self.flush()?;
         match &self.place {
-            Place::Disk(trail) => trail.scan(before, &mut |record| match read(record) {
-                Some(run) if run.number() < before => visit(run),
-                _ => ControlFlow::Continue(()),
-            }),
+            Place::Disk(trail) => {
+                trail.scan(before, &mut |record| match read(record) {
+                    Some(run) if run.number() < before => visit(run),
+                    _ => ControlFlow::Continue(()),
+                });
+                Ok(())
+            }
             Place::Memory(kept) => {
                 let found: Vec<Kept> =
                     kept.lock().iter().rev().filter(|run| run.number() < before).cloned().collect();
@@ -263,7 +268,7 @@ impl Recorder {
     /// The run with this number, if it is kept.
     ///
     /// # Errors
-    /// As [`Trail::scan`].
+    /// As [`Recorder::flush`]. Corrupt: what holds it is not what was written.
     pub fn find(&self, number: u64) -> Result<Option<Kept>> {
         self.flush()?;
         match &self.place {
@@ -298,6 +303,14 @@ impl Recorder {
                 }
                 Ok(changed)
             }
+        }
+    }
+
+    /// What of the runs was found not to be what was written, once.
+    pub fn untold_damage(&self) -> Vec<String> {
+        match &self.place {
+            Place::Disk(trail) => trail.untold(),
+            Place::Memory(_) => Vec::new(),
         }
     }
 
@@ -482,5 +495,22 @@ mod tests {
         let Place::Memory(kept) = &runs.place else { unreachable!() };
         let kept = kept.lock();
         assert!(kept.weight <= WEIGHT_MAX && kept.weight == weights(&kept));
+    }
+
+    #[test]
+    fn who_asked_in_the_last_moment_is_known_after_an_orderly_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = app(Some(dir.path()));
+        for _ in 0..7 {
+            ask(&app, 10);
+        }
+        app.close();
+        let again = App::opening();
+        let options = AppOptions { path: Some(dir.path().to_owned()), shards: 1, ..AppOptions::default() };
+        again.open(options, Arc::new(NoExtractors)).unwrap();
+        let runs = again.ready_now().unwrap().runs.clone();
+        let callers = runs.callers().of(&["F"], runs.now_us());
+        assert_eq!(callers.iter().map(|caller| caller["queries"].as_u64()).collect::<Vec<_>>(), [Some(7)]);
+        again.close();
     }
 }

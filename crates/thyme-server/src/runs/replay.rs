@@ -2,10 +2,10 @@
 
 use serde_json::{Value as Json, json};
 use thyme_core::{DataType, Error, ErrorKind, EventTime, Position, Result, Value};
-use thyme_engine::{Catalog, ReadAt};
+use thyme_engine::{Catalog, ReadAt, Snapshot};
 use thyme_query::{ColumnBuffer, Detail, Frame, Plan, Wanted};
 
-use super::text::{Kept, KeptPart, rows_of, sum_of};
+use super::text::{Kept, KeptPart, cell, key_of, rows_of, sum_of};
 use crate::app::Ready;
 use crate::json;
 
@@ -74,6 +74,7 @@ pub(super) fn replayed(ready: &Ready, run: &Kept) -> Json {
         is_same &= outcome.is_same;
         queries.push(json!({
             "featureset": part.featureset,
+            "dataset": part.dataset,
             "as_of": part.as_of,
             "identical": outcome.is_same,
             "prevented": outcome.prevented.map(|(reason, detail)| json!({"reason": reason.word(), "detail": detail})),
@@ -155,6 +156,7 @@ fn computed(ready: &Ready, part: &KeptPart) -> Result<Outcome> {
         position: Some(position),
         ..ReadAt::default()
     })?;
+    let Some(featureset) = &part.featureset else { return looked_up(ready, part, recorded, &snapshot) };
     // Names that a feature had before may stand beside its present one.
     let wanted: Vec<Wanted> = part
         .features
@@ -165,7 +167,7 @@ fn computed(ready: &Ready, part: &KeptPart) -> Result<Outcome> {
             false => Wanted::Id(*id),
         })
         .collect();
-    let plan = ready.reader.plan_of(&snapshot.catalog, &part.featureset, Some(&wanted))?;
+    let plan = ready.reader.plan_of(&snapshot.catalog, featureset, Some(&wanted))?;
     let frame = frame(part, &plan, time)?;
     let catalog = snapshot.catalog.clone();
     let erased = snapshot.erased();
@@ -174,7 +176,26 @@ fn computed(ready: &Ready, part: &KeptPart) -> Result<Outcome> {
     let mut outcome = compared(part, recorded, &rows);
     outcome.is_same &= part.sha256.as_ref().is_none_or(|sum| *sum == sum_of(rows.iter().cloned()));
     if !outcome.is_same {
-        outcome.prevented = Some(cause(part, &plan, &catalog, erased));
+        outcome.prevented = Some(cause(part, plan.is_hostless(), &catalog, erased));
+    }
+    Ok(outcome)
+}
+
+/// A dataset's row, looked up again.
+fn looked_up(ready: &Ready, part: &KeptPart, recorded: &[Json], snapshot: &Snapshot) -> Result<Outcome> {
+    let live = snapshot.catalog.dataset(part.name())?.clone();
+    let asked = part.entities.iter().flatten().next().ok_or_else(corrupt)?;
+    let key = json::entity(&key_of(&live), asked)?;
+    let (row, is_present) = ready.reader.lookup(snapshot, &live, &key)?;
+    let cells: Vec<Json> = part
+        .features
+        .iter()
+        .map(|name| row.iter().find(|(own, _)| own == name).map_or(Json::Null, |(_, value)| cell(value)))
+        .collect();
+    let mut outcome = compared(part, recorded, &[cells.into()]);
+    outcome.is_same &= is_present != part.missing;
+    if !outcome.is_same {
+        outcome.prevented = Some(cause(part, true, &snapshot.catalog, snapshot.erased()));
     }
     Ok(outcome)
 }
@@ -201,7 +222,7 @@ fn compared(part: &KeptPart, recorded: &[Json], rows: &[Json]) -> Outcome {
 }
 
 /// Why a value is another one: the first of what can be.
-fn cause(part: &KeptPart, plan: &Plan, catalog: &Catalog, erased: Option<String>) -> (Reason, String) {
+fn cause(part: &KeptPart, is_hostless: bool, catalog: &Catalog, erased: Option<String>) -> (Reason, String) {
     if let Some(erased) = erased {
         return (Reason::Erasure, erased);
     }
@@ -212,12 +233,12 @@ fn cause(part: &KeptPart, plan: &Plan, catalog: &Catalog, erased: Option<String>
         );
         return (Reason::Commit, detail);
     }
-    if !plan.is_hostless() {
+    if !is_hostless {
         let detail = "an extractor gives something else for the same inputs: it depends on more than them, on a clock or a random number or state of its own".to_owned();
         return (Reason::Extractor, detail);
     }
     (
         Reason::Unknown,
-        format!("a value is not what it was at the same (T, S); run `thyme verify {}`", part.featureset),
+        format!("a value is not what it was at the same (T, S); run `thyme verify {}`", part.name()),
     )
 }

@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 use thyme_core::time::format_rfc3339;
+use thyme_core::{DataType, Result};
+use thyme_engine::LiveDataset;
 use thyme_query::ColumnBuffer;
 
-use super::noted::Part;
+use super::noted::{Part, Subject};
 use super::recorder::Run;
+use crate::access::Caller;
 use crate::json;
 
 /// How the number of a run is shown.
@@ -34,10 +37,13 @@ pub(crate) struct Kept {
     pub queries: Vec<KeptPart>,
 }
 
-/// A featureset's part of it.
+/// A featureset's part of it, or a dataset's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct KeptPart {
-    pub featureset: String,
+    pub featureset: Option<String>,
+    /// The dataset of a row that was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// Whether certain features were asked for; otherwise all.
     pub selected: bool,
     /// The features of the answer: what they were called in it, and their ids.
@@ -63,6 +69,9 @@ pub(crate) struct KeptPart {
     pub values: Option<Vec<Json>>,
     /// Of the values as they are shown here, in JSON without spaces; `None`: the answer was too large even for that.
     pub sha256: Option<String>,
+    /// Whether the dataset had no row of the entity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
     /// How many of its rows were of entities that were erased since: null in these lists.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub erased: u64,
@@ -82,7 +91,7 @@ pub(crate) struct KeptAt {
 }
 
 /// A value that no other has the text of: floats that JSON has no word for are texts in a list.
-fn cell(value: &thyme_core::Value) -> Json {
+pub(super) fn cell(value: &thyme_core::Value) -> Json {
     let mut non_finite = Map::new();
     let shown = json::to_json("", value, &mut non_finite);
     non_finite.remove("").map_or(shown, |text| json!([text]))
@@ -104,8 +113,51 @@ pub(super) fn sum_of(rows: impl Iterator<Item = Json>) -> String {
 }
 
 impl KeptPart {
+    /// What it is about, and what of that was asked for.
+    fn about(part: &Part) -> KeptPart {
+        let at = &part.at;
+        let as_of = KeptAt {
+            time: at.time.to_rfc3339(),
+            position: at.position.to_string(),
+            commit: at.catalog.commit.clone(),
+        };
+        let mut kept = KeptPart {
+            featureset: None,
+            dataset: None,
+            selected: false,
+            features: part.names.clone(),
+            ids: Vec::new(),
+            deprecated: Vec::new(),
+            mode: if at.is_online && part.asked.times.is_empty() { "online" } else { "point_in_time" }
+                .to_owned(),
+            as_of,
+            rows: part.asked.rows as u64,
+            entities: None,
+            times: Vec::new(),
+            positions: Vec::new(),
+            inputs: Map::new(),
+            values: None,
+            sha256: None,
+            missing: part.is_missing,
+            erased: 0,
+        };
+        match &part.subject {
+            Subject::Featureset(plan) => {
+                kept.featureset = Some(plan.name.clone());
+                kept.selected = plan.selected;
+                if part.columns.is_empty() {
+                    kept.features = plan.features.iter().map(|column| column.name.clone()).collect();
+                }
+                kept.ids = plan.features.iter().map(|column| column.id).collect();
+                kept.deprecated = plan.renamed().map(|(column, _)| column.name.clone()).collect();
+            }
+            Subject::Dataset(live) => kept.dataset = Some(live.definition.name.clone()),
+        }
+        kept
+    }
+
     fn of(part: &Part) -> KeptPart {
-        let Part { plan, at, asked, names, columns } = part;
+        let Part { asked, columns, .. } = part;
         let is_kept = asked.is_kept();
         let is_known = !columns.is_empty();
         let rows = rows_of(columns, if is_known { asked.rows } else { 0 });
@@ -113,33 +165,44 @@ impl KeptPart {
             let cells: Vec<Json> = (0..asked.rows).map(|row| cell(&column.get(row))).collect();
             (name.clone(), cells.into())
         });
+        let key = |fields: &[(String, DataType)]| -> Vec<Json> {
+            asked.entities.iter().map(|key| json::entity_json(fields, key)).collect()
+        };
+        let entities = || match &part.subject {
+            Subject::Featureset(plan) => key(&plan.entity),
+            Subject::Dataset(live) => key(&key_of(live)),
+        };
         KeptPart {
-            featureset: plan.name.clone(),
-            selected: plan.selected,
-            features: if is_known {
-                names.clone()
-            } else {
-                plan.features.iter().map(|c| c.name.clone()).collect()
-            },
-            ids: plan.features.iter().map(|column| column.id).collect(),
-            deprecated: plan.renamed().map(|(column, _)| column.name.clone()).collect(),
-            mode: if at.is_online && asked.times.is_empty() { "online" } else { "point_in_time" }.to_owned(),
-            as_of: KeptAt {
-                time: at.time.to_rfc3339(),
-                position: at.position.to_string(),
-                commit: at.catalog.commit.clone(),
-            },
-            rows: asked.rows as u64,
-            entities: is_kept
-                .then(|| asked.entities.iter().map(|key| json::entity_json(&plan.entity, key)).collect()),
+            entities: is_kept.then(entities),
             times: asked.times.iter().map(|time| time.to_rfc3339()).collect(),
             positions: asked.positions.iter().map(ToString::to_string).collect(),
             inputs: if is_kept { inputs.collect() } else { Map::new() },
             sha256: is_known.then(|| sum_of(rows.clone())),
             values: (is_kept && is_known).then(|| rows.collect()),
-            erased: 0,
+            ..KeptPart::about(part)
         }
     }
+
+    /// What it read, by name.
+    pub fn name(&self) -> &str {
+        self.featureset.as_ref().or(self.dataset.as_ref()).map_or("", String::as_str)
+    }
+
+    /// Refuses those who may not read what it read.
+    ///
+    /// # Errors
+    /// Forbidden, naming it.
+    pub fn may_be_seen(&self, caller: &Caller) -> Result<()> {
+        match &self.featureset {
+            Some(featureset) => caller.may_read(featureset),
+            None => caller.may_read_all(self.name()),
+        }
+    }
+}
+
+/// The key of a dataset: names and types.
+pub(super) fn key_of(live: &LiveDataset) -> Vec<(String, DataType)> {
+    live.definition.fields.keys().map(|field| (field.name.clone(), field.data_type)).collect()
 }
 
 impl Kept {

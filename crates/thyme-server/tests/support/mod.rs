@@ -31,6 +31,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What comes until the connection ends.
+    pub fn read(stream: &mut TcpStream) -> Answer {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head, body: serde_json::from_slice(&answer[end + 4..]).unwrap_or_default() }
+    }
+
     pub fn detail(&self) -> &str {
         self.body["detail"].as_str().unwrap_or("")
     }
@@ -56,7 +66,7 @@ impl Server {
         Server { app, address, stop: Some(stop), thread: Some(thread) }
     }
 
-    fn connect(&self) -> TcpStream {
+    pub fn connect(&self) -> TcpStream {
         for _ in 0..600 {
             if let Ok(stream) = TcpStream::connect(self.address) {
                 stream.set_read_timeout(Some(LONG)).unwrap();
@@ -75,12 +85,7 @@ impl Server {
             "{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
         );
         stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, body: serde_json::from_slice(&answer[end + 4..]).unwrap_or_default() }
+        Answer::read(&mut stream)
     }
 
     /// A JSON request with this key, or with none.
@@ -135,9 +140,9 @@ impl Server {
         let events = json!([{"k": "a", "x": 1, "at": 1_700_000_000}, {"k": "a", "x": 2, "at": 1_700_000_001}, {"k": "b", "x": 5, "at": 1_700_000_002}]);
         let pushed = self.ok("POST", "/api/v1/log", key, &json!({"dataset": "Event", "events": events}));
         let position = pushed["position"].as_str().unwrap().to_owned();
-        // Whoever reads next sees them; a look-up leaves no run.
-        let lookup = format!("/features?entity_type=Event&entity_id=a&min_position={position}");
-        self.ok("GET", &lookup, key, &Json::Null);
+        // Whoever reads next sees them; a scan leaves no run.
+        let scan = format!("/features/scan?dataset=Stats&min_position={position}");
+        self.ok("GET", &scan, key, &Json::Null);
         position
     }
 }
