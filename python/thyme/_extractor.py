@@ -25,8 +25,12 @@ _OUTPUTS = "__thyme_extractor_outputs__"
 @overload
 def extractor(function: F, /) -> F: ...
 @overload
-def extractor(*, deps: Iterable[type] = (), version: int = 1) -> Callable[[F], F]: ...
-def extractor(function: Any = None, /, *, deps: Any = (), version: int = 1, **unknown: Any) -> Any:
+def extractor(
+    *, deps: Iterable[type] = (), version: int = 1, vectorized: bool = False
+) -> Callable[[F], F]: ...
+def extractor(
+    function: Any = None, /, *, deps: Any = (), version: int = 1, vectorized: Any = False, **unknown: Any
+) -> Any:
     """Marks a method of a featureset that computes features from features.
 
     The method takes the class, the time of the question (an aware datetime in UTC) and its inputs: as a dict,
@@ -39,6 +43,9 @@ def extractor(function: Any = None, /, *, deps: Any = (), version: int = 1, **un
         function: The method, when used without parentheses.
         deps: The datasets that it looks rows up in. Those that the code names are found without it.
         version: From 1; raise it when the meaning changes.
+        vectorized: Whether it takes Polars Series instead of values, with a row for each row that is asked
+            for: `ts` (Datetime in UTC) and one Series an input, or a frame called `inputs`. It returns a
+            Series, a tuple or dict of them, or a frame; what it gives for a row depends on that row alone.
         **unknown: Warned of and ignored.
 
     Raises:
@@ -68,7 +75,11 @@ def extractor(function: Any = None, /, *, deps: Any = (), version: int = 1, **un
             refuse(
                 f"@extractor(deps=) takes datasets, classes decorated with @dataset, got {described(given)}"
             )
-    marks = {"version": _checks.number("@extractor(version=)", version), "deps": tuple(deps)}
+    marks = {
+        "version": _checks.number("@extractor(version=)", version),
+        "deps": tuple(deps),
+        "vectorized": _checks.flag("@extractor(vectorized=)", vectorized),
+    }
     return (
         _marker("@extractor", _EXTRACTOR, marks)
         if function is None
@@ -181,6 +192,7 @@ def _read(
         ],
         "outputs": list(given),
         "form": form,
+        **({"vectorized": True} if marks["vectorized"] else {}),
         "at": source.at.document(),
     }
     if not source.faults:

@@ -29,6 +29,8 @@ from thyme._result_shape import WrongShape, columns_of
 from thyme.errors import ExtractorError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from thyme._thyme import LookupContext
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -63,6 +65,7 @@ class Loaded:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     takes_dict: bool
+    is_vectorized: bool
     file: str
     first_line: int
     at: Mapping[str, Any]
@@ -82,6 +85,7 @@ class Host:
         self._numbers = itertools.count(1)
         self._loaded: dict[int, Loaded] = {}
         self._handles: dict[tuple[str, str], int] = {}
+        self._tried: set[int] = set()
 
     def load(self, featureset: str, extractor_json: str, datasets_json: str) -> int:
         """Makes an extractor ready: runs the text it travelled as, and resolves every name that it uses.
@@ -156,6 +160,65 @@ class Host:
         except WrongShape as wrong:
             raise ExtractorError(f"{loaded.subject}: {wrong} ({_place(loaded, loaded.first_line)})") from None
 
+    def call_vectorized(self, handle: int, batch: bytes, context: LookupContext) -> bytes:
+        """Runs a loaded extractor that is vectorized over rows.
+
+        The first time that there are several rows, one of them is run by itself as well: a vectorized
+        extractor that mixes rows would give something else online than in a training set.
+
+        Args:
+            handle: From `load`.
+            batch: An Arrow stream: the times, then the inputs in declared order.
+            context: What lookups read.
+
+        Returns:
+            An Arrow stream with a column for each output, in declared order, of whatever types it gave.
+
+        Raises:
+            ExtractorError: The extractor raised, returned something else than it declared, or gives for a row
+                what depends on others.
+        """
+        from thyme import _vectors
+
+        loaded = self._loaded[handle]
+        rows = _vectors.read(batch)
+        given = _at_once(loaded, rows, context, 0)
+        if rows.height > 1 and handle not in self._tried:
+            one = rows.height // 2
+            alone = _at_once(loaded, rows.slice(one, 1), context, one)
+            if not _vectors.are_same(given.slice(one, 1), alone):
+                raise ExtractorError(
+                    f"{loaded.subject}: what it gives for a row depends on the rows it is run with: row "
+                    f"{one} of {rows.height} gives {given.row(one)}, and alone {alone.row(0)}; a vectorized "
+                    f"extractor computes each row from that row alone ({_place(loaded, loaded.first_line)})"
+                )
+            self._tried.add(handle)
+        return _vectors.written(given)
+
+
+def _at_once(loaded: Loaded, batch: pl.DataFrame, context: LookupContext, first: int) -> pl.DataFrame:
+    """Runs a vectorized extractor over rows of a call, of which the first is number `first`."""
+    from thyme import _vectors
+
+    context.at_row(first)
+    context_token = _lookup.current.set(context)
+    rows_token = _lookup.context_rows.set(batch.height)
+    ts, *inputs = batch.get_columns()
+    ts = ts.alias("ts")
+    named = [one.alias(name) for one, name in zip(inputs, loaded.inputs, strict=True)]
+    given = (type(batch)(named),) if loaded.takes_dict else named
+    try:
+        result = loaded.function(loaded.cls, ts, *given)
+    except (Exception, SystemExit) as error:
+        raise ExtractorError(_raised(loaded, error)) from error
+    finally:
+        _lookup.context_rows.reset(rows_token)
+        _lookup.current.reset(context_token)
+    try:
+        return _vectors.outputs_of(result, loaded.outputs, batch.height)
+    except WrongShape as wrong:
+        raise ExtractorError(f"{loaded.subject}: {wrong} ({_place(loaded, loaded.first_line)})") from None
+
 
 def _rows(times_us: list[int], inputs: list[list[Any]]) -> Any:
     return zip(*inputs, strict=True) if inputs else [()] * len(times_us)
@@ -218,8 +281,9 @@ def _load(featureset: str, extractor: Mapping[str, Any], compiles: bool) -> Load
     if not callable(function):
         raise ValueError(f"the code of the extractor {subject} defines no function {name}")
     inputs = tuple(one["feature"] for one in extractor["inputs"])
-    translation = Translation(None, "THYME_COMPILE=0")
-    if compiles:
+    is_vectorized = bool(extractor.get("vectorized", False))
+    translation = Translation(None, "vectorized=True" if is_vectorized else "THYME_COMPILE=0")
+    if compiles and not is_vectorized:
         translation = translate(
             ast.parse(text),
             RENAMED + name if RENAMED + name in module.__dict__ else name,
@@ -235,6 +299,7 @@ def _load(featureset: str, extractor: Mapping[str, Any], compiles: bool) -> Load
         inputs=inputs,
         outputs=tuple(extractor["outputs"]),
         takes_dict=extractor["form"] == "dict",
+        is_vectorized=is_vectorized,
         file=file,
         first_line=getattr(getattr(function, "__code__", None), "co_firstlineno", 1),
         at=extractor.get("at") or {},

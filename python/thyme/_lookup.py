@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 from thyme.errors import LookupOutsideExtractorError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from thyme._thyme import LookupContext
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -18,6 +20,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 current: ContextVar[LookupContext | None] = ContextVar("thyme_lookup_context", default=None)
 """What lookups read while extractors run; None at any other time."""
+
+
+context_rows: ContextVar[int | None] = ContextVar("thyme_context_rows", default=None)
+"""How many rows the vectorized extractor was given that runs; None while none does."""
 
 
 class UnknownFieldError(KeyError):
@@ -84,8 +90,15 @@ class DatasetHandle:
         """Takes the dataset's name."""
         self.__name__ = name
 
-    def lookup(self, ts: datetime, /, **key: Any) -> Row:
+    @overload
+    def lookup(self, ts: datetime, /, **key: Any) -> Row: ...
+    @overload
+    def lookup(self, ts: pl.Series, /, **key: Any) -> pl.DataFrame: ...
+    def lookup(self, ts: Any, /, **key: Any) -> Any:
         """The row as of `ts`, inside an extractor that Thyme runs.
+
+        In a vectorized extractor the time and the keys are Series, with a row for each row it was given, and
+        the rows that are found are a frame with the dataset's fields.
 
         An entity without events has the values of empty windows: counts of 0, otherwise null.
 
@@ -105,6 +118,10 @@ class DatasetHandle:
                 f"{name}.lookup works inside an extractor while Thyme runs it; elsewhere use a client's "
                 f"lookup({name}, entity_id), or in a test MockContext's get_aggregates({name}, entity_id)"
             )
+        if context_rows.get() is not None:
+            from thyme._vectors import lookup_many  # Polars takes its time to load, and few need it here
+
+            return lookup_many(name, context, ts, key)
         if not isinstance(ts, datetime):
             raise TypeError(
                 f"{name}.lookup takes a datetime first, got {type(ts).__name__}: lookup(ts, {_names(key)})"

@@ -47,6 +47,20 @@ class LookupContext:
             ValueError: The key does not fit, or a raw dataset has no index.
         """
 
+    def lookup_many(self, dataset: str, wanted: bytes) -> bytes:
+        """The rows of `dataset` for as many rows of the call, from the one that lookups are for.
+
+        Args:
+            dataset: Its name.
+            wanted: An Arrow stream: the times in a column without name, and one for each key field.
+
+        Returns:
+            An Arrow stream with every field.
+
+        Raises:
+            ValueError: A key does not fit, or a raw dataset has no index.
+        """
+
 class Engine:
     """An engine in this process."""
 

@@ -1,4 +1,4 @@
-//! Calls of extractors: all rows in one, or row by row where one of them fails and the others are wanted.
+//! Calls of extractors: all rows in one, or rows apart where one of them fails and the others are wanted.
 
 use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
 
@@ -31,7 +31,7 @@ pub(crate) fn run(
         match outputs(call, host, &frame.times, &inputs(call, slots), context, slots) {
             Ok(outputs) => replace(call, slots, outputs),
             Err(error) if slots.keeps_failures() && error.kind() == ErrorKind::Extractor => {
-                one_by_one(call, host, frame, context, slots, &rows)?;
+                apart(call, host, frame, context, slots, &rows)?;
             }
             Err(error) => {
                 if error.kind() == ErrorKind::Extractor {
@@ -41,7 +41,7 @@ pub(crate) fn run(
             }
         }
     } else {
-        one_by_one(call, host, frame, context, slots, &fit)?;
+        apart(call, host, frame, context, slots, &fit)?;
     }
     note_newest(call, slots, context);
     call.outputs.iter().try_for_each(|(slot, _)| slots.settle(*slot))
@@ -75,6 +75,7 @@ fn outputs(
         Runs::Compiled(program) => {
             compiled::call(program, &declared, (host, call.handle), times, inputs, context)
         }
+        Runs::Vectorized => host.call_vectorized(call.handle, times, inputs, context).map(Outputs::Columns),
         Runs::Hosted(_) => host.call(call.handle, times, inputs, context).map(Outputs::Values),
     };
     if let Some(failure) = context.failure() {
@@ -92,20 +93,28 @@ fn outputs(
         )));
     }
     match outputs {
-        Outputs::Columns(columns) => Ok(columns),
-        Outputs::Values(lists) => checked(call, lists, &declared),
+        Outputs::Columns(columns) => columns
+            .into_iter()
+            .enumerate()
+            .map(|(at, column)| fitted(call, at, column, declared[at]))
+            .collect(),
+        Outputs::Values(lists) => checked(&call.name, &call.outputs, lists, &declared),
     }
 }
 
 /// Values as columns of the declared types.
-fn checked(call: &Call, lists: Vec<Vec<Value>>, declared: &[DataType]) -> Result<Vec<ColumnBuffer>> {
+fn checked(
+    name: &str,
+    outputs: &[(usize, String)],
+    lists: Vec<Vec<Value>>,
+    declared: &[DataType],
+) -> Result<Vec<ColumnBuffer>> {
     let mut columns = Vec::with_capacity(lists.len());
-    for (((_, feature), values), &declared) in call.outputs.iter().zip(lists).zip(declared) {
+    for (((_, feature), values), &declared) in outputs.iter().zip(lists).zip(declared) {
         let mut column = ColumnBuffer::nulls(declared, values.len());
         for (row, value) in values.into_iter().enumerate() {
             let got = value.data_type().map_or("null", |t| t.name());
             let value = value.widen(declared).ok_or_else(|| {
-                let name = &call.name;
                 let detail =
                     format!("{name}: {feature} is declared {declared}, the extractor returned a {got}");
                 Error::new(ErrorKind::Extractor, detail)
@@ -117,6 +126,16 @@ fn checked(call: &Call, lists: Vec<Vec<Value>>, declared: &[DataType]) -> Result
     Ok(columns)
 }
 
+/// A column as one of the declared type.
+fn fitted(call: &Call, output: usize, column: ColumnBuffer, declared: DataType) -> Result<ColumnBuffer> {
+    if column.data_type() == declared {
+        return Ok(column);
+    }
+    let lists = vec![(0..column.len()).map(|row| column.get(row)).collect()];
+    let one = &call.outputs[output..=output];
+    checked(&call.name, one, lists, &[declared])?.pop().ok_or_else(|| Error::internal("no column"))
+}
+
 /// Fills the slots of the outputs with all rows.
 fn replace(call: &Call, slots: &mut Slots<'_>, outputs: Vec<ColumnBuffer>) {
     for ((slot, _), column) in call.outputs.iter().zip(outputs) {
@@ -124,8 +143,9 @@ fn replace(call: &Call, slots: &mut Slots<'_>, outputs: Vec<ColumnBuffer>) {
     }
 }
 
-/// Each row by itself, so that one that fails takes no other with it.
-fn one_by_one(
+/// Rows apart from each other, so that one that fails takes no other with it: each by itself, or of a vectorized
+/// extractor halves of what fails.
+fn apart(
     call: &Call,
     host: &dyn ExtractorHost,
     frame: &Frame,
@@ -134,27 +154,31 @@ fn one_by_one(
     rows: &[u32],
 ) -> Result<()> {
     let mut failed: Option<(String, usize)> = None;
-    for &row in rows {
-        let alone: Vec<ColumnBuffer> = inputs(call, slots)
-            .into_iter()
-            .map(|column| ColumnBuffer::repeat(column.data_type(), &column.get(row as usize), 1))
-            .collect();
-        let alone: Vec<&ColumnBuffer> = alone.iter().collect();
-        let time = &frame.times[row as usize..=row as usize];
-        match outputs(call, host, time, &alone, &context.of_rows(&[row]), slots) {
-            Ok(outputs) => {
+    let size = if matches!(call.runs, Runs::Vectorized) { rows.len().max(1) } else { 1 };
+    let mut waiting: Vec<&[u32]> = rows.chunks(size).rev().collect();
+    while let Some(part) = waiting.pop() {
+        let picked: Vec<ColumnBuffer> =
+            inputs(call, slots).into_iter().map(|column| column.pick(part)).collect();
+        let picked: Vec<&ColumnBuffer> = picked.iter().collect();
+        let times: Vec<EventTime> = part.iter().map(|&row| frame.times[row as usize]).collect();
+        match (outputs(call, host, &times, &picked, &context.of_rows(part), slots), part) {
+            (Ok(outputs), _) => {
                 for ((slot, _), column) in call.outputs.iter().zip(outputs) {
-                    slots.columns[*slot].scatter(column, &[row]);
+                    slots.columns[*slot].scatter(column, part);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Extractor => {
+            (Err(error), &[row]) if error.kind() == ErrorKind::Extractor => {
                 let why = error.detail();
                 call.outputs
                     .iter()
                     .for_each(|(slot, _)| slots.facts[*slot].fail(row as usize, why.to_owned()));
                 failed.get_or_insert_with(|| (why.to_owned(), 0)).1 += 1;
             }
-            Err(error) => return Err(error),
+            (Err(error), _) if error.kind() == ErrorKind::Extractor => {
+                let (first, second) = part.split_at(part.len() / 2);
+                waiting.extend([second, first]);
+            }
+            (Err(error), _) => return Err(error),
         }
     }
     match failed {

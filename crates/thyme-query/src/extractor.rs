@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use thyme_core::definition::{Dataset, Extractor};
-use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
+use thyme_core::{DataType, EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
 use thyme_engine::{LiveDataset, Snapshot};
 
 use crate::column::ColumnBuffer;
@@ -19,6 +19,8 @@ pub enum Runs {
     Compiled(Arc<Program>),
     /// By the host that loaded it, and why.
     Hosted(String),
+    /// By the host that loaded it, many rows in a call, as it is declared.
+    Vectorized,
 }
 
 /// Runs extractors. In the Python distribution this is CPython.
@@ -46,6 +48,22 @@ pub trait ExtractorHost: Send + Sync + Debug {
         inputs: &[&ColumnBuffer],
         context: &LookupContext,
     ) -> Result<Vec<Vec<Value>>>;
+
+    /// Runs a vectorized extractor over all rows at once; a column for each output in declared order, of whatever
+    /// types it gave.
+    ///
+    /// # Errors
+    /// Extractor, as [`ExtractorHost::call`].
+    fn call_vectorized(
+        &self,
+        handle: u64,
+        times: &[EventTime],
+        inputs: &[&ColumnBuffer],
+        context: &LookupContext,
+    ) -> Result<Vec<ColumnBuffer>> {
+        let _ = (times, inputs, context);
+        Err(Error::internal(format!("the host of extractor {handle} runs them row by row")))
+    }
 }
 
 /// A host without any language: featuresets with extractors cannot be committed.
@@ -105,6 +123,15 @@ impl LookupContext {
     /// Which row a row of the call is.
     fn row(&self, of_call: usize) -> usize {
         self.rows.as_ref().and_then(|rows| rows.get(of_call)).map_or(of_call, |&row| row as usize)
+    }
+
+    /// The fields of a dataset, in the order in which [`LookupContext::lookup`] gives them.
+    ///
+    /// # Errors
+    /// NotFound for the dataset.
+    pub fn fields(&self, dataset: &str) -> Result<Vec<(String, DataType)>> {
+        let live = self.snapshot.catalog.dataset(dataset)?;
+        Ok(live.definition.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect())
     }
 
     /// The newest event of what was looked up, by row; rows that found none are not in it.

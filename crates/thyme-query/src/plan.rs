@@ -165,7 +165,7 @@ impl Plan {
     pub fn is_hostless(&self) -> bool {
         self.calls.iter().all(|call| match &call.runs {
             Runs::Compiled(program) => !program.has_deferred(),
-            Runs::Hosted(_) => false,
+            Runs::Hosted(_) | Runs::Vectorized => false,
         })
     }
 

@@ -224,7 +224,7 @@ pub(crate) fn events(ready: &Ready, request: &Request) -> Result<Reply> {
     Ok(Reply::json(200, &json!({"events": events})))
 }
 
-/// Says of an extractor where it runs (`runs_in`), and if in CPython, why (`because`).
+/// Says of an extractor where it runs (`runs_in`), and if in CPython, why (`because`), or that it is `vectorized`.
 pub(crate) fn say_how_it_runs(
     ready: &Ready,
     document: &Document,
@@ -235,9 +235,13 @@ pub(crate) fn say_how_it_runs(
     let (place, because) = match ready.reader.runs(document, featureset, extractor) {
         Ok(Runs::Compiled(_)) => ("Rust", None),
         Ok(Runs::Hosted(because)) => ("CPython", Some(because)),
+        Ok(Runs::Vectorized) => ("CPython", None),
         Err(error) => ("CPython", Some(error.detail().to_owned())),
     };
     shown["runs_in"] = place.into();
+    if extractor.vectorized {
+        shown["vectorized"] = true.into();
+    }
     if let Some(because) = because {
         shown["because"] = because.into();
     }

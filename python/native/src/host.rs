@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use thyme_core::definition::{Dataset, Extractor};
@@ -12,6 +12,7 @@ use thyme_core::{Error, ErrorKind, EventTime, Result, Value};
 use thyme_query::{ColumnBuffer, ExtractorHost, LookupContext, Program, Runs};
 
 use crate::values::{from_python, to_python};
+use crate::vectors;
 
 /// Runs extractors through a Python object with `load` and `call`.
 #[derive(Debug)]
@@ -71,6 +72,19 @@ impl NativeLookup {
         }
         Ok(out)
     }
+
+    /// The rows of `dataset` for as many rows of the call, from the one it is for: an Arrow stream with the times in
+    /// a column without name and one for each key field, to one with every field.
+    fn lookup_many<'py>(
+        &self,
+        py: Python<'py>,
+        dataset: &str,
+        wanted: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let first = self.row.load(Ordering::Relaxed);
+        let found = py.detach(|| vectors::lookup(&self.context, dataset, first, wanted));
+        Ok(PyBytes::new(py, &found.map_err(PyValueError::new_err)?))
+    }
 }
 
 impl ExtractorHost for PythonHost {
@@ -91,6 +105,7 @@ impl ExtractorHost for PythonHost {
         })
         .map_err(|e| Error::invalid_definition(said(&e)))?;
         let runs = match program {
+            _ if extractor.vectorized => Runs::Vectorized,
             Some(program) => Runs::Compiled(Arc::new(Program::parse(&program)?)),
             None => Runs::Hosted(why),
         };
@@ -128,6 +143,25 @@ impl ExtractorHost for PythonHost {
                     )
                 })
         })
+    }
+
+    fn call_vectorized(
+        &self,
+        handle: u64,
+        times: &[EventTime],
+        inputs: &[&ColumnBuffer],
+        context: &LookupContext,
+    ) -> Result<Vec<ColumnBuffer>> {
+        let batch = vectors::call(times, inputs)?;
+        let lookup = NativeLookup { context: context.clone(), row: AtomicUsize::new(0) };
+        let given = Python::attach(|py| -> PyResult<Vec<u8>> {
+            let (batch, lookup) = (PyBytes::new(py, &batch), Py::new(py, lookup)?);
+            let method = "call_vectorized";
+            self.host.bind(py).call_method1(method, (handle, batch, lookup))?.extract()
+        })
+        .map_err(|e| Error::new(ErrorKind::Extractor, said(&e)))?;
+        vectors::outputs(&given)
+            .map_err(|got| Error::new(ErrorKind::Extractor, format!("a vectorized extractor returned {got}")))
     }
 }
 

@@ -12,6 +12,7 @@ mod maintenance;
 mod program;
 mod serve;
 mod values;
+mod vectors;
 
 use pyo3::prelude::*;
 

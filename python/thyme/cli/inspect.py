@@ -71,8 +71,9 @@ def _print_featureset(featureset: Mapping[str, Any]) -> None:
 def _print_extractors(extractors: Iterable[Mapping[str, Any]]) -> None:
     for extractor in extractors:
         if "runs_in" in extractor:  # older servers do not say
+            vectorized = ", vectorized" if extractor.get("vectorized") else ""
             because = f", because of {extractor['because']}" if extractor.get("because") else ""
-            click.echo(f"  extractor {extractor['name']} runs in {extractor['runs_in']}{because}")
+            click.echo(f"  extractor {extractor['name']} runs in {extractor['runs_in']}{vectorized}{because}")
 
 
 def _names(feature: Mapping[str, Any]) -> tuple[str, ...]:

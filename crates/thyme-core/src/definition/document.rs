@@ -485,6 +485,9 @@ pub struct Extractor {
     pub deps: Vec<String>,
     /// How it is called.
     pub form: Form,
+    /// Whether it takes and gives columns, many rows in a call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vectorized: bool,
     /// Its code, with what it needs to travel; only the extractor host reads it.
     pub code: String,
     /// Where it is defined.

@@ -415,6 +415,7 @@ fn extractor_meaning(
     let deps = |e: &Extractor| show::list(e.deps.iter().cloned());
     found.extend(difference("deps", &deps(old), &deps(new), String::clone));
     found.extend(difference("form", &old.form, &new.form, |f| format!("{f:?}").to_lowercase()));
+    found.extend(difference("vectorized", &old.vectorized, &new.vectorized, bool::to_string));
     if old.code != new.code {
         found.push("code".to_owned());
     }

@@ -37,6 +37,7 @@ struct Said {
     outputs: Vec<Taken>,
     deps: Vec<String>,
     form: Form,
+    vectorized: bool,
     code: String,
 }
 
@@ -271,6 +272,7 @@ impl Said {
             outputs: extractor.outputs.iter().map(own).collect(),
             deps: extractor.deps.clone(),
             form: extractor.form,
+            vectorized: extractor.vectorized,
             code: extractor.code.clone(),
         }
     }
@@ -295,6 +297,7 @@ impl Said {
         let deps = |said: &Said| show::list(said.deps.iter().cloned());
         found.extend(difference("deps", &deps(self), &deps(is), String::clone));
         found.extend(difference("form", &self.form, &is.form, |f| format!("{f:?}").to_lowercase()));
+        found.extend(difference("vectorized", &self.vectorized, &is.vectorized, bool::to_string));
         if self.code != is.code {
             found.push("code".to_owned());
         }

@@ -206,6 +206,7 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
                 scored("/featuresets/0/extractors/0/inputs/0/feature", json!("driver")),
                 scored("/featuresets/0/extractors/0/deps", json!(["Stats"])),
                 scored("/featuresets/0/extractors/0/form", json!("dict")),
+                scored("/featuresets/0/extractors/0/vectorized", json!(true)),
             ],
         ),
         (
