@@ -23,6 +23,7 @@ from extracted import extractors
 from footprint import footprint
 from joined import joins
 from report import Figure, say
+from served import served
 from server import BenchError, Server, floor_server, run, serving
 
 FEATURESET = "UserFeatures"
@@ -405,6 +406,7 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "ingest": ingest,
     "training": training,
     "online": online,
+    "served": served,
     "extractors": extractors,
     "freshness": freshness,
     "footprint": footprint,

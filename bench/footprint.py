@@ -73,11 +73,11 @@ def _memory(bench: Bench) -> Iterator[Figure]:
     with serving(bench.scratch / "memory") as server:
         idle = server.memory_mib()
         server.client.commit(orders.definitions(None))
-        server.client.log("Order", _events(bench, 0, 1))
+        server.client.log("Order", events_of(bench, 0, 1))
         empty = server.memory_mib()
         at_once, at_rest = [], []
         for first in (0, entities):
-            server.client.log("Order", _events(bench, first, entities))
+            server.client.log("Order", events_of(bench, first, entities))
             while (status := server.client.status())["position"] != status["applied"]:
                 time.sleep(0.05)
             at_once.append(server.memory_mib())
@@ -102,7 +102,7 @@ def _memory(bench: Bench) -> Iterator[Figure]:
     )
 
 
-def _events(bench: Bench, first: int, entities: int) -> pa.Table:
+def events_of(bench: Bench, first: int, entities: int) -> pa.Table:
     """Ten events of each of some entities; no two of an entity follow each other."""
     rows = entities * ROWS_AN_ENTITY
     rng = np.random.default_rng([orders.SEED, first])

@@ -6,6 +6,7 @@
 mod arguments;
 mod client;
 mod clock;
+mod crowd;
 mod floor;
 mod freshness;
 mod loader;
@@ -20,6 +21,8 @@ const USAGE: &str = "usage: thyme-bench COMMAND [--NAME VALUE]...
 
   serve-floor  --body FILE                    a bare server that answers every GET with these bytes
   read         --addr HOST:PORT --targets FILE --warmup N (--count N | --while FILE) [--save-body FILE]
+  crowd        --addr HOST:PORT --targets FILE --connections N --ms N [--rate REQUESTS_PER_S]
+  push         --addr HOST:PORT --users FILE --rate EVENTS_PER_S --batch ROWS --connections N --while FILE
   freshness    --addr HOST:PORT --users FILE --rate EVENTS_PER_S --batch ROWS --connections N --seconds N
                --pause-ms N --run NAME";
 
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
     let done = Arguments::parse(words).and_then(|arguments| match command.as_str() {
         "serve-floor" => floor::run(&arguments),
         "read" => read::run(&arguments),
+        "crowd" => crowd::run(&arguments),
+        "push" => crowd::push(&arguments),
         "freshness" => freshness::run(&arguments),
         _ => Err(USAGE.into()),
     });
