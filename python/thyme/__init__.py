@@ -17,6 +17,7 @@ from thyme._extractor import extractor, extractor_inputs, extractor_outputs
 from thyme._feature import feature
 from thyme._featureset import featureset
 from thyme._field import Field, field
+from thyme._functions import atan2, coalesce, concat, haversine_km, max_of, min_of, when
 from thyme._pipeline import Stream, inputs, pipeline
 from thyme._source import source
 from thyme._windows import Forever, Hopping, Rows, Session, Sliding, Tumbling, series
@@ -79,7 +80,10 @@ __all__ = [
     "ThymeClient",
     "ThymeResult",
     "Tumbling",
+    "atan2",
+    "coalesce",
     "col",
+    "concat",
     "dataset",
     "errors",
     "expectations",
@@ -89,10 +93,14 @@ __all__ = [
     "feature",
     "featureset",
     "field",
+    "haversine_km",
     "inputs",
     "lit",
     "local",
+    "max_of",
+    "min_of",
     "pipeline",
     "series",
     "source",
+    "when",
 ]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import Any, NoReturn
 
+from thyme._expr_numbers import Numbers
+from thyme._expr_texts import Texts
+from thyme._expr_times import Times
+from thyme._expr_values import Values
 from thyme._literal import Scalar, described, literal
 from thyme._place import refuse
 
 
-class Expr:
+class Expr(Numbers, Texts, Times, Values):
     """An expression. Made with `col` and `lit`; it computes nothing until the engine does.
 
     `/` gives a float; `//` and `%` floor as in Python. A zero divisor and an int64 overflow give null.
+    Methods are those of numbers, texts, datetimes, and of any value; functions of several expressions such as
+    `when`, `coalesce` and `min_of` are imported beside `col`.
     Combine conditions with `&`, `|` and `~`, each side in parentheses.
 
     Example:
@@ -132,16 +139,33 @@ class Expr:
         """Not."""
         return _unary("not", "~", self)
 
-    def is_null(self) -> Expr:
-        """Whether it is null; never null itself."""
-        return Expr({"op": "is_null", "args": [self._node]}, f"{self._text}.is_null()")
+    def __rpow__(self, base: Expr | Scalar) -> Expr:
+        """`a ** b`."""
+        return as_expr(base) ** self
 
-    def fill_null(self, value: Expr | Scalar) -> Expr:
-        """Itself, and `value` where it is null."""
-        filled = as_expr(value)
-        return Expr(
-            {"op": "fill_null", "args": [self._node, filled._node]}, f"{self._text}.fill_null({filled._text})"
-        )
+    def _method(self, name: str, *args: Any) -> Expr:
+        operands = [as_expr(arg) for arg in args]
+        node = {"op": name, "args": [self._node, *(operand._node for operand in operands)]}
+        rest = ", ".join(operand._text for operand in operands)
+        if name == "pow":
+            return Expr(node, f"({self._text} ** {rest})")
+        receiver = f"({self._text})" if self._text.startswith(("-", "~")) else self._text
+        return Expr(node, f"{receiver}.{name}([{rest}])" if name == "is_in" else f"{receiver}.{name}({rest})")
+
+    def columns(self) -> list[str]:
+        """The names of the columns that it reads, each once, in order."""
+        names: dict[str, None] = {}
+        left = [self._node]
+        while left:
+            node = left.pop()
+            if "col" in node:
+                names[node["col"]] = None
+            left.extend(reversed(node.get("args", ())))
+        return list(names)
+
+    def explain(self) -> None:
+        """Prints the expression as it is read."""
+        sys.stdout.write(f"{self._text}\n")
 
     def __bool__(self) -> NoReturn:
         """Refused: an expression has no truth value before there is a row.
@@ -154,6 +178,14 @@ class Expr:
             "instead of `and`, `or`, `not`, `in`, `if` and a < b < c, write & | ~, each side in parentheses, "
             "such as (col('a') > 0) & (col('b') < 9)"
         )
+
+    def __contains__(self, value: object) -> NoReturn:
+        """Refused: an expression has no values before there is a row.
+
+        Raises:
+            DefinitionTypeError: Always.
+        """
+        refuse(f"instead of `in` write {self._text}.is_in([...]), or .contains(...) of a text")
 
 
 def col(name: str) -> Expr:

@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use thyme_core::expr::{Expr, LiteralValue, Operator, TEXT_BYTES_MAX};
+use thyme_core::expr::{Callee, Expr, LiteralValue, Operator, TEXT_BYTES_MAX};
 use thyme_core::time::parse_timestamp;
 use thyme_core::value::canonical;
 use thyme_core::{DataType, Error, Result, Value};
 
+use crate::functions;
 use crate::number::{compare_int_float, divide, floor_divide, floor_divide_floats};
 
 /// A value, and the type that its expression has in every row; only the null literal has none.
@@ -70,11 +71,28 @@ pub fn evaluate(expr: &Expr, row: &Columns) -> Result<Typed> {
             let value = data_type.map_or(Ok(Value::Null), |declared| literal.lit.value(declared))?;
             Ok(Typed { value, data_type })
         }
-        Expr::Call { op, args } => match args.as_slice() {
+        Expr::Call { op: Callee::Operator(op), args } => match args.as_slice() {
             [a] => unary(*op, evaluate(a, row)?),
             [a, b] => binary(*op, evaluate(a, row)?, evaluate(b, row)?),
             _ => Err(Error::internal(format!("an operator has {} arguments", args.len()))),
         },
+        Expr::Call { op: Callee::Function(function), args } if function.name == "pow" => {
+            let [base, exponent] = args.as_slice() else {
+                return Err(Error::internal("a power has a base and an exponent"));
+            };
+            functions::power(
+                &evaluate(base, row)?,
+                &evaluate(exponent, row)?,
+                matches!(exponent, Expr::Literal(_)),
+            )
+        }
+        Expr::Call { op: Callee::Function(function), args } => {
+            let args = args.iter().map(|arg| evaluate(arg, row)).collect::<Result<Vec<_>>>()?;
+            functions::call(function.name, args)
+        }
+        Expr::Call { op: Callee::Unknown(name), .. } => {
+            Err(Error::internal(format!("there is no function {name}")))
+        }
     }
 }
 
@@ -123,7 +141,7 @@ fn binary(op: Operator, a: Typed, b: Typed) -> Result<Typed> {
 }
 
 /// The type that both types have a place in: an int may stand for a float, a text for a datetime.
-fn common(types: (Option<DataType>, Option<DataType>)) -> Option<DataType> {
+pub(crate) fn common(types: (Option<DataType>, Option<DataType>)) -> Option<DataType> {
     use DataType::{Datetime, Float, Int, Str};
     match types {
         (None, other) | (other, None) => other,
@@ -133,7 +151,8 @@ fn common(types: (Option<DataType>, Option<DataType>)) -> Option<DataType> {
     }
 }
 
-fn converted(value: Value, to: DataType) -> Result<Value> {
+/// A value in a wider type.
+pub(crate) fn converted(value: Value, to: DataType) -> Result<Value> {
     match (value, to) {
         (Value::Int(v), DataType::Float) => Ok(Value::Float(v as f64)),
         (Value::Str(text), DataType::Datetime) => Ok(Value::Datetime(parse_timestamp(&text)?.0)),
@@ -148,6 +167,12 @@ fn decided_by(decisive: bool, a: &Value, b: &Value) -> Value {
         (Value::Bool(_), Value::Bool(_)) => Value::Bool(!decisive),
         _ => Value::Null,
     }
+}
+
+/// A comparison by its name in documents.
+pub(crate) fn compared_values(name: &str, a: Value, b: Value) -> Result<Value> {
+    let op = Operator::ALL.into_iter().find(|op| op.name() == name);
+    compared(op.ok_or_else(|| Error::internal(format!("{name} compares nothing")))?, a, b)
 }
 
 fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {

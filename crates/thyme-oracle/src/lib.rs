@@ -6,13 +6,14 @@
 //! names, and no cleverness.
 //!
 //! An event goes through [`admission`] (is it late, is it there already?), then through the operators of a [`pipeline`]
-//! ([`expression`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows that count at
-//! `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to.
+//! ([`expression`], [`functions`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows
+//! that count at `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to.
 
 pub mod admission;
 pub mod aggregate;
 pub mod calendar;
 pub mod expression;
+pub mod functions;
 pub mod join;
 pub mod number;
 pub mod pipeline;

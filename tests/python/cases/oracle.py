@@ -14,6 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from .oracle_functions import FUNCTIONS
 from .oracle_shape import clock_after, declared, shaped, time_field
 from .oracle_windows import members, span
 
@@ -195,6 +196,10 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "not": negated,
     "is_null": lambda a: a is None,
     "fill_null": lambda a, b: b if a is None else a,
+    "between": lambda a, low, high: both(
+        None if a is None or low is None else a >= low, None if a is None or high is None else a <= high
+    ),
+    **FUNCTIONS,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from thyme import Expr, col, lit
+from thyme import Expr, coalesce, col, concat, haversine_km, lit, max_of, min_of, when
 from thyme.errors import DefinitionTypeError, DefinitionValueError
 
 A = {"col": "a"}
@@ -47,6 +47,28 @@ def call(op: str, *args: Any) -> dict[str, Any]:
         (~col("a"), call("not", A)),
         (col("a").is_null(), call("is_null", A)),
         (col("a").fill_null(2), call("fill_null", A, TWO)),
+        (col("a") ** 2, call("pow", A, TWO)),
+        (2 ** col("a"), call("pow", TWO, A)),
+        (abs(col("a")), call("abs", A)),
+        (round(col("a")), call("round", A)),
+        (round(col("a"), 2), call("round", A, TWO)),
+        (col("a").clip(high=2), call("clip", A, {"lit": None}, TWO)),
+        (col("a").is_in([2, None]), call("is_in", A, TWO, {"lit": None})),
+        (col("a").cast(float), call("cast", A, {"lit": "float", "type": "str"})),
+        (col("a").cast("int"), call("cast", A, {"lit": "int", "type": "str"})),
+        (col("a").hour(), call("hour", A)),
+        (
+            col("a").truncate("1d", "Asia/Kolkata"),
+            call("truncate", A, {"lit": "1d", "type": "str"}, {"lit": "Asia/Kolkata", "type": "str"}),
+        ),
+        (min_of(col("a"), 2), call("min_of", A, TWO)),
+        (max_of(col("a"), 2), call("max_of", A, TWO)),
+        (coalesce(col("a"), 2), call("coalesce", A, TWO)),
+        (when(col("a")).then(2), call("when", A, TWO, {"lit": None})),
+        (
+            when(col("a")).then(2).when(col("a") > 2).then(col("a")).otherwise(2),
+            call("when", A, TWO, call("gt", A, TWO), A, TWO),
+        ),
     ],
 )
 def test_operators(expr: Expr, document: dict[str, Any]) -> None:
@@ -110,3 +132,32 @@ def test_col_takes_a_name() -> None:
 
 def test_it_reads_as_it_was_written() -> None:
     assert repr((col("a") > 0) & ~col("b").is_null()) == "((col('a') > 0) & ~col('b').is_null())"
+
+
+@pytest.mark.parametrize(
+    ("expr", "text"),
+    [
+        ((-col("a")).abs(), "(-col('a')).abs()"),
+        ((col("a") ** 2).round(1), "(col('a') ** 2).round(1)"),
+        (col("a").is_in([1, 2]), "col('a').is_in([1, 2])"),
+        (concat(col("a"), "-"), "concat(col('a'), '-')"),
+        (when(col("a") > 1).then(2).otherwise(None), "when((col('a') > 1)).then(2).otherwise(None)"),
+        (haversine_km(col("a"), 0, 0, 0), "haversine_km(col('a'), 0, 0, 0)"),
+    ],
+)
+def test_explain_prints_what_is_read(expr: Expr, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    expr.explain()
+    assert capsys.readouterr().out == text + "\n"
+
+
+def test_what_is_no_expression_yet_is_refused() -> None:
+    with pytest.raises(DefinitionTypeError, match=r"\.then"):
+        when(col("a") > 1).document()
+    with pytest.raises(DefinitionTypeError, match="is_in"):
+        assert 1 in col("a")
+    with pytest.raises(DefinitionTypeError, match="list of constants"):
+        col("a").is_in("abc")
+    with pytest.raises(DefinitionTypeError, match="cast"):
+        col("a").cast(dict)
+    with pytest.raises(DefinitionTypeError, match="one value"):
+        min_of()

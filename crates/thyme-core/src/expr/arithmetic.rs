@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayRef, Float64Array, Int64Array};
+use arrow::buffer::NullBuffer;
 
 use super::ast::Operator;
 use super::evaluate::Operand;
 use super::number::{floor_div_float, floor_div_int, floor_mod_float, floor_mod_int, true_div_int};
 use super::side::{Side, map, map_checked};
-use crate::error::{Error, ErrorKind, Result};
+use super::texts;
+use crate::error::{Error, Result};
 use crate::value::{DataType, Value, canonical};
-
-/// The longest text a concatenation makes; a longer one is null, as an int that overflows is.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Computes `a op b` for operands of type `operands` that are not null constants.
 pub(super) fn arithmetic(op: Operator, a: &Operand, b: &Operand, operands: DataType) -> Result<ArrayRef> {
@@ -74,62 +72,13 @@ pub(super) fn negate(array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> 
     Ok(Arc::new(Float64Array::new(values.into(), array.nulls().cloned())))
 }
 
-enum Texts<'a> {
-    Many(&'a StringArray),
-    One(&'a str),
-}
-
-impl<'a> Texts<'a> {
-    fn of(operand: &'a Operand) -> Result<Self> {
-        match operand {
-            Operand::Column(array) => array.as_string_opt().map(Texts::Many),
-            Operand::Scalar(Value::Str(text)) => Some(Texts::One(text)),
-            Operand::Scalar(_) => None,
-        }
-        .ok_or_else(|| Error::internal("a text operand is not a text"))
-    }
-
-    fn at(&self, row: usize) -> &'a str {
-        match self {
-            Texts::Many(array) => array.value(row),
-            Texts::One(text) => text,
-        }
-    }
-
-    fn len(&self) -> Option<usize> {
-        match self {
-            Texts::Many(array) => Some(array.len()),
-            Texts::One(_) => None,
-        }
-    }
-}
-
 fn concatenate(a: &Operand, b: &Operand) -> Result<ArrayRef> {
     let nulls = NullBuffer::union(a.nulls(), b.nulls());
-    let (a, b) = (Texts::of(a)?, Texts::of(b)?);
+    let (a, b) = (a.texts()?, b.texts()?);
     let rows = a.len().or(b.len()).unwrap_or(1);
-    let fits = |row: usize| a.at(row).len() + b.at(row).len() <= TEXT_BYTES_MAX;
-    let own = (!(0..rows).all(fits)).then(|| (0..rows).map(fits).collect::<NullBuffer>());
-    let nulls = NullBuffer::union(own.as_ref(), nulls.as_ref());
-    let kept = |row: usize| nulls.as_ref().is_none_or(|n| n.is_valid(row));
-
-    let mut bytes = Vec::new();
-    let mut ends = Vec::with_capacity(rows + 1);
-    ends.push(0i32);
-    for row in 0..rows {
-        if kept(row) {
-            bytes.extend_from_slice(a.at(row).as_bytes());
-            bytes.extend_from_slice(b.at(row).as_bytes());
-        }
-        ends.push(i32::try_from(bytes.len()).map_err(|_| too_much_text())?);
-    }
-    let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
-    Ok(Arc::new(StringArray::try_new(ends, bytes.into(), nulls)?))
-}
-
-fn too_much_text() -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        "a concatenation makes more than 2 GiB of text in one batch; send smaller batches",
-    )
+    texts::build(rows, nulls.as_ref(), |row, out| {
+        out.push_str(a.at(row));
+        out.push_str(b.at(row));
+        true
+    })
 }

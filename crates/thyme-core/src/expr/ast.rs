@@ -1,9 +1,11 @@
 //! The tree and its JSON form.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::functions::{self, Function};
 use crate::value::DataType;
 
 /// An expression. In JSON: `{"col":"fare"}`, `{"lit":500,"type":"int"}` or
@@ -18,13 +20,61 @@ pub enum Expr {
     },
     /// A constant.
     Literal(Literal),
-    /// An operator over arguments.
+    /// An operator or a function over arguments.
     Call {
         /// Which.
-        op: Operator,
-        /// Its arguments, as many as [`Operator::arity`] says.
+        op: Callee,
+        /// Its arguments, as many as it takes.
         args: Vec<Expr>,
     },
+}
+
+/// What a call calls.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Callee {
+    /// An operator.
+    Operator(Operator),
+    /// A function of the registry.
+    Function(&'static Function),
+    /// A name that is neither: it is read, so that the refusal can name the place and what is near.
+    Unknown(Arc<str>),
+}
+
+impl Callee {
+    /// What is called `name` in documents.
+    pub fn named(name: &str) -> Callee {
+        if let Some(op) = Operator::ALL.into_iter().find(|op| op.name() == name) {
+            return Callee::Operator(op);
+        }
+        functions::find(name).map_or_else(|| Callee::Unknown(name.into()), Callee::Function)
+    }
+
+    /// Its name in documents.
+    pub fn name(&self) -> &str {
+        match self {
+            Callee::Operator(op) => op.name(),
+            Callee::Function(function) => function.name,
+            Callee::Unknown(name) => name,
+        }
+    }
+}
+
+impl From<Operator> for Callee {
+    fn from(op: Operator) -> Self {
+        Callee::Operator(op)
+    }
+}
+
+impl Serialize for Callee {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Callee {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Callee::named(&String::deserialize(deserializer)?))
+    }
 }
 
 impl Expr {
@@ -69,9 +119,8 @@ pub enum LiteralValue {
     Str(String),
 }
 
-/// The operators of the language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The operators of the language, with the two methods that its first documents had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// `a + b`
     Add,
@@ -112,6 +161,52 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// All of them.
+    pub const ALL: [Operator; 18] = [
+        Operator::Add,
+        Operator::Sub,
+        Operator::Mul,
+        Operator::Div,
+        Operator::FloorDiv,
+        Operator::Mod,
+        Operator::Neg,
+        Operator::Eq,
+        Operator::Ne,
+        Operator::Lt,
+        Operator::Le,
+        Operator::Gt,
+        Operator::Ge,
+        Operator::And,
+        Operator::Or,
+        Operator::Not,
+        Operator::IsNull,
+        Operator::FillNull,
+    ];
+
+    /// Its name in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Operator::Add => "add",
+            Operator::Sub => "sub",
+            Operator::Mul => "mul",
+            Operator::Div => "div",
+            Operator::FloorDiv => "floor_div",
+            Operator::Mod => "mod",
+            Operator::Neg => "neg",
+            Operator::Eq => "eq",
+            Operator::Ne => "ne",
+            Operator::Lt => "lt",
+            Operator::Le => "le",
+            Operator::Gt => "gt",
+            Operator::Ge => "ge",
+            Operator::And => "and",
+            Operator::Or => "or",
+            Operator::Not => "not",
+            Operator::IsNull => "is_null",
+            Operator::FillNull => "fill_null",
+        }
+    }
+
     /// How many arguments it takes.
     pub const fn arity(self) -> usize {
         match self {

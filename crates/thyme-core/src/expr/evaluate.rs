@@ -14,6 +14,7 @@ use super::arithmetic::{arithmetic, negate};
 use super::ast::Operator;
 use super::compare::compare;
 use super::side::Side;
+use super::texts::Texts;
 use super::typing::{Compiled, Node};
 use crate::error::{Error, Result};
 use crate::value::{DataType, Value};
@@ -61,6 +62,16 @@ impl Operand {
         .ok_or_else(|| Error::internal("a float operand is not a float"))
     }
 
+    /// Texts.
+    pub(super) fn texts(&self) -> Result<Texts<'_>> {
+        match self {
+            Operand::Column(array) => array.as_string_opt().map(Texts::Many),
+            Operand::Scalar(Value::Str(text)) => Some(Texts::One(text)),
+            Operand::Scalar(_) => None,
+        }
+        .ok_or_else(|| Error::internal("a text operand is not a text"))
+    }
+
     /// The operand as Arrow's kernels take it, a constant unexpanded.
     pub(super) fn datum(&self, data_type: DataType) -> Box<dyn Datum> {
         match self {
@@ -69,7 +80,24 @@ impl Operand {
         }
     }
 
-    fn into_array(self, data_type: Option<DataType>, rows: usize) -> ArrayRef {
+    /// The type of a constant.
+    pub(super) fn scalar_type(&self) -> Option<DataType> {
+        match self {
+            Operand::Column(_) => None,
+            Operand::Scalar(value) => value.data_type(),
+        }
+    }
+
+    /// A column of `rows` rows with its values.
+    pub(super) fn array(&self, data_type: DataType, rows: usize) -> ArrayRef {
+        match self {
+            Operand::Column(array) => array.clone(),
+            Operand::Scalar(value) => repeat(value, Some(data_type), rows),
+        }
+    }
+
+    /// The operand as a column of `rows` rows.
+    pub(super) fn into_array(self, data_type: Option<DataType>, rows: usize) -> ArrayRef {
         match self {
             Operand::Column(array) => array,
             Operand::Scalar(value) => repeat(&value, data_type, rows),
@@ -163,6 +191,10 @@ fn operand(node: &Node, batch: &RecordBatch) -> Result<Operand> {
             unary(*op, &array, *data_type).map(Operand::Column)
         }
         Node::Binary { op, left, right, .. } => binary(*op, left, right, batch).map(Operand::Column),
+        Node::Function { kernel, args, .. } => {
+            let args = args.iter().map(|arg| operand(arg, batch)).collect::<Result<Vec<_>>>()?;
+            kernel.run(&args, batch.num_rows()).map(Operand::Column)
+        }
     }
 }
 
@@ -235,6 +267,7 @@ fn binary(op: Operator, left: &Node, right: &Node, batch: &RecordBatch) -> Resul
     }
 }
 
-fn bools(array: &ArrayRef) -> Result<&BooleanArray> {
+/// A column of bools.
+pub(super) fn bools(array: &ArrayRef) -> Result<&BooleanArray> {
     array.as_boolean_opt().ok_or_else(|| Error::internal("a bool operand is not a bool"))
 }

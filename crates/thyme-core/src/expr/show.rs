@@ -2,10 +2,14 @@
 
 use std::fmt;
 
-use super::ast::{Expr, LiteralValue, Operator};
+use super::ast::{Callee, Expr, LiteralValue, Operator};
+use super::functions::Form;
 
 /// Deeper parts are shown as `...`, so that a message stays readable and the recursion short.
 const SHOWN_DEPTH_MAX: usize = 6;
+
+/// More arguments are shown as `...`.
+const SHOWN_ARGUMENTS_MAX: usize = 12;
 
 /// Longer texts are cut in messages.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -72,35 +76,103 @@ fn show(expr: &Expr, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(")")
         }
         Expr::Literal(literal) => write!(f, "{}", literal.lit),
-        Expr::Call { op, args } => show_call(*op, args, depth, f),
+        Expr::Call { op: Callee::Operator(op), args } => show_operator(*op, args, depth, f),
+        Expr::Call { op: Callee::Function(function), args } => match function.form {
+            Form::Power => infix("**", args, depth, f),
+            Form::Method => method(function.name, args, depth, f),
+            Form::Members => members(function.name, args, depth, f),
+            Form::Free => free(function.name, args, depth, f),
+            Form::When => when(args, depth, f),
+        },
+        Expr::Call { op: Callee::Unknown(name), args } => method(name, args, depth, f),
     }
 }
 
-fn show_call(op: Operator, args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_operator(op: Operator, args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match (op, args) {
         (Operator::Neg | Operator::Not, [a]) => {
             f.write_str(op.symbol())?;
             show(a, depth + 1, f)
         }
-        (Operator::IsNull, [a]) => {
-            show(a, depth + 1, f)?;
-            f.write_str(".is_null()")
+        (Operator::IsNull | Operator::FillNull, args) if args.len() == op.arity() => {
+            method(op.symbol(), args, depth, f)
         }
-        (Operator::FillNull, [a, b]) => {
-            show(a, depth + 1, f)?;
-            f.write_str(".fill_null(")?;
-            show(b, depth + 1, f)?;
-            f.write_str(")")
-        }
-        (_, [a, b]) => {
-            f.write_str(if depth > 0 { "(" } else { "" })?;
-            show(a, depth + 1, f)?;
-            write!(f, " {} ", op.symbol())?;
-            show(b, depth + 1, f)?;
-            f.write_str(if depth > 0 { ")" } else { "" })
-        }
+        (_, [_, _]) => infix(op.symbol(), args, depth, f),
         _ => write!(f, "{} of {} arguments", op.symbol(), args.len()),
     }
+}
+
+fn infix(symbol: &str, args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let [a, b] = args else { return free(symbol, args, depth, f) };
+    f.write_str(if depth > 0 { "(" } else { "" })?;
+    show(a, depth + 1, f)?;
+    write!(f, " {symbol} ")?;
+    show(b, depth + 1, f)?;
+    f.write_str(if depth > 0 { ")" } else { "" })
+}
+
+/// `receiver.name(rest)`.
+fn method(name: &str, args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some((receiver, rest)) = args.split_first() else { return write!(f, "{name}()") };
+    called_on(receiver, depth, f)?;
+    write!(f, ".{name}(")?;
+    list(rest, depth, f)?;
+    f.write_str(")")
+}
+
+/// `receiver.name([rest])`.
+fn members(name: &str, args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some((receiver, rest)) = args.split_first() else { return write!(f, "{name}()") };
+    called_on(receiver, depth, f)?;
+    write!(f, ".{name}([")?;
+    list(rest, depth, f)?;
+    f.write_str("])")
+}
+
+/// What a method is called on: a sign in front of it would be taken for one of the whole.
+fn called_on(receiver: &Expr, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let is_prefixed = matches!(
+        receiver,
+        Expr::Call { op: Callee::Operator(Operator::Neg | Operator::Not), .. } if depth < SHOWN_DEPTH_MAX
+    );
+    f.write_str(if is_prefixed { "(" } else { "" })?;
+    show(receiver, depth + 1, f)?;
+    f.write_str(if is_prefixed { ")" } else { "" })
+}
+
+/// `name(args)`.
+fn free(name: &str, args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{name}(")?;
+    list(args, depth, f)?;
+    f.write_str(")")
+}
+
+/// `when(a).then(b).otherwise(c)`.
+fn when(args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (pairs, last) = args.as_chunks::<2>();
+    for (index, [condition, value]) in pairs.iter().enumerate() {
+        f.write_str(if index == 0 { "when(" } else { ".when(" })?;
+        show(condition, depth + 1, f)?;
+        f.write_str(").then(")?;
+        show(value, depth + 1, f)?;
+        f.write_str(")")?;
+    }
+    f.write_str(".otherwise(")?;
+    list(last, depth, f)?;
+    f.write_str(")")
+}
+
+/// Arguments.
+fn list(args: &[Expr], depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (index, arg) in args.iter().enumerate() {
+        f.write_str(if index == 0 { "" } else { ", " })?;
+        if index == SHOWN_ARGUMENTS_MAX {
+            f.write_str("...")?;
+            break;
+        }
+        show(arg, depth + 1, f)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -118,6 +190,17 @@ mod tests {
             ),
             (r#"{"op":"is_null","args":[{"lit":null}]}"#, "None.is_null()"),
             (r#"{"op":"add","args":[{"col":"a"}]}"#, "+ of 1 arguments"),
+            (
+                r#"{"op":"round","args":[{"op":"pow","args":[{"op":"neg","args":[{"col":"a"}]},{"lit":2}]},{"lit":1}]}"#,
+                r#"(-col("a") ** 2).round(1)"#,
+            ),
+            (r#"{"op":"abs","args":[{"op":"neg","args":[{"col":"a"}]}]}"#, r#"(-col("a")).abs()"#),
+            (r#"{"op":"min_of","args":[{"col":"a"},{"lit":"x"}]}"#, r#"min_of(col("a"), "x")"#),
+            (
+                r#"{"op":"when","args":[{"col":"a"},{"lit":1},{"col":"b"},{"lit":2},{"lit":null}]}"#,
+                r#"when(col("a")).then(1).when(col("b")).then(2).otherwise(None)"#,
+            ),
+            (r#"{"op":"roun","args":[{"col":"a"},{"lit":1}]}"#, r#"col("a").roun(1)"#),
         ];
         for (json, shown) in cases {
             assert_eq!(parse(json).to_string(), shown);
@@ -128,7 +211,7 @@ mod tests {
     fn deep_expressions_are_cut() {
         let mut deep = Expr::Column { col: "a".into() };
         for _ in 0..50 {
-            deep = Expr::Call { op: Operator::Neg, args: vec![deep] };
+            deep = Expr::Call { op: Operator::Neg.into(), args: vec![deep] };
         }
         assert_eq!(deep.to_string(), "-------...");
     }

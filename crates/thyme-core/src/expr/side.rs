@@ -34,6 +34,20 @@ pub(super) fn map_checked<A: Copy, B: Copy, R: Copy + Default>(
     (values, NullBuffer::union(own.as_ref(), nulls))
 }
 
+/// [`map_checked`] for an `f` that costs more than a second bitmap: it is asked once a row.
+pub(super) fn map_once<A: Copy, B: Copy, R: Copy + Default>(
+    a: Side<'_, A>,
+    b: Side<'_, B>,
+    nulls: Option<&NullBuffer>,
+    f: impl Fn(A, B) -> Option<R>,
+) -> (Vec<R>, Option<NullBuffer>) {
+    let given = map(a, b, f);
+    let valid = test(Side::Many(&given), Side::One(()), |given, ()| given.is_some());
+    let own = valid.has_false().then(|| NullBuffer::new(valid));
+    let values = given.into_iter().map(Option::unwrap_or_default).collect();
+    (values, NullBuffer::union(own.as_ref(), nulls))
+}
+
 /// The rows where `f` holds, as a bitmap. Two constants give one row.
 pub(super) fn test<A: Copy, B: Copy>(
     a: Side<'_, A>,

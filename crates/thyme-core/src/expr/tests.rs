@@ -1,6 +1,7 @@
 //! Expressions end to end: from JSON to columns.
 
 mod constants;
+mod functions;
 
 use std::sync::Arc;
 
@@ -215,7 +216,7 @@ fn faults_name_the_column_the_operator_and_the_types() {
         ("(mul s s)", "\"*\" cannot take str and str in col(\"s\") * col(\"s\"): it takes two numbers"),
         (
             "(sub at at)",
-            "\"-\" cannot take datetime and datetime in col(\"at\") - col(\"at\"): arithmetic on datetimes is not in this version",
+            "\"-\" cannot take datetime and datetime in col(\"at\") - col(\"at\"): the time between two datetimes is col(\"a\").diff(col(\"b\"), \"s\")",
         ),
         ("(neg s)", "\"-\" cannot take str in -col(\"s\"): it takes a number"),
         (
@@ -250,8 +251,10 @@ fn faults_name_the_column_the_operator_and_the_types() {
 #[test]
 fn a_tree_deeper_than_the_limit_is_refused() {
     let nest = |levels: usize| {
-        (0..levels)
-            .fold(Expr::Column { col: "i".into() }, |e, _| Expr::Call { op: Operator::Neg, args: vec![e] })
+        (0..levels).fold(Expr::Column { col: "i".into() }, |e, _| Expr::Call {
+            op: Operator::Neg.into(),
+            args: vec![e],
+        })
     };
     assert!(Compiled::new(&nest(200), &columns()).is_ok());
     assert!(Compiled::new(&nest(201), &columns()).unwrap_err().detail().contains("deeper than 200"));

@@ -1,7 +1,8 @@
 //! Type checking: from a tree as written to one that can be evaluated.
 
-use super::ast::{Expr, Literal, Operator};
+use super::ast::{Callee, Expr, Literal, Operator};
 use super::evaluate::constant;
+use super::functions::{self, Kernel};
 use crate::error::{Error, Result, nearest};
 use crate::time::parse_timestamp;
 use crate::value::{DataType, Value};
@@ -32,6 +33,8 @@ pub(super) enum Node {
     Unary { op: Operator, arg: Box<Node>, data_type: DataType },
     /// An operator of two arguments.
     Binary { op: Operator, left: Box<Node>, right: Box<Node>, data_type: DataType },
+    /// A function.
+    Function { kernel: Kernel, args: Vec<Node>, data_type: DataType },
 }
 
 impl Node {
@@ -40,21 +43,32 @@ impl Node {
         match self {
             Node::Column { data_type, .. }
             | Node::Unary { data_type, .. }
-            | Node::Binary { data_type, .. } => Some(*data_type),
+            | Node::Binary { data_type, .. }
+            | Node::Function { data_type, .. } => Some(*data_type),
             Node::Scalar { data_type, .. } => *data_type,
             Node::Widen(_) => Some(DataType::Float),
         }
     }
 
-    fn null(data_type: Option<DataType>) -> Node {
+    /// The null constant.
+    pub(super) fn null(data_type: Option<DataType>) -> Node {
         Node::Scalar { value: Value::Null, data_type }
     }
 
     fn is_constant(&self) -> bool {
-        matches!(self, Node::Scalar { .. })
+        self.constant().is_some()
     }
 
-    fn is_null_constant(&self) -> bool {
+    /// What a constant is worth.
+    pub(super) fn constant(&self) -> Option<&Value> {
+        match self {
+            Node::Scalar { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the null constant.
+    pub(super) fn is_null_constant(&self) -> bool {
         matches!(self, Node::Scalar { value: Value::Null, .. })
     }
 
@@ -76,6 +90,18 @@ impl Compiled {
         Ok(Compiled { root: compile(expr, columns, 0)? })
     }
 
+    /// As [`Compiled::new`], with values of the type `declared`, which those of the expression fit.
+    ///
+    /// # Errors
+    /// As [`Compiled::new`]; an expression of another type.
+    pub fn of_type(expr: &Expr, columns: &[(String, DataType)], declared: DataType) -> Result<Compiled> {
+        let root = compile(expr, columns, 0)?;
+        match root.data_type().filter(|given| !given.fits(declared)) {
+            None => Ok(Compiled { root: widened(root, declared) }),
+            Some(given) => Err(Error::invalid_definition(format!("{expr} is {given} and not {declared}"))),
+        }
+    }
+
     /// The type of the value; `None` for the null literal.
     pub fn data_type(&self) -> Option<DataType> {
         self.root.data_type()
@@ -91,6 +117,7 @@ impl Compiled {
                 Node::Column { .. } | Node::Scalar { .. } => {}
                 Node::Widen(arg) | Node::Unary { arg, .. } => stack.push(arg),
                 Node::Binary { left, right, .. } => stack.extend([right.as_ref(), left.as_ref()]),
+                Node::Function { args, .. } => stack.extend(args.iter().rev()),
             }
         }
         names
@@ -109,24 +136,22 @@ fn compile(expr: &Expr, columns: &[(String, DataType)], depth: usize) -> Result<
             None => Err(unknown_column(col, columns)),
         },
         Expr::Literal(literal) => compile_literal(literal),
-        Expr::Call { op, args } => {
+        Expr::Call { op: Callee::Operator(op), args } => {
             let compiled = |arg| compile(arg, columns, depth + 1);
             let shown = Shown { op: *op, expr };
             let node = match args.as_slice() {
                 [a] if op.arity() == 1 => unary(&shown, compiled(a)?)?,
                 [a, b] if op.arity() == 2 => binary(&shown, compiled(a)?, compiled(b)?)?,
-                _ => {
-                    return Err(Error::invalid_definition(format!(
-                        "\"{}\" takes {} argument{}, and {} were given",
-                        op.symbol(),
-                        op.arity(),
-                        if op.arity() == 1 { "" } else { "s" },
-                        args.len()
-                    )));
-                }
+                _ => return Err(functions::wrong_count(op.symbol(), (op.arity(), op.arity()), args.len())),
             };
             fold(node)
         }
+        Expr::Call { op: Callee::Function(function), args } => {
+            function.check_count(args.len())?;
+            let args = args.iter().map(|arg| compile(arg, columns, depth + 1)).collect::<Result<Vec<_>>>()?;
+            fold(function.compile(expr, args)?)
+        }
+        Expr::Call { op: Callee::Unknown(name), .. } => Err(functions::unknown(name, expr)),
     }
 }
 
@@ -152,9 +177,9 @@ fn compile_literal(literal: &Literal) -> Result<Node> {
 }
 
 /// An operator and the expression it stands in, for messages.
-struct Shown<'a> {
-    op: Operator,
-    expr: &'a Expr,
+pub(super) struct Shown<'a> {
+    pub(super) op: Operator,
+    pub(super) expr: &'a Expr,
 }
 
 impl Shown<'_> {
@@ -169,7 +194,8 @@ impl Shown<'_> {
     }
 }
 
-fn unary(shown: &Shown<'_>, arg: Node) -> Result<Node> {
+/// An operator of one argument, checked.
+pub(super) fn unary(shown: &Shown<'_>, arg: Node) -> Result<Node> {
     let op = shown.op;
     let given = arg.data_type();
     let data_type = match (op, given) {
@@ -188,7 +214,8 @@ fn unary(shown: &Shown<'_>, arg: Node) -> Result<Node> {
     Ok(Node::Unary { op, arg: Box::new(arg), data_type })
 }
 
-fn binary(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
+/// An operator of two arguments, checked.
+pub(super) fn binary(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
     match shown.op {
         Operator::And | Operator::Or => logical(shown, left, right),
         Operator::FillNull => fill_null(shown, left, right),
@@ -227,11 +254,8 @@ fn logical(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
 fn fill_null(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
     let (left, right) = with_datetime(left, right)?;
     let (a, b) = (left.data_type(), right.data_type());
-    let unified = match (a, b) {
-        (None, other) | (other, None) => other,
-        (Some(a), Some(b)) if a.fits(b) => Some(b),
-        (Some(a), Some(b)) if b.fits(a) => Some(a),
-        _ => return Err(shown.refuse(&[a, b], "both need the same type")),
+    let Some(unified) = unified(a, b) else {
+        return Err(shown.refuse(&[a, b], "both need the same type"));
     };
     let Some(data_type) = unified else {
         return Ok(left);
@@ -281,7 +305,9 @@ fn arithmetic(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
             return Err(shown.refuse(&[a, b], "a bool is not a number"));
         }
         (Some(Datetime), _) | (_, Some(Datetime)) => {
-            return Err(shown.refuse(&[a, b], "arithmetic on datetimes is not in this version"));
+            return Err(
+                shown.refuse(&[a, b], "the time between two datetimes is col(\"a\").diff(col(\"b\"), \"s\")")
+            );
         }
         (Some(Str) | None, Some(Str)) | (Some(Str), None) if op == Operator::Add => Str,
         (Some(Str), _) | (_, Some(Str)) if op == Operator::Add => {
@@ -300,12 +326,23 @@ fn arithmetic(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
     Ok(join(op, widened(left, operands), widened(right, operands), data_type))
 }
 
-fn join(op: Operator, left: Node, right: Node, data_type: DataType) -> Node {
+/// An operator over two arguments whose types are right.
+pub(super) fn join(op: Operator, left: Node, right: Node, data_type: DataType) -> Node {
     Node::Binary { op, left: Box::new(left), right: Box::new(right), data_type }
 }
 
+/// The type that values of both types have a place in, if there is one; that of two null literals is none.
+pub(super) fn unified(a: Option<DataType>, b: Option<DataType>) -> Option<Option<DataType>> {
+    match (a, b) {
+        (None, other) | (other, None) => Some(other),
+        (Some(a), Some(b)) if a.fits(b) => Some(Some(b)),
+        (Some(a), Some(b)) if b.fits(a) => Some(Some(a)),
+        _ => None,
+    }
+}
+
 /// The node as `data_type`, which its own type fits.
-fn widened(node: Node, data_type: DataType) -> Node {
+pub(super) fn widened(node: Node, data_type: DataType) -> Node {
     match node {
         Node::Scalar { value: Value::Int(v), .. } if data_type == DataType::Float => {
             Node::Scalar { value: Value::Float(v as f64), data_type: Some(data_type) }
@@ -325,7 +362,8 @@ fn with_datetime(left: Node, right: Node) -> Result<(Node, Node)> {
     Ok((as_datetime(left, right_is)?, as_datetime(right, left_is)?))
 }
 
-fn as_datetime(node: Node, beside_datetime: bool) -> Result<Node> {
+/// A text constant as a datetime, if it stands beside one.
+pub(super) fn as_datetime(node: Node, beside_datetime: bool) -> Result<Node> {
     match node {
         Node::Scalar { value: Value::Str(text), .. } if beside_datetime => {
             let time = parse_timestamp(&text).map_err(|e| Error::invalid_definition(e.detail()))?;
@@ -336,10 +374,11 @@ fn as_datetime(node: Node, beside_datetime: bool) -> Result<Node> {
 }
 
 /// The constant that an operator over constants is worth; other nodes as they are.
-fn fold(node: Node) -> Result<Node> {
+pub(super) fn fold(node: Node) -> Result<Node> {
     let over_constants = match &node {
         Node::Unary { arg, .. } => arg.is_constant(),
         Node::Binary { left, right, .. } => left.is_constant() && right.is_constant(),
+        Node::Function { args, .. } => args.iter().all(Node::is_constant),
         _ => false,
     };
     if !over_constants {

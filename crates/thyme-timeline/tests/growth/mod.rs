@@ -18,7 +18,7 @@ fn later(types: &[DataType]) -> Vec<(Expr, Says)> {
     let mut all: Vec<(Expr, Says)> =
         vec![(lit(LiteralValue::Bool(true), DataType::Bool), Box::new(|_| true))];
     for (index, data_type) in types.iter().enumerate() {
-        let is_null = Expr::Call { op: Operator::IsNull, args: vec![column(index)] };
+        let is_null = Expr::Call { op: Operator::IsNull.into(), args: vec![column(index)] };
         let (constant, says): (_, Says) = match data_type {
             DataType::Int => (
                 lit(LiteralValue::Int(3), DataType::Int),
@@ -37,7 +37,7 @@ fn later(types: &[DataType]) -> Vec<(Expr, Says)> {
                 continue;
             }
         };
-        all.push((Expr::Call { op: Operator::Gt, args: vec![column(index), constant] }, says));
+        all.push((Expr::Call { op: Operator::Gt.into(), args: vec![column(index), constant] }, says));
     }
     all
 }

@@ -358,7 +358,7 @@ fn faults_come_all_at_once_and_not_without_end() {
 #[test]
 fn a_document_of_too_many_items_is_refused_at_once() {
     let deep = (0..100_000).fold(crate::expr::Expr::Column { col: "a".into() }, |e, _| {
-        crate::expr::Expr::Call { op: crate::expr::Operator::Neg, args: vec![e] }
+        crate::expr::Expr::Call { op: crate::expr::Operator::Neg.into(), args: vec![e] }
     });
     let mut document = parse(good());
     let operators = &mut document.datasets[1].pipelines[0].operators;

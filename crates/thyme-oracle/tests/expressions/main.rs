@@ -1,6 +1,8 @@
 //! Expressions over whole batches and over one row at a time have the same bits.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod calls;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -14,27 +16,6 @@ use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, Field, Schema, Value};
 use thyme_oracle::expression::Typed;
 use thyme_oracle::{Columns, evaluate};
-
-const OPERATORS: [Operator; 18] = [
-    Operator::Add,
-    Operator::Sub,
-    Operator::Mul,
-    Operator::Div,
-    Operator::FloorDiv,
-    Operator::Mod,
-    Operator::Neg,
-    Operator::Eq,
-    Operator::Ne,
-    Operator::Lt,
-    Operator::Le,
-    Operator::Gt,
-    Operator::Ge,
-    Operator::And,
-    Operator::Or,
-    Operator::Not,
-    Operator::IsNull,
-    Operator::FillNull,
-];
 
 fn schema() -> Schema {
     let columns = [
@@ -111,10 +92,10 @@ fn expression() -> impl Strategy<Value = Expr> {
         1 => literal(),
     ];
     leaf.prop_recursive(4, 24, 2, |inner| {
-        (prop::sample::select(OPERATORS.to_vec()), prop::collection::vec(inner, 2)).prop_map(
+        (prop::sample::select(Operator::ALL.to_vec()), prop::collection::vec(inner, 2)).prop_map(
             |(op, mut args)| {
                 args.truncate(op.arity());
-                Expr::Call { op, args }
+                Expr::Call { op: op.into(), args }
             },
         )
     })
@@ -173,6 +154,25 @@ fn cell(array: &ArrayRef, row: usize) -> Value {
     }
 }
 
+/// The same bits and types from a batch and from each of its rows.
+fn agree(expr: &Expr, rows: &[Vec<Value>]) -> Result<(), TestCaseError> {
+    let fields = schema().fields;
+    let columns: Vec<_> = fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
+    let compiled = Compiled::new(expr, &columns).unwrap();
+    let whole = compiled.evaluate(&batch(rows)).unwrap();
+    for (number, row) in rows.iter().enumerate() {
+        let mut columns = Columns::default();
+        for (field, value) in fields.iter().zip(row) {
+            let data_type = Some(field.data_type);
+            columns.set(field.name.as_str(), Typed { value: value.clone(), data_type });
+        }
+        let one = evaluate(expr, &columns).unwrap();
+        prop_assert_eq!(&one.value, &cell(&whole, number), "{} of row {:?}", expr, row);
+        prop_assert_eq!(one.data_type, compiled.data_type(), "the type of {}", expr);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 3000, max_global_rejects: 1 << 20, max_local_rejects: 1 << 20, ..ProptestConfig::default()
@@ -180,19 +180,6 @@ proptest! {
 
     #[test]
     fn a_batch_and_a_row_at_a_time_give_the_same(expr in valid(), rows in rows()) {
-        let fields = schema().fields;
-        let columns: Vec<_> = fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
-        let compiled = Compiled::new(&expr, &columns).unwrap();
-        let whole = compiled.evaluate(&batch(&rows)).unwrap();
-        for (number, row) in rows.iter().enumerate() {
-            let mut columns = Columns::default();
-            for (field, value) in fields.iter().zip(row) {
-                let data_type = Some(field.data_type);
-                columns.set(field.name.as_str(), Typed { value: value.clone(), data_type });
-            }
-            let one = evaluate(&expr, &columns).unwrap();
-            prop_assert_eq!(&one.value, &cell(&whole, number), "{} of row {:?}", &expr, row);
-            prop_assert_eq!(one.data_type, compiled.data_type(), "the type of {}", &expr);
-        }
+        agree(&expr, &rows)?;
     }
 }
