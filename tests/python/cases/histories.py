@@ -138,10 +138,30 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     return f"{function}({', '.join(arguments)})", kind
 
 
+def rows_between(number: int, key_kind: str, columns: dict[str, str], steps: str) -> list[str]:
+    """A dataset of the rows that the first steps of a pipeline give, with another name for the event time."""
+    return [
+        "@dataset",
+        f"class Rows{number}:",
+        f"    k: {key_kind} = field(key=True)",
+        *(f"    {name}: {kind} | None" for name, kind in columns.items()),
+        "    when: datetime = field(timestamp=True)",
+        "",
+        "    @pipeline",
+        f"    @inputs(Event{number})",
+        "    def compute(cls, events):",
+        f"        return (\n            events{steps}\n        )",
+        "",
+    ]
+
+
 def schema(random: Random, number: int) -> Schema:
     """A random schema; its class names end with `number`."""
     key_kind, columns, steps = random.choice(("str", "int")), dict(COLUMNS), ""
+    between: list[str] = []
     for _ in range(random.choice((0, 0, 1, 1, 2, 3))):
+        if not between and random.random() < 0.25:
+            between, steps = rows_between(number, key_kind, columns, steps), ""
         if random.random() < 0.35:
             steps += f"\n            .filter({predicate_text(random)})"
         else:
@@ -152,6 +172,7 @@ def schema(random: Random, number: int) -> Schema:
     outputs = {name: kind for name, (_, kind) in made.items()}
     aggregates = "".join(f"\n                {name}={text}," for name, (text, _) in made.items())
     retention = random.choice(RETENTIONS)
+    renamed = '.rename({"when": "at"})' if between else ""
     lines = [
         HEADER,
         f'@dataset(retention="{retention}")' if retention else "@dataset",
@@ -160,6 +181,7 @@ def schema(random: Random, number: int) -> Schema:
         *(f"    {name}: {kind} | None" for name, kind in COLUMNS.items()),
         "    at: datetime = field(timestamp=True)",
         "",
+        *between,
         "@dataset",
         f"class Stats{number}:",
         f"    k: {key_kind} = field(key=True)",
@@ -167,9 +189,9 @@ def schema(random: Random, number: int) -> Schema:
         *(f"    {name}: {kind} | None" for name, kind in outputs.items()),
         "",
         "    @pipeline",
-        f"    @inputs(Event{number})",
+        f"    @inputs({'Rows' if between else 'Event'}{number})",
         "    def compute(cls, events):",
-        f'        return (\n            events{steps}\n            .groupby("k")',
+        f'        return (\n            events{renamed}{steps}\n            .groupby("k")',
         f"            .aggregate({aggregates}\n            )\n        )",
         "",
         "@featureset",
