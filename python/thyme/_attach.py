@@ -74,9 +74,20 @@ def _parts(document: Document, names: Sequence[str], after: int | None, sample: 
 
 
 def _joined(document: Document) -> set[str]:
-    """The datasets that are joined."""
+    """The datasets that are joined, and those that they are made of."""
     pipelines = (each for dataset in document["datasets"] for each in dataset.get("pipelines") or ())
-    return {op["dataset"] for pipeline in pipelines for op in pipeline["operators"] if op["op"] == "join"}
+    joins = {op["dataset"] for pipeline in pipelines for op in pipeline["operators"] if op["op"] == "join"}
+    return joins.union(*(_behind(document, name) for name in joins))
+
+
+def _behind(document: Document, name: str) -> set[str]:
+    """All datasets that one is made of."""
+    reads, found, todo = reads_of(document), set[str](), [name]
+    while todo:
+        new = reads.get(todo.pop(), set()) - found
+        found |= new
+        todo.extend(new)
+    return found
 
 
 def _download(
@@ -233,7 +244,7 @@ def _warn_of_reach(
         if dataset["name"] in lacking and dataset.get("index"):
             further.append(f"{dataset['name']} (its latest rows)")
         for pipeline in dataset.get("pipelines") or ():
-            if lacking.isdisjoint(_read(dataset)):
+            if lacking.isdisjoint(_behind(document, dataset["name"])):
                 continue
             for operator in pipeline["operators"]:
                 for each in operator.get("aggregates") or ():
@@ -261,11 +272,14 @@ def _warn_of_sample(document: Document, sample: float | None) -> None:
     for dataset in document["datasets"]:
         for pipeline in dataset.get("pipelines") or ():
             operators = pipeline["operators"]
-            grouped = {key for each in operators if each["op"] == "groupby" for key in each["keys"]}
-            made = {
-                column["name"] for each in operators if each["op"] == "assign" for column in each["columns"]
-            }
-            if any(not keys.get(name, set()) <= grouped - made for name in pipeline["inputs"]):
+            # Rows are of the entities that their dataset's key names.
+            grouped = {each["name"] for each in dataset["fields"] if each.get("role") == "key"}
+            makers = [each for each in operators if each["op"] in ("assign", "rename")]
+            made = {column["name"] for each in makers for column in each["columns"]}
+            # Of rows that a pipeline makes it is not known whose they were.
+            inputs = pipeline["inputs"]
+            whole = {name: set[str]() if name in joined else {name} for name in inputs}
+            if any(keys.get(name, whole[name]) - (grouped - made) for name in inputs):
                 partial.append(dataset["name"])
     if partial:
         _warn(f"with sample={sample} these are made of a part of their rows: {_shown(partial)}")

@@ -227,7 +227,7 @@ class Stream:
         than the row's own; of two at one time the one that arrived later. One that arrives late counts too.
 
         Args:
-            right: A raw dataset.
+            right: A raw dataset, or one of rows that a pipeline makes of a raw one.
             *unnamed: Refused: arguments are given by name.
             fields: The fields of `right` to take, such as `["city"]`; or new names for them, such as
                 `{"driver_city": "city"}`.

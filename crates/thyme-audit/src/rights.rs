@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use thyme_core::definition::{Dataset, JoinDef};
 use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
-use thyme_engine::{Catalog, Engine, History};
+use thyme_engine::{Catalog, Engine, History, HistoryRecord};
 use thyme_oracle::join::{Right, add, latest};
-use thyme_oracle::{Columns, Verdict};
+use thyme_oracle::{Columns, Fate, Verdict};
 
 use crate::input::{Made, Streams, columns};
 
@@ -23,7 +23,9 @@ pub(crate) struct Rights {
 
 #[derive(Debug)]
 struct Joined {
-    id: u32,
+    name: String,
+    /// How its rows are made of those of a raw dataset; of itself if it is one.
+    made: Made,
     definition: Dataset,
     begins: Option<EventTime>,
     rows: HashMap<EntityKey, Vec<Right>>,
@@ -31,6 +33,20 @@ struct Joined {
 
 /// The most joined rows that are held in memory.
 const ROWS_MAX: usize = 2_000_000;
+
+impl Joined {
+    /// Takes a row of the raw dataset; gives how many it makes.
+    fn take(&mut self, record: &HistoryRecord, row: usize) -> Result<usize> {
+        let (time, position) = (record.time(row), record.position(row));
+        if self.begins.is_some_and(|begins| time <= begins) {
+            return Ok(0);
+        }
+        let Fate::Kept(columns) = self.made.pipeline.derive(&columns(record, row))? else { return Ok(0) };
+        let key = EntityKey::encode(&self.made.pipeline.key(&columns))?;
+        self.rows.entry(key).or_default().push(Right { time, position, columns });
+        Ok(1)
+    }
+}
 
 impl Rights {
     /// Those that `made` are joined with, to be read from where `history` begins.
@@ -43,9 +59,12 @@ impl Rights {
         let mut rights = Rights { history, streams, datasets: Vec::new(), rows: 0 };
         for join in made.flat_map(Made::joins) {
             let live = catalog.dataset(&join.dataset)?;
-            if rights.datasets.iter().all(|joined| joined.id != live.id) {
-                let (definition, begins) = (live.definition.clone(), live.rows_begin());
-                rights.datasets.push(Joined { id: live.id, definition, begins, rows: HashMap::new() });
+            if rights.datasets.iter().all(|joined| joined.name != join.dataset) {
+                let (made, begins) = (Made::of(catalog, live)?, live.rows_begin());
+                // What retention leaves of its rows is what that of the raw dataset does.
+                let definition = Dataset { retention: made.pipeline.retention, ..live.definition.clone() };
+                let name = join.dataset.clone();
+                rights.datasets.push(Joined { name, made, definition, begins, rows: HashMap::new() });
             }
         }
         Ok(rights)
@@ -64,23 +83,16 @@ impl Rights {
     /// Reads on, by so many records and up to `until`.
     pub fn read(&mut self, engine: &Engine, records: u64, until: u64) -> Result<()> {
         let Rights { history, streams, datasets, rows } = self;
-        let ids: Vec<u32> = datasets.iter().map(|joined| joined.id).collect();
+        let ids: Vec<u32> = datasets.iter().map(|joined| joined.made.input).collect();
         let next = until.min(history.record().saturating_add(records));
         engine.read_history(history, next, &|id| ids.contains(&id), &mut |record| {
-            let Some(joined) = datasets.iter_mut().find(|joined| joined.id == record.dataset) else {
-                return Ok(ControlFlow::Continue(()));
-            };
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
-                let is_before = joined.begins.is_some_and(|begins| record.time(row) <= begins);
-                if verdict != Verdict::Admitted || is_before {
+                if verdict != Verdict::Admitted {
                     continue;
                 }
-                let columns = columns(&record, row);
-                let key: Vec<Value> =
-                    joined.definition.fields.keys().map(|f| columns.value(&f.name)).collect();
-                let right = Right { time: record.time(row), position: record.position(row), columns };
-                joined.rows.entry(EntityKey::encode(&key)?).or_default().push(right);
-                *rows += 1;
+                for joined in datasets.iter_mut().filter(|joined| joined.made.input == record.dataset) {
+                    *rows += joined.take(&record, row)?;
+                }
             }
             if *rows > ROWS_MAX {
                 let detail = format!(
@@ -95,7 +107,7 @@ impl Rights {
 
     /// Joins an event as known at `S`; whether a row was found.
     pub fn join(&self, join: &JoinDef, event: &mut Columns, time: EventTime, at: Position) -> Result<bool> {
-        let joined = self.datasets.iter().find(|joined| joined.definition.name == join.dataset);
+        let joined = self.datasets.iter().find(|joined| joined.name == join.dataset);
         let joined = joined.ok_or_else(|| Error::internal(format!("{} was not read", join.dataset)))?;
         let left = |name: &str| {
             let left = join.right_on.iter().zip(&join.left_on).find(|(right, _)| *right == name);

@@ -77,8 +77,16 @@ fn single(how: &str) -> Json {
     )
 }
 
-/// The same in three.
-fn chain(how: &str) -> Vec<Json> {
+/// The same in three, which join either the raw dataset or rows that are made of it.
+fn chain(how: &str, joins_rows: bool) -> Vec<Json> {
+    let place =
+        [field("who", "str", "key"), field("town", "str", "value"), field("since", "datetime", "timestamp")];
+    let renamed = json!({"op": "rename", "columns": [
+        {"name": "who", "from": "driver"}, {"name": "town", "from": "city"}, {"name": "since", "from": "at"}]});
+    let place = made("Place", &place, "Driver", json!([renamed]));
+    let join_rows = json!({"op": "join", "dataset": "Place", "left_on": ["driver"], "right_on": ["who"], "how": how,
+        "fields": [{"name": "city", "field": "town"}]});
+    let join = if joins_rows { join_rows } else { join(how) };
     let paid = [
         field("driver", "str", "key"),
         field("amount", "float", "value"),
@@ -91,8 +99,8 @@ fn chain(how: &str) -> Vec<Json> {
         [field("city", "str", "key"), field("at", "float", "value"), field("ended", "datetime", "timestamp")];
     let renamed = json!({"op": "rename", "columns": [{"name": "at", "from": "amount"}]});
     let selected = json!({"op": "select", "columns": ["city", "at"]});
-    let trip = made("Trip", &trip, "Paid", json!([join(how), renamed, selected]));
-    vec![paid, trip, stats("Chained", "Trip", &[above("at", 4)], "at")]
+    let trip = made("Trip", &trip, "Paid", json!([join, renamed, selected]));
+    vec![place, paid, trip, stats("Chained", "Trip", &[above("at", 4)], "at")]
 }
 
 fn commit(engine: &Engine, made: &[Json]) {
@@ -175,14 +183,14 @@ fn a_chain_of_pipelines_is_one_pipeline() {
         let root = tempfile::tempdir().unwrap();
         let engine = open(root.path());
         let mut all = vec![single(how)];
-        let is_live = random.chance(50);
+        let (is_live, joins_rows) = (random.chance(50), random.chance(70));
         if is_live {
-            all.extend(chain(how));
+            all.extend(chain(how, joins_rows));
         }
         commit(&engine, &all);
         let mut positions = history(&engine, &mut random);
         if !is_live {
-            all.extend(chain(how));
+            all.extend(chain(how, joins_rows));
             commit(&engine, &all);
         }
         positions.extend(history(&engine, &mut random));

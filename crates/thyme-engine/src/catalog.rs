@@ -67,7 +67,8 @@ impl LiveDataset {
 
     /// All its nodes.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        let hidden = self.joined.iter().filter(|_| !self.definition.index);
+        let is_own = |joined: &&Arc<Node>| self.node.as_ref().is_some_and(|node| node.id == joined.id);
+        let hidden = self.joined.iter().filter(move |joined| !is_own(joined));
         let parts = self.node.iter().flat_map(|node| node.parts());
         self.node.iter().chain(parts).chain(hidden).chain(&self.ids)
     }
@@ -149,9 +150,10 @@ impl Catalog {
         self.datasets.values().filter_map(|d| d.node.as_ref()).filter(move |n| n.takes(id))
     }
 
-    /// The index of dataset `id`, if joins read it: the applier writes it itself.
-    pub(crate) fn joined(&self, id: u32) -> Option<&Arc<Node>> {
-        self.by_id(id)?.joined.as_ref()
+    /// The indexes that rows of dataset `id` change and that joins read: its own, and those of rows that pipelines make
+    /// of it. The applier writes them itself.
+    pub(crate) fn joined(&self, id: u32) -> impl Iterator<Item = &Arc<Node>> {
+        self.datasets.values().filter_map(|d| d.joined.as_ref()).filter(move |n| n.takes(id))
     }
 
     /// All nodes, those inside others included.
@@ -338,7 +340,21 @@ fn stem_of(document: &Document, definition: &Dataset, ids: &Ids) -> Option<Strin
     let pipeline = made.pipelines.first()?;
     let input = document.dataset(pipeline.inputs.first()?)?;
     let joined = pipeline.joins().map(|join| document.dataset(&join.dataset)).collect::<Option<Vec<_>>>()?;
-    Node::stem(&made, &ids.at_first(input), &joined)
+    let rows = rows_joined(document, &joined, ids).ok()?;
+    Some(Node::stem(&made, &ids.at_first(input), &joined)? + &rows)
+}
+
+/// How the rows are made that are joined and that pipelines make, for signatures.
+fn rows_joined(document: &Document, joined: &[&Dataset], ids: &Ids) -> Result<String> {
+    let mut all = String::new();
+    for dataset in joined.iter().filter(|dataset| dataset.is_derived()) {
+        let made = inlined(document, dataset)?;
+        let name = made.pipelines.first().and_then(|pipeline| pipeline.inputs.first());
+        let input = name.and_then(|name| document.dataset(name));
+        let signature = input.and_then(|input| Node::signature(&made, &ids.at_first(input), &[]));
+        all += &format!(" made by {}", signature.unwrap_or_default());
+    }
+    Ok(all)
 }
 
 /// A catalog in the making.
@@ -348,7 +364,7 @@ struct Deriving<'a> {
     document: &'a Document,
     ids: &'a mut Ids,
     residence: &'a Arc<Residence>,
-    /// The indexes of raw datasets, by name.
+    /// The indexes of raw datasets, and the rows of derived ones that are joined, by name.
     indexes: BTreeMap<&'a str, Arc<Node>>,
     fresh: Vec<Arc<Node>>,
 }
@@ -362,7 +378,9 @@ impl<'a> Deriving<'a> {
     /// The names of the datasets that pipelines join.
     fn joined(&self) -> BTreeSet<&'a str> {
         let pipelines = self.document.datasets.iter().flat_map(|d| &d.pipelines);
-        pipelines.flat_map(|p| p.joins()).map(|join| join.dataset.as_str()).collect()
+        let joined =
+            pipelines.flat_map(|p| p.joins()).filter_map(|join| self.document.dataset(&join.dataset));
+        joined.map(|dataset| dataset.name.as_str()).collect()
     }
 
     /// Indexes the raw datasets that are read or joined.
@@ -388,10 +406,14 @@ impl<'a> Deriving<'a> {
     }
 
     fn live(&mut self, definition: &'a Dataset) -> Result<LiveDataset> {
-        let index = self.indexes.get(definition.name.as_str()).cloned();
         let is_joined = self.joined().contains(definition.name.as_str());
         let made = inlined(self.document, definition)?;
+        if is_joined && definition.is_derived() {
+            self.rows(definition)?;
+        }
+        let index = self.indexes.get(definition.name.as_str()).cloned();
         let node = match made.pipelines.first() {
+            Some(_) if is_joined => index.clone(),
             None => index.clone().filter(|_| definition.index),
             Some(pipeline) => Some(self.pipeline(&made, pipeline)?),
         };
@@ -405,6 +427,19 @@ impl<'a> Deriving<'a> {
             ids: self.event_ids(definition),
             rules: expectations::rules(definition)?,
         })
+    }
+
+    /// The rows of a derived dataset that is joined.
+    fn rows(&mut self, definition: &'a Dataset) -> Result<Arc<Node>> {
+        if let Some(node) = self.indexes.get(definition.name.as_str()) {
+            return Ok(node.clone());
+        }
+        let made = inlined(self.document, definition)?;
+        let pipeline = made.pipelines.first();
+        let pipeline = pipeline.ok_or_else(|| Error::internal("a joined dataset has no index"))?;
+        let node = self.pipeline(&made, pipeline)?;
+        self.indexes.insert(&definition.name, node.clone());
+        Ok(node)
     }
 
     fn event_ids(&mut self, definition: &Dataset) -> Option<Arc<Node>> {
@@ -425,8 +460,12 @@ impl<'a> Deriving<'a> {
             None => return Err(Error::internal("a pipeline has no input")),
         };
         let rights = pipeline.joins().map(|join| self.dataset(&join.dataset)).collect::<Result<Vec<_>>>()?;
+        for dataset in rights.iter().filter(|dataset| dataset.is_derived()) {
+            self.rows(dataset)?;
+        }
         let signature = Node::signature(definition, &self.ids.at_first(input), &rights)
             .ok_or_else(|| Error::internal("a pipeline cannot be written as JSON"))?;
+        let signature = signature + &rows_joined(self.document, &rights, self.ids)?;
         if let Some(node) = self.grown(definition, pipeline, &signature)? {
             return Ok(node);
         }

@@ -17,6 +17,15 @@ pub(crate) struct Incoming<'a> {
     pub admitted: &'a Admitted,
 }
 
+/// A record's rows as the indexes that joins read have them.
+pub(crate) type Rights = [(Arc<Node>, Option<NodeRows>)];
+
+/// What a record gives to the indexes that joins read.
+pub(crate) fn rights(catalog: &Catalog, incoming: Incoming<'_>) -> Result<Box<Rights>> {
+    let indexes = catalog.joined(incoming.dataset);
+    indexes.map(|index| Ok((index.clone(), index.process(incoming, &[])?))).collect()
+}
+
 /// Runs the operators of all nodes of `catalog` that take the record's rows, or of those of `only`, and gives
 /// what the shards have to do. What joins keep for themselves is written here and now.
 pub(crate) fn feed(
@@ -25,15 +34,14 @@ pub(crate) fn feed(
     incoming: Incoming<'_>,
 ) -> Result<Vec<(Arc<Node>, Arc<NodeRows>)>> {
     let is_meant = |node: &Arc<Node>| only.is_none_or(|only| only.iter().any(|n| n.id == node.id));
-    let index = catalog.joined(incoming.dataset);
-    let rights = index.map(|index| index.process(incoming, None)).transpose()?.flatten();
-    if let (Some(index), Some(rights)) = (index.filter(|index| is_meant(index)), &rights) {
-        index.write(rights)?;
+    let rights = rights(catalog, incoming)?;
+    for (index, rows) in rights.iter().filter(|(index, _)| is_meant(index)) {
+        rows.as_ref().map_or(Ok(()), |rows| index.write(rows))?;
     }
     let mut work = Vec::new();
-    let is_written = |node: &Arc<Node>| index.is_some_and(|index| index.id == node.id);
+    let is_written = |node: &Arc<Node>| rights.iter().any(|(index, _)| index.id == node.id);
     for node in catalog.fed_by(incoming.dataset).filter(|node| is_meant(node) && !is_written(node)) {
-        if let Some(rows) = node.process(incoming, rights.as_ref())? {
+        if let Some(rows) = node.process(incoming, &rights)? {
             work.push((node.clone(), Arc::new(rows)));
         }
     }

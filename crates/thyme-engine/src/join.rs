@@ -102,7 +102,7 @@ impl Join {
         let kept = kept.map(|(name, data_type)| Field::new(name.clone(), *data_type, true, Role::Value));
         let what = format!("left of {}", def.dataset);
         let left = Arc::new(Node::keeping(left, what, keys, kept.collect(), residence));
-        let within = match (def.within, dataset.retention) {
+        let within = match (def.within, right.retention) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };

@@ -14,7 +14,7 @@ use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value, Window};
 use thyme_timeline::{Batch, BatchColumn, Judge, Layout, Slot};
 
-use crate::feed::Incoming;
+use crate::feed::{Incoming, Rights};
 use crate::flow::{Flow, Places, column};
 use crate::join::{Join, Parts, columns_of};
 use crate::keys::encode_keys;
@@ -380,12 +380,8 @@ impl Node {
     }
 
     /// Runs the operators over a record's admitted rows; `None` when nothing is left. `rights` are those rows as
-    /// the dataset's index has them, if joins read it.
-    pub(crate) fn process(
-        &self,
-        incoming: Incoming<'_>,
-        rights: Option<&NodeRows>,
-    ) -> Result<Option<NodeRows>> {
+    /// the indexes that joins read have them.
+    pub(crate) fn process(&self, incoming: Incoming<'_>, rights: &Rights) -> Result<Option<NodeRows>> {
         let mut flow = None;
         if incoming.dataset == self.input {
             let numbers = incoming.admitted.numbers.clone();
@@ -400,7 +396,7 @@ impl Node {
             }
             flow = Some(rows);
         }
-        let Some(mut flow) = self.steps.run(flow, incoming, rights)? else { return Ok(None) };
+        let Some(mut flow) = self.steps.run(flow, rights)? else { return Ok(None) };
         if let Some(keyed) = flow.with_values(&self.keys)? {
             flow.keep(&keyed)?;
         }

@@ -132,7 +132,8 @@ fn is_claims(live: &LiveDataset, node: &Node) -> bool {
 fn joins_allow(catalog: &Catalog, index: &Node) -> EventTime {
     if let Some(live) = catalog.datasets.values().find(|live| is_claims(live, index)) {
         // What is not known to be a duplicate any more must not be looked for, either.
-        return live.joined.as_ref().map_or(EventTime(i64::MAX), |joined| joins_allow(catalog, joined));
+        let joined = catalog.joined(live.id).map(|joined| joins_allow(catalog, joined));
+        return joined.min().unwrap_or(EventTime(i64::MAX));
     }
     let mut allowed = EventTime(i64::MAX);
     for node in joining(catalog, index) {

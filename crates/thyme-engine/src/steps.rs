@@ -10,10 +10,9 @@ use thyme_core::expr::Compiled;
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, Field, Result};
 
-use crate::feed::Incoming;
+use crate::feed::Rights;
 use crate::flow::{Flow, Projected};
 use crate::join::{Join, Parts, columns_read};
-use crate::node::NodeRows;
 use crate::residence::Residence;
 
 /// One operator.
@@ -151,19 +150,14 @@ impl Steps {
         })
     }
 
-    /// What becomes of rows of the input; `rights` are the record's rows as the index of its dataset has them, if joins
-    /// read it.
-    pub fn run(
-        &self,
-        mut flow: Option<Flow>,
-        incoming: Incoming<'_>,
-        rights: Option<&NodeRows>,
-    ) -> Result<Option<Flow>> {
+    /// What becomes of rows of the input; `rights` are the record's rows as the indexes that joins read have them.
+    pub fn run(&self, mut flow: Option<Flow>, rights: &Rights) -> Result<Option<Flow>> {
         for step in &self.list {
             match (step, &mut flow) {
                 (Step::Join(join), _) => {
-                    let rights = rights.filter(|_| join.right.input == incoming.dataset);
-                    flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rights)?;
+                    let own = rights.iter().find(|(index, _)| index.id == join.right.id);
+                    let rows = own.and_then(|(_, rows)| rows.as_ref());
+                    flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rows)?;
                 }
                 (Step::Filter(expr), Some(flow)) => {
                     flow.keep(&BooleanArray::new(expr.evaluate_mask(&flow.batch)?, None))?;

@@ -270,7 +270,7 @@ def joined(log: Log, step: Document, event: Event) -> Row | None:
     oldest = event.t - span(step.get("within"))
     rights = [
         right
-        for right in log.known(step["dataset"], event.t)
+        for right in events_of(log, step["dataset"], event.t)
         if right.t > oldest and all(right.row[name] == value for name, value in key.items())
     ]
     return {f["name"]: rights[-1].row[f["field"]] for f in step["fields"]} if rights else None

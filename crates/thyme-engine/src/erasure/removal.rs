@@ -28,10 +28,11 @@ pub(crate) fn remove(catalog: &Catalog, record: u64, found: &Found, at: Position
     let numbers = Some(UInt32Array::from(found.rows.clone()));
     let admitted = &Admitted { numbers, ..Admitted::default() };
     let incoming = Incoming { dataset: found.dataset, number: record, batch: &found.gone, admitted };
-    let index = catalog.joined(found.dataset);
-    let others = catalog.fed_by(found.dataset).filter(|node| index.is_none_or(|index| index.id != node.id));
-    for node in others.chain(index).filter(|node| node.joins().next().is_none()) {
-        if let Some(made) = node.process(incoming, None)? {
+    let indexes: Vec<&Arc<Node>> = catalog.joined(found.dataset).collect();
+    let is_index = |node: &&Arc<Node>| indexes.iter().any(|index| index.id == node.id);
+    let others = catalog.fed_by(found.dataset).filter(|node| !is_index(node));
+    for node in others.chain(indexes.iter().copied()).filter(|node| node.joins().next().is_none()) {
+        if let Some(made) = node.process(incoming, &[])? {
             remove_from(node, &made, at)?;
         }
     }

@@ -9,7 +9,7 @@ use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value
 use super::{Fresh, Seen, Trial, Witness};
 use crate::decode::columns::event_times;
 use crate::event_ids::Claims;
-use crate::feed::Incoming;
+use crate::feed::{Incoming, Rights, rights};
 use crate::keys::encode_keys;
 use crate::node::{Admitted, Node, NodeRows};
 use crate::replay::Replay;
@@ -107,19 +107,19 @@ impl Trial {
 
     /// Gives a record's rows to the new nodes, as the applier does when it fills them.
     fn feed(&mut self, incoming: Incoming<'_>) -> Result<()> {
-        let index = self.catalog.joined(incoming.dataset);
-        let rights = index.map(|index| index.process(incoming, None)).transpose()?.flatten();
-        let is_index = |fresh: &Fresh| index.is_some_and(|index| index.id == fresh.node.id);
+        let rights = rights(&self.catalog, incoming)?;
+        let is_index = |fresh: &Fresh| rights.iter().any(|(index, _)| index.id == fresh.node.id);
         // What is joined comes before whoever looks it up.
         for fresh in self.fresh.iter_mut().filter(|fresh| is_index(fresh) && fresh.is_due()) {
-            if let Some(rights) = &rights {
-                fresh.facts.offered += rights.len() as u64;
-                fresh.write(rights)?;
+            let rows = rights.iter().find(|(index, _)| index.id == fresh.node.id);
+            if let Some(rows) = rows.and_then(|(_, rows)| rows.as_ref()) {
+                fresh.facts.offered += rows.len() as u64;
+                fresh.write(rows)?;
             }
         }
         let due = self.fresh.iter_mut().filter(|fresh| !is_index(fresh) && fresh.is_due());
         for fresh in due.filter(|fresh| fresh.node.takes(incoming.dataset)) {
-            fresh.take(incoming, rights.as_ref())?;
+            fresh.take(incoming, &rights)?;
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl Trial {
 
 impl Fresh {
     /// Runs the node's operators on the rows of the entities that it is to be filled for.
-    fn take(&mut self, incoming: Incoming<'_>, rights: Option<&NodeRows>) -> Result<()> {
+    fn take(&mut self, incoming: Incoming<'_>, rights: &Rights) -> Result<()> {
         let came = self.came.as_ref().filter(|_| !self.whole && incoming.dataset == self.node.input);
         let mut narrowed = None;
         if let Some(came) = came {
@@ -228,7 +228,7 @@ fn see(witness: &Witness, incoming: Incoming<'_>, sink: &mut dyn FnMut(Seen<'_>)
             }
         }
         Witness::Rows { node, order } if node.takes(incoming.dataset) => {
-            let Some(rows) = node.process(incoming, None)? else { return Ok(()) };
+            let Some(rows) = node.process(incoming, &[])? else { return Ok(()) };
             let in_order = order.iter().enumerate().all(|(index, place)| index == *place);
             for row in 0..rows.len() {
                 let (time, position) = (EventTime(rows.batch.times[row]), rows.batch.positions[row]);

@@ -19,7 +19,9 @@ pub(super) fn check(current: &Document, next: &Document, draft: &mut Draft) {
         }
         let (Ok(was), Ok(now)) = (inlined(current, before), inlined(next, dataset)) else { continue };
         if !is_same(&was, &now) {
-            refuse(dataset, is, draft);
+            refuse(dataset, is, &is.inputs.join(", "), draft);
+        } else if let Some(name) = joined_otherwise(&now, current, next) {
+            refuse(dataset, is, &name, draft);
         }
     }
 }
@@ -32,19 +34,35 @@ fn is_same(was: &Dataset, is: &Dataset) -> bool {
     growth::feeds_alike(&was, &is)
 }
 
-/// `pipeline` without the fields on its way that `other` does not have there.
+/// `pipeline` without the fields on its way that `other` does not have there, and without the versions of what it joins,
+/// of which others say what they may be.
 fn common(pipeline: &Pipeline, other: &Pipeline) -> Pipeline {
     let mut pipeline = pipeline.clone();
     for (operator, other) in pipeline.operators.iter_mut().zip(&other.operators) {
-        if let (OperatorDef::Rows(rows), OperatorDef::Rows(other)) = (operator, other) {
-            rows.fields.retain(|field| other.fields.iter().any(|known| known.name == field.name));
+        match (operator, other) {
+            (OperatorDef::Rows(rows), OperatorDef::Rows(other)) => {
+                rows.fields.retain(|field| other.fields.iter().any(|known| known.name == field.name));
+            }
+            (OperatorDef::Join(join), _) => join.dataset = unversioned(&join.dataset).to_owned(),
+            _ => {}
         }
     }
     pipeline
 }
 
-fn refuse(dataset: &Dataset, pipeline: &Pipeline, draft: &mut Draft) {
-    let (subject, read) = (format!("{}.{}", dataset.name, pipeline.name), pipeline.inputs.join(", "));
+/// A derived dataset of the same version that is joined and whose rows are computed otherwise.
+fn joined_otherwise(dataset: &Dataset, current: &Document, next: &Document) -> Option<String> {
+    let joins = dataset.pipelines.iter().flat_map(|pipeline| pipeline.joins());
+    let differs = |name: &str| {
+        let (was, is) = (current.dataset(name)?, next.dataset(name)?);
+        let (was, now) = (inlined(current, was).ok()?, inlined(next, is).ok()?);
+        Some(was.version == now.version && !is_same(&was, &now))
+    };
+    joins.map(|join| &join.dataset).find(|name| differs(name) == Some(true)).cloned()
+}
+
+fn refuse(dataset: &Dataset, pipeline: &Pipeline, read: &str, draft: &mut Draft) {
+    let subject = format!("{}.{}", dataset.name, pipeline.name);
     let fix = match dataset.name == unversioned(&dataset.name) {
         true => {
             format!("give {} @pipeline(version={}) in the same commit", pipeline.name, pipeline.version + 1)
@@ -70,9 +88,13 @@ fn refuse(dataset: &Dataset, pipeline: &Pipeline, draft: &mut Draft) {
 pub(super) fn follow(next: &mut Document, old: &str, version: u32) {
     let name = versioned(old, version);
     let superseded = next.datasets.iter_mut().filter(|d| d.name != unversioned(&d.name));
-    for input in superseded.flat_map(|d| &mut d.pipelines).flat_map(|p| &mut p.inputs) {
-        if input == old {
-            input.clone_from(&name);
+    for pipeline in superseded.flat_map(|d| &mut d.pipelines) {
+        let joined = pipeline.operators.iter_mut().filter_map(|operator| match operator {
+            OperatorDef::Join(join) => Some(&mut join.dataset),
+            _ => None,
+        });
+        for read in pipeline.inputs.iter_mut().chain(joined).filter(|read| *read == old) {
+            read.clone_from(&name);
         }
     }
 }

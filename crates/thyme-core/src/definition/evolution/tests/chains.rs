@@ -47,6 +47,28 @@ fn a_pipeline_over_rows_that_are_computed_otherwise_needs_a_version() {
 }
 
 #[test]
+fn a_pipeline_that_joins_rows_which_are_computed_otherwise_needs_a_version() {
+    let joined = |above: i64, b: (u32, u32), c: (u32, u32)| {
+        let mut document = chain(above, b, c);
+        let join = json!({"op": "join", "dataset": "B", "left_on": ["k"], "right_on": ["k"],
+            "fields": [{"name": "y", "field": "x"}]});
+        let pipeline = &mut document.datasets[2].pipelines[0];
+        pipeline.inputs = vec!["A".into()];
+        pipeline.operators = serde_json::from_value(json!([join, {"op": "drop", "columns": ["y"]}])).unwrap();
+        document
+    };
+    let was = joined(0, (1, 1), (1, 1));
+    let planned = |is: &Document| plan(&was, is, &Given::default());
+    let refused = planned(&joined(5, (1, 2), (1, 1))).unwrap_err().to_string();
+    assert!(refused.contains("C.p reads B, whose rows are computed otherwise"), "{refused}");
+    assert!(planned(&joined(5, (2, 1), (1, 1))).is_err());
+    assert!(planned(&joined(5, (1, 2), (1, 2))).is_ok());
+    let next = planned(&joined(5, (2, 1), (2, 1))).unwrap().next;
+    let reads: Vec<&str> = next.dataset("C@1").unwrap().pipelines[0].reads().collect();
+    assert_eq!(reads, ["A", "B@1"]);
+}
+
+#[test]
 fn a_superseded_version_goes_on_reading_what_it_read() {
     let was = chain(0, (1, 1), (1, 1));
     let next = plan(&was, &chain(5, (2, 1), (2, 1)), &Given::default()).unwrap().next;

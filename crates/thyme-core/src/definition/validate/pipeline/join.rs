@@ -1,11 +1,25 @@
 //! Joins: whether the other dataset, its key and its fields are what the pipeline takes them for.
 
 use super::Check;
+use crate::definition::derivation::DEPTH_MAX;
 use crate::definition::document::{Dataset, JoinDef, JoinedField};
 use crate::definition::show;
 use crate::definition::validate::scope::{Columns, Scope, hint};
 use crate::definition::validate::{Faults, names, place};
 use crate::schema::Role;
+
+/// The dataset on the way from a raw one to `dataset` whose pipeline has a join.
+fn joining<'s>(dataset: &'s Dataset, scope: &Scope<'s>) -> Option<&'s str> {
+    let mut made = Some(dataset);
+    for _ in 0..DEPTH_MAX {
+        let pipeline = made?.pipelines.first()?;
+        if pipeline.joins().next().is_some() {
+            return made.map(|dataset| dataset.name.as_str());
+        }
+        made = pipeline.inputs.first().and_then(|name| scope.dataset(name));
+    }
+    None
+}
 
 impl Check<'_> {
     /// Applies a join; false if what follows cannot be checked.
@@ -28,7 +42,7 @@ impl Check<'_> {
         faults.list.len() == before
     }
 
-    /// The raw dataset that is joined.
+    /// The dataset that is joined.
     fn joined<'s>(&self, join: &JoinDef, scope: &Scope<'s>, faults: &mut Faults) -> Option<&'s Dataset> {
         let (name, at) = (&join.dataset, place(&join.at, self.place));
         let Some(right) = scope.dataset(name) else {
@@ -48,12 +62,20 @@ impl Check<'_> {
             faults.add(at, &self.subject, "another dataset than the input", name, message);
             return None;
         }
-        if right.is_derived() {
+        if right.is_derived() && !right.has_derived_rows() {
             let message = format!(
-                "{} joins {name}, which a pipeline makes; this version joins raw datasets only: join the raw dataset behind it, or bring the two together in a featureset",
+                "{} joins {name}, whose pipeline ends in aggregates; this version joins raw datasets and rows that pipelines make: join the raw dataset behind it, or bring the two together in a featureset",
                 self.subject
             );
-            faults.add(at, &self.subject, "a raw dataset", name, message);
+            faults.add(at, &self.subject, "a dataset of rows", name, message);
+            return None;
+        }
+        if let Some(maker) = joining(right, scope) {
+            let message = format!(
+                "{} joins {name}, and {} on the way to it joins another dataset itself; this version joins rows that come of one raw dataset alone: join that other dataset here too",
+                self.subject, maker
+            );
+            faults.add(at, &self.subject, "rows of one raw dataset", name, message);
             return None;
         }
         Some(right)

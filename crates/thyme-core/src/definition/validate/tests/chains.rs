@@ -64,6 +64,25 @@ fn a_group_key_is_not_taken_away() {
 }
 
 #[test]
+fn rows_that_come_of_one_raw_dataset_are_joined() {
+    let join = |name: &str| {
+        json!([{"op": "join", "dataset": name, "left_on": ["driver"], "right_on": ["driver"],
+            "fields": [{"name": "amount", "field": "fare"}]}, {"op": "drop", "columns": ["amount"]}])
+    };
+    let paid = rows("Paid", "Ride", json!([]));
+    assert_eq!(found(&[paid.clone(), rows("B", "Ride", join("Paid"))]), Vec::<String>::new());
+    let chain =
+        [paid, rows("B", "Ride", join("Paid")), rows("C", "B", json!([])), rows("D", "Ride", join("C"))];
+    let faults = found(&chain);
+    assert!(
+        faults[0].contains("D.p joins C, and B on the way to it joins another dataset itself"),
+        "{faults:?}"
+    );
+    let circle = found(&[rows("A", "B", json!([])), rows("B", "Ride", join("A"))]);
+    assert!(circle.iter().any(|fault| fault.contains("made of itself: A -> B -> A")), "{circle:?}");
+}
+
+#[test]
 fn a_dataset_that_is_made_of_itself_is_refused_with_the_path() {
     let circle = [rows("A", "C", json!([])), rows("B", "A", json!([])), rows("C", "B", json!([]))];
     let faults = found(&circle);

@@ -56,7 +56,7 @@ fn a_join_that_cannot_be_is_refused_at_its_own_line() {
     let table = [
         ("dataset", json!("Drivr"), "joins the dataset Drivr, which is not there; did you mean Driver?"),
         ("dataset", json!("Ride"), "joins Ride with itself"),
-        ("dataset", json!("DriverStats"), "joins DriverStats, which a pipeline makes"),
+        ("dataset", json!("DriverStats"), "joins DriverStats, whose pipeline ends in aggregates"),
         ("right_on", json!(["name", "city"]), "on name, city, and its key is bank, name"),
         ("right_on", json!(["name"]), "on name, and its key is bank, name"),
         ("left_on", json!(["driver"]), "one column for each"),
@@ -103,7 +103,7 @@ fn a_joined_dataset_that_is_replaced_is_checked_with_those_that_join_it() {
     let mut derived = driver();
     derived["pipelines"] = good()["datasets"][1]["pipelines"].clone();
     let found = validate(&parse(json!({"format": 1, "datasets": [derived]})), &known);
-    assert!(found.iter().any(|f| f.message.contains("which a pipeline makes")), "{found:?}");
+    assert!(found.iter().any(|f| f.message.contains("whose pipeline ends in aggregates")), "{found:?}");
     assert_ne!(validate(&parse(json!({"format": 1, "datasets": [known.datasets[1]]})), &empty()), []);
 }
 
