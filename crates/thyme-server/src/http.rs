@@ -243,7 +243,7 @@ fn admit(door: &Door, parts: &Parts) -> Result<Caller, Reply> {
     // Over HTTP/2 it is part of the target.
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let hosts = [header("host"), authority];
-    let head = Head { path: &path, authorization: header("authorization"), hosts };
+    let head = Head { path: &path, authorization: header("authorization"), hosts, origin: header("origin") };
     let ready = door.app.ready_now().ok();
     let open = Openness {
         keys: ready.as_ref().map(|ready| &ready.keys),
@@ -258,7 +258,9 @@ fn admit(door: &Door, parts: &Parts) -> Result<Caller, Reply> {
 }
 
 async fn answer(door: Arc<Door>, parts: Parts, body: Incoming, caller: Caller, work: &Work) -> Reply {
-    let is_push = (parts.method.as_str(), parts.uri.path()) == writes::LOG;
+    // Decoded, as its handler is found by: however it is spelt, a push takes its room from that for pushes.
+    let path = decode(parts.uri.path(), false);
+    let is_push = (parts.method.as_str(), path.as_str()) == writes::LOG;
     let coding = match Coding::of_body(parts.headers.get(CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?")))
     {
         Ok(coding) => coding,

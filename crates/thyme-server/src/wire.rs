@@ -327,7 +327,17 @@ mod tests {
         }
         works.until_begun(most + 40).await;
         more.iter().for_each(tokio::task::JoinHandle::abort);
+        drop(asks);
         connection.abort();
-        server.abort();
+        timeout(Duration::from_secs(60), server).await.unwrap().unwrap();
+        // So does the room of a connection that has ended.
+        assert_eq!(connections.available_permits(), 0);
+        let all_end = async {
+            while connections.available_permits() == 0 {
+                works.ended.notify_one();
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), all_end).await.unwrap();
     }
 }

@@ -413,3 +413,27 @@ fn a_key_that_has_expired_opens_nothing_and_says_so() {
     });
     assert!(is_closed && alone.get("/api/v1/status", "").status == 401);
 }
+
+#[test]
+fn without_a_key_no_page_of_another_site_is_answered() {
+    let server = Server::start(None);
+    server.fill("");
+    // What a page may send without asking first: no type of its content, or a plain one.
+    let event = br#"{"dataset": "Event", "events": [{"k": "evil", "x": 1, "at": 1700000000}]}"#;
+    let push = |path: &str, origin: &str| server.send("POST", path, &format!("origin: {origin}\r\n"), event);
+    let mut position = String::new();
+    for path in ["/api/v1/log", "/api/v1/lo%67"] {
+        for origin in ["https://evil.example", "null", "http://localhost.evil.example:8080"] {
+            let refused = push(path, origin);
+            assert_eq!((refused.status, refused.detail().contains(origin)), (403, true), "{}", refused.body);
+        }
+        let pushed = push(path, "http://localhost:3000");
+        assert_eq!(pushed.status, 200, "{}", pushed.body);
+        position = pushed.body["position"].as_str().unwrap().to_owned();
+    }
+    let (admin, _) = server.key("", &json!({"role": "admin"}));
+    // Who has a key says with it who they are.
+    let headers = format!("origin: https://dashboard.example\r\nauthorization: Bearer {admin}\r\n");
+    assert_eq!(server.send("GET", "/api/v1/status", &headers, b"").status, 200);
+    assert_eq!(events(&server, &admin, &position), 5);
+}

@@ -3,16 +3,47 @@
 #![expect(clippy::disallowed_methods, reason = "sockets and their servers take threads and time")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use serde_json::{Value as Json, json};
-use thyme_query::{ExtractorHost, NoExtractors};
+use thyme_core::definition::{Dataset, Extractor};
+use thyme_core::{EventTime, Result, Value};
+use thyme_query::{ColumnBuffer, ExtractorHost, LookupContext, NoExtractors};
 use thyme_server::{App, AppOptions, Request, examine};
 
 const JOBS: &str = "/api/v1/jobs/offline";
+
+/// Says that it computes, and goes on when it is told to.
+#[derive(Debug)]
+struct Held {
+    begun: Mutex<Sender<()>>,
+    goes_on: Mutex<Receiver<()>>,
+}
+
+impl ExtractorHost for Held {
+    fn load(&self, _: &str, _: &Extractor, _: &[Dataset]) -> Result<u64> {
+        Ok(1)
+    }
+
+    fn call(
+        &self,
+        _: u64,
+        times: &[EventTime],
+        _: &[&ColumnBuffer],
+        _: &LookupContext,
+    ) -> Result<Vec<Vec<Value>>> {
+        if !times.is_empty() {
+            self.begun.lock().unwrap().send(()).unwrap();
+            // It ends when nobody holds it any more.
+            let _ = self.goes_on.lock().unwrap().recv();
+        }
+        Ok(vec![vec![Value::Int(1); times.len()]])
+    }
+}
 
 fn open(data: &Path, host: Arc<dyn ExtractorHost>) -> App {
     let app = App::opening();
@@ -39,12 +70,18 @@ fn get(app: &App, target: &str) -> Json {
     answer
 }
 
-fn fill(app: &App) {
+fn fill(app: &App, with_extractor: bool) {
     let field = |name: &str, kind: &str, role: &str| json!({"name": name, "type": kind, "role": role});
     let fields = [field("k", "str", "key"), field("x", "int", "value"), field("at", "datetime", "timestamp")];
+    let extractor = json!({"name": "give", "inputs": [{"feature": "k"}], "outputs": ["one"], "deps": [],
+        "form": "positional", "code": ""});
+    let features = json!([{"id": 1, "name": "k", "type": "str"}, {"id": 2, "name": "one", "type": "int"}]);
     let reference = json!([{"id": 1, "name": "k", "type": "str"},
         {"id": 2, "name": "x", "type": "int", "ref": {"dataset": "Event", "field": "x"}}]);
-    let set = json!({"name": "F", "features": reference});
+    let set = match with_extractor {
+        true => json!({"name": "F", "features": features, "extractors": [extractor]}),
+        false => json!({"name": "F", "features": reference}),
+    };
     let document = json!({"format": 1, "datasets": [{"name": "Event", "index": true, "fields": fields}],
         "featuresets": [set]});
     post(app, "/api/v1/commit", &document);
@@ -103,7 +140,7 @@ fn events(app: &App, event_type: &str) -> Vec<Json> {
 fn a_job_whose_file_is_damaged_is_kept_and_told_until_it_is_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let app = open(dir.path(), Arc::new(NoExtractors));
-    fill(&app);
+    fill(&app, false);
     let (damaged, intact) = (begin(&app), begin(&app));
     for id in [&damaged, &intact] {
         assert_eq!(ended(&app, id)["status"], "done");
@@ -152,11 +189,31 @@ fn a_job_whose_file_is_damaged_is_kept_and_told_until_it_is_cancelled() {
 }
 
 #[test]
+fn rows_that_were_computed_while_somebody_was_erased_are_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((begun, computes), (go_on, goes_on)) = (channel(), channel());
+    let host = Held { begun: Mutex::new(begun), goes_on: Mutex::new(goes_on) };
+    let app = open(dir.path(), Arc::new(host));
+    fill(&app, true);
+    let id = begin(&app);
+    let folder = dir.path().join("jobs").join(&id);
+    computes.recv_timeout(Duration::from_secs(60)).unwrap();
+    post(&app, "/api/v1/erase", &json!({"dataset": "Event", "entity_ids": ["anna"]}));
+    drop(go_on);
+    let job = ended(&app, &id);
+    assert_eq!((&job["status"], &job["error"]["error"]), (&json!("failed"), &json!("gone")), "{job}");
+    // The runner has looked at it again by the time that it computes the next.
+    assert_eq!(ended(&app, &begin(&app))["status"], "done");
+    assert_eq!(names_below(&folder), [folder.join("job.json")]);
+    app.close();
+}
+
+#[test]
 fn backups_have_neither_jobs_nor_query_runs() {
     let dir = tempfile::tempdir().unwrap();
     let [data, backup, restored] = ["data", "backup", "restored"].map(|name| dir.path().join(name));
     let app = open(&data, Arc::new(NoExtractors));
-    fill(&app);
+    fill(&app, false);
     assert_eq!(ended(&app, &begin(&app))["status"], "done");
     get(&app, "/features?featureset=F&entity_id=anna");
     assert!(!get(&app, "/api/v1/query-runs")["query_runs"].as_array().unwrap().is_empty());

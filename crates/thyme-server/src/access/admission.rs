@@ -13,6 +13,8 @@ pub(crate) struct Head<'a> {
     pub authorization: Option<&'a str>,
     /// Whom it is for, wherever that is said.
     pub hosts: [Option<&'a str>; 2],
+    /// Whose page sent it, if a page did.
+    pub origin: Option<&'a str>,
 }
 
 /// How a server is open.
@@ -33,6 +35,14 @@ pub(crate) fn admit(open: Openness<'_>, head: Head<'_>, now: impl FnOnce() -> u6
         if let Some(host) = head.hosts.into_iter().flatten().find(|host| !is_local(host)) {
             let detail =
                 format!("the Host header is \"{host}\"; without API keys only localhost is answered");
+            return Err(Reply::failure(403, "forbidden", &detail, &[]));
+        }
+        // A page of somebody else may send this machine what needs no reading of the answer: events, or an end of a job.
+        if let Some(origin) = head.origin.filter(|origin| !is_local_origin(origin)) {
+            let detail = format!(
+                "the Origin header is \"{}\"; without API keys only pages of this machine are answered",
+                origin.chars().take(100).collect::<String>()
+            );
             return Err(Reply::failure(403, "forbidden", &detail, &[]));
         }
         // What keys there are is not known before the data directory is open.
@@ -82,6 +92,10 @@ fn unauthorized(detail: &str) -> Reply {
     Reply::failure(401, "unauthorized", detail, &[]).with_header("www-authenticate", "Bearer".into())
 }
 
+fn is_local_origin(origin: &str) -> bool {
+    origin.split_once("://").is_some_and(|(_, host)| is_local(host))
+}
+
 fn is_local(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
@@ -106,11 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn only_pages_of_this_machine_are_local() {
+        for origin in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:80"] {
+            assert!(is_local_origin(origin), "{origin}");
+        }
+        for origin in ["null", "", "localhost", "https://evil.example", "http://localhost.evil.example"] {
+            assert!(!is_local_origin(origin), "{origin}");
+        }
+    }
+
+    #[test]
     fn until_the_keys_are_known_nobody_is_anybody() {
         for is_loopback in [true, false] {
             let open = Openness { keys: None, is_loopback };
-            let head =
-                Head { path: "/features", authorization: Some("Bearer thyme_00000000_00"), hosts: [None; 2] };
+            let head = Head {
+                path: "/features",
+                authorization: Some("Bearer thyme_00000000_00"),
+                hosts: [None; 2],
+                origin: None,
+            };
             let caller = admit(open, head, || 0).unwrap();
             assert!(matches!(caller.0, Who::Stranger), "{caller:?}");
         }
