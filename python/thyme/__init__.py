@@ -20,6 +20,7 @@ from thyme._field import Field, field
 from thyme._functions import atan2, coalesce, concat, haversine_km, max_of, min_of, when
 from thyme._pipeline import Stream, inputs, pipeline
 from thyme._source import source
+from thyme._types import Length, Scale
 from thyme._windows import Forever, Hopping, Rows, Session, Sliding, Tumbling, series
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ __all__ = [
     "Forever",
     "Hopping",
     "Last",
+    "Length",
     "Max",
     "Min",
     "MockContext",
     "Rows",
+    "Scale",
     "Session",
     "Sliding",
     "Stream",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from thyme._expr_numbers import Numbers
@@ -209,6 +210,9 @@ def lit(value: Scalar) -> Expr:
         DefinitionTypeError: It is something else.
         DefinitionValueError: It is an int outside int64.
     """
+    if isinstance(value, Decimal):
+        hint = "beside a column of Decimals, write the number as a text"
+        refuse(f"a constant: expected an int, float, str, bool, datetime or None, got {value!r}; {hint}")
     constant, data_type = literal(value, "a constant")
     node = {"lit": constant} if data_type is None else {"lit": constant, "type": data_type}
     return Expr(node, repr(value))

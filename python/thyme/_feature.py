@@ -6,7 +6,8 @@ from typing import Any, Generic, TypeVar, Unpack
 
 from thyme import _checks
 from thyme._field import Field
-from thyme._literal import Scalar, described, literal
+from thyme._literal import Default, described
+from thyme._literal import default as default_of
 from thyme._meta import CatalogKeywords, meta
 from thyme._place import Place, caller, refuse
 
@@ -61,7 +62,7 @@ def feature(
     *,
     id: int | None = None,
     ref: Any = None,
-    default: Scalar = None,
+    default: Default = None,
     request: bool = False,
     max_age: str | None = None,
     on_stale: str | None = None,
@@ -115,7 +116,7 @@ def feature(
         )
     if ref is not None:
         body["ref"] = {"dataset": ref.dataset.__name__, "field": ref.name}
-    constant, _ = literal(default, "feature(default=)")
+    constant = default_of(default, "feature(default=)")
     if constant is not None:
         body["default"] = constant
     body["request"] = _checks.flag("feature(request=)", request)

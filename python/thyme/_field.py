@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from thyme import _checks
-from thyme._literal import Scalar, literal
+from thyme._literal import Default
+from thyme._literal import default as default_of
 from thyme._place import Place, caller, refuse, warn_unknown
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def field(
     key: bool = False,
     timestamp: bool = False,
     event_id: bool = False,
-    default: Scalar = None,
+    default: Default = None,
     **unknown: Any,
 ) -> Any:
     """Says what a field is for. Plain fields need none.
@@ -83,6 +84,6 @@ def field(
             "a field cannot be both event id and timestamp: events of one time are not the same event",
             kind="value",
         )
-    constant, _ = literal(default, "field(default=)")
+    constant = default_of(default, "field(default=)")
     role = "key" if key else "timestamp" if timestamp else "value"
     return FieldSpec(role, caller(), constant, event_id=event_id)

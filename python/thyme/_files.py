@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thyme._errors import InvalidDataError
+from thyme._frames import rows_of
 from thyme._values import json_ready
 
 if TYPE_CHECKING:
@@ -375,21 +376,23 @@ class FrameWriter:
 
 
 def csv_bytes(table: pa.Table, header: bool) -> bytes:
-    """CSV with times as RFC 3339, null as nothing, and lists as JSON."""
+    """CSV with times as RFC 3339, null as nothing, bytes as base64, and lists, maps and vectors as JSON."""
     import polars as pl
 
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested() or kind == pl.Binary]
     if nested:
-        texts = {
-            name: [None if v is None else json.dumps(json_ready(v)) for v in frame[name].to_list()]
-            for name in nested
-        }
+        rows = [json_ready(row) for row in rows_of(table.select(nested))]
+        texts = {name: [_cell_text(row[name]) for row in rows] for name in nested}
         frame = frame.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in texts.items())
     moments = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     frame = frame.with_columns(pl.col(moments).dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")) if moments else frame
     return frame.write_csv(include_header=header).encode()
+
+
+def _cell_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def jsonl_bytes(table: pa.Table, first: bool = True) -> bytes:
@@ -405,7 +408,7 @@ def json_bytes(table: pa.Table, first: bool) -> bytes:
 
 
 def _json_rows(table: pa.Table) -> Iterator[bytes]:
-    for row in table.to_pylist():
+    for row in rows_of(table):
         yield json.dumps(json_ready(row), ensure_ascii=False, allow_nan=False).encode()
 
 

@@ -102,6 +102,12 @@ def parts(data: Any, rows: int, *, time_column: str | None = None) -> Iterator[p
     )
 
 
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table, maps as dicts."""
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="strict")
+    return rows
+
+
 def as_table(part: Any) -> pa.Table:
     """A table of a table or a record batch."""
     import pyarrow as pa

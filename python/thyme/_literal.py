@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from thyme._place import refuse
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
-Scalar = int | float | str | bool | datetime | None
+Scalar = int | float | str | bool | datetime | date | Decimal | bytes | Enum | None
 """What may stand as a constant."""
+Default = Scalar | list[Any] | dict[str, Any]
+"""What may stand as a default."""
 
 
 def literal(value: Any, what: str) -> tuple[Any, str | None]:
@@ -22,7 +27,7 @@ def literal(value: Any, what: str) -> tuple[Any, str | None]:
         what: What it is, for the error.
 
     Raises:
-        DefinitionTypeError: It is no int, float, str, bool, datetime or None.
+        DefinitionTypeError: It is none of these.
         DefinitionValueError: It is an int outside int64.
     """
     if value is None:
@@ -39,7 +44,36 @@ def literal(value: Any, what: str) -> tuple[Any, str | None]:
         return str(value), "str"
     if isinstance(value, datetime):
         return rfc3339(value), "datetime"
-    refuse(f"{what}: expected an int, float, str, bool, datetime or None, got {described(value)}")
+    if isinstance(value, date):
+        return value.isoformat(), "date"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode(), "bytes"
+    if isinstance(value, Enum):
+        return literal(value.value, what)
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, str):
+            refuse(f"{what}: {value} is not finite, and a decimal is", kind="value")
+        return format(value, "f"), f"decimal({max(0, -exponent)})"
+    expected = "an int, float, str, bool, datetime, date, Decimal, bytes or None"
+    refuse(f"{what}: expected {expected}, got {described(value)}")
+
+
+def default(value: Any, what: str) -> Any:
+    """The JSON value of a default: a constant, or a list or a dict of constants.
+
+    Raises:
+        DefinitionTypeError: There is something else in it.
+        DefinitionValueError: There is an int outside int64 in it.
+    """
+    if isinstance(value, (list, tuple)):
+        return [default(item, f"{what}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                refuse(f"{what}: the key {key!r} is no text")
+        return {key: default(item, f"{what}[{key!r}]") for key, item in value.items()}
+    return literal(value, what)[0]
 
 
 def rfc3339(time: datetime) -> str:

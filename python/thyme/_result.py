@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from thyme._errors import ThymeError
 from thyme._feature_meta import FeatureMeta, columns_of, of_row, of_table
+from thyme._frames import rows_of
 from thyme._html import block, dim, struck, table
+from thyme._values import to_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +23,15 @@ ROWS_SHOWN = 10
 _CELL_WIDTH_MAX = 32
 
 # Arrow types, by the names that features have in Python.
-_ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "bool_"}
+_ARROW_TYPES = {
+    "int": "int64",
+    "float": "float64",
+    "str": "string",
+    "bool": "bool_",
+    "date": "date32",
+    "bytes": "binary",
+    "json": "string",
+}
 
 
 class ThymeResult:
@@ -100,9 +111,8 @@ class ThymeResult:
             self._source = self._source()
         if self._source is None:
             rows = self._rows or []
-            self._source = pa.table(
-                {name: pa.array([row[name] for row in rows], self._arrow_type(name)) for name in self.columns}
-            )
+            columns = [self._column(name, [row[name] for row in rows]) for name in self.columns]
+            self._source = pa.table(columns, names=self.columns)
         return self._source
 
     def to_polars(self) -> pl.DataFrame:
@@ -121,7 +131,7 @@ class ThymeResult:
         """
         if importlib.util.find_spec("pandas") is None:
             raise ThymeError("to_pandas() needs pandas: pip install pandas, or use to_polars()")
-        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        frame: pd.DataFrame = self.to_arrow().to_pandas(maps_as_pydicts="strict")
         return frame
 
     def to_numpy(self) -> np.ndarray[Any, Any]:
@@ -145,7 +155,7 @@ class ThymeResult:
         """One dict a row, with Python values; times are aware datetimes in UTC."""
         if self._rows is not None:
             return [dict(row) for row in self._rows]
-        rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
+        rows: list[dict[str, Any]] = self._rows_of(self.to_arrow())
         return rows
 
     def __len__(self) -> int:
@@ -179,13 +189,13 @@ class ThymeResult:
                 return dict(self._rows[which])
             if not -len(self) <= which < len(self):
                 raise IndexError(f"row {which} of {len(self)}")
-            return self.to_arrow().slice(which % len(self), 1).to_pylist()[0]
+            return self._rows_of(self.to_arrow().slice(which % len(self), 1))[0]
         if which not in self.columns:
             raise KeyError(f"{which!r}: the columns are {', '.join(self.columns)}")
         if self._rows is not None:
             values = [row[which] for row in self._rows]
         else:
-            values = self.to_arrow()[which].to_pylist()
+            values = [row[which] for row in self._rows_of(self.to_arrow().select([which]))]
         return values[0] if len(values) == 1 else values
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -200,6 +210,20 @@ class ThymeResult:
         meta = self.metadata.get("meta") or {}
         old = {} if "ids" in meta else meta.get("deprecated") or {}
         return [name for name in old if name in self.columns]
+
+    def _column(self, name: str, values: list[Any]) -> Any:
+        import pyarrow as pa
+
+        if self._types.get(name) == "json":
+            values = [None if value is None else to_json(value).decode() for value in values]
+        return pa.array(values, self._arrow_type(name))
+
+    def _rows_of(self, table: pa.Table) -> list[dict[str, Any]]:
+        rows = rows_of(table)
+        for name in set(self.metadata.get("json") or ()) & set(table.column_names):
+            for row in rows:
+                row[name] = None if row[name] is None else json.loads(row[name])
+        return rows
 
     def _arrow_type(self, name: str) -> Any:
         import pyarrow as pa
@@ -231,7 +255,7 @@ class ThymeResult:
         if self._rows is not None:
             return self._rows[:ROWS_SHOWN], len(self._rows)
         table = self.to_arrow()
-        return table.slice(0, ROWS_SHOWN).to_pylist(), table.num_rows
+        return self._rows_of(table.slice(0, ROWS_SHOWN)), table.num_rows
 
     def _summary(self, total: int) -> str:
         rows = "1 row" if total == 1 else f"{total:,} rows"
@@ -246,6 +270,12 @@ def _arrow_type(kind: str, pa: Any) -> Any:
         return pa.timestamp("us", "UTC")
     if kind.startswith("list["):
         return pa.list_(_arrow_type(kind[5:-1], pa))
+    if kind.startswith("vector["):
+        return pa.list_(pa.float64(), int(kind[7:-1]))
+    if kind.startswith("dict["):
+        return pa.map_(pa.string(), _arrow_type(kind[10:-1], pa))
+    if kind.startswith("decimal("):
+        return pa.decimal128(38, int(kind[8:-1]))
     return getattr(pa, _ARROW_TYPES[kind])() if kind in _ARROW_TYPES else None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
+from enum import Enum
 from typing import Any
 
 from thyme._errors import InvalidDataError
@@ -123,6 +125,14 @@ def _json_value(value: Any) -> Any:
         return None if value != value else time_text(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Enum):
+        return value.value
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
     plain = _plain(value)
     if plain is not value:
         if isinstance(plain, float) and not math.isfinite(plain):
@@ -166,8 +176,23 @@ def from_answer(
     """
     row = {name: _typed(value, types.get(name)) for name, value in values.items()}
     for name, text in (non_finite or {}).items():
-        row[name] = float(text)
+        if name in row:
+            row[name] = float(text)
+        else:
+            _put(row, name, float(text))
     return row
+
+
+# Where in a value something is, as an answer says it: `emb[3]`, `by_kind["a"]`.
+_STEP = re.compile(r"\[(\d+|\"(?:[^\"\\]|\\.)*\")\]")
+
+
+def _put(row: dict[str, Any], place: str, value: float) -> None:
+    """Puts a float where an answer has a null for it, inside a list or a map."""
+    name = next((name for name in row if place.startswith(f"{name}[")), None)
+    steps = [json.loads(step) for step in _STEP.findall(place[len(name) :])] if name is not None else []
+    if name is not None and len(steps) == 1 and isinstance(row[name], (list, dict)):
+        row[name][steps[0]] = value
 
 
 def _typed(value: Any, kind: str | None) -> Any:
@@ -176,8 +201,20 @@ def _typed(value: Any, kind: str | None) -> Any:
         return value if moment is None else moment
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, list) and kind is not None and kind.startswith("list["):
+    if kind is None or value is None:
+        return value
+    if kind == "date" and isinstance(value, str):
+        return date.fromisoformat(value)
+    if kind == "bytes" and isinstance(value, str):
+        return base64.b64decode(value)
+    if kind.startswith("decimal(") and isinstance(value, str):
+        return Decimal(value)
+    if isinstance(value, list) and kind.startswith("list["):
         return [_typed(item, kind[5:-1]) for item in value]
+    if isinstance(value, list) and kind.startswith("vector["):
+        return [_typed(item, "float") for item in value]
+    if isinstance(value, dict) and kind.startswith("dict["):
+        return {key: _typed(item, kind[10:-1]) for key, item in value.items()}
     return value
 
 

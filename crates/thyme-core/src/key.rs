@@ -5,7 +5,7 @@ use crate::value::{DataType, Value, canonical};
 
 /// An entity key, encoded: for each key field in declaration order a tag byte and the value.
 ///
-/// `int`, `datetime` and `float` are 8 bytes big-endian (float as canonical bits), `bool` one byte,
+/// `int`, `datetime`, `date` and `float` are 8 bytes big-endian (float as canonical bits), `bool` one byte,
 /// `str` its length as u32 big-endian and its bytes. The encoding is injective and part of the
 /// formats on disk. Keys are never null.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,12 +44,13 @@ impl EntityKey {
                     let (&b, tail) = tail.split_first().ok_or_else(corrupt)?;
                     (Value::Bool(b != 0), tail)
                 }
-                b'i' | b't' | b'f' => {
+                b'i' | b't' | b'f' | b'd' => {
                     let (word, tail) = tail.split_first_chunk::<8>().ok_or_else(corrupt)?;
                     let word = u64::from_be_bytes(*word);
                     let value = match tag {
                         b'i' => Value::Int(word as i64),
                         b't' => Value::Datetime(word as i64),
+                        b'd' => Value::Date(i32::try_from(word as i64).map_err(|_| corrupt())?),
                         _ => Value::Float(f64::from_bits(word)),
                     };
                     (value, tail)
@@ -75,6 +76,15 @@ pub fn encode_into(value: &Value, bytes: &mut Vec<u8>) -> Result<()> {
         Value::Float(v) => put_word(b'f', canonical(*v).to_bits(), bytes),
         Value::Bool(v) => bytes.extend_from_slice(&[b'b', u8::from(*v)]),
         Value::Str(v) => put_str(v, bytes),
+        Value::Date(v) => put_word(b'd', i64::from(*v) as u64, bytes),
+        Value::Bytes(_)
+        | Value::Decimal(..)
+        | Value::List(..)
+        | Value::Map(..)
+        | Value::Vector(_)
+        | Value::Json(_) => {
+            return Err(Error::invalid_data("a key is an int, a str, a bool, a datetime or a date"));
+        }
     }
     Ok(())
 }
@@ -94,7 +104,7 @@ pub fn put_str(text: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The tag byte of a type.
+/// The tag byte of a type; those of types that are no keys tell columns of a chunk apart.
 pub const fn tag_of(data_type: DataType) -> u8 {
     match data_type {
         DataType::Int => b'i',
@@ -102,6 +112,13 @@ pub const fn tag_of(data_type: DataType) -> u8 {
         DataType::Str => b's',
         DataType::Bool => b'b',
         DataType::Datetime => b't',
+        DataType::Date => b'd',
+        DataType::Bytes => b'y',
+        DataType::Decimal(_) => b'n',
+        DataType::List(_) => b'l',
+        DataType::Map(_) => b'm',
+        DataType::Vector(_) => b'v',
+        DataType::Json => b'j',
     }
 }
 
@@ -116,6 +133,7 @@ mod tests {
             vec![Value::Str("ab".into()), Value::Str("c".into())],
             vec![Value::Int(1)],
             vec![Value::Datetime(1)],
+            vec![Value::Date(-1)],
             vec![Value::Float(1.0)],
             vec![Value::Bool(true)],
             vec![Value::Str("".into())],
@@ -127,6 +145,7 @@ mod tests {
             assert_eq!(&EntityKey::decode(&EntityKey::encode(k).unwrap().0).unwrap(), k);
         }
         assert!(EntityKey::encode(&[Value::Null]).is_err());
+        assert!(EntityKey::encode(&[Value::Json("{}".into())]).is_err());
         assert!(EntityKey::decode(b"s\0\0\0\x05a").is_err());
     }
 }

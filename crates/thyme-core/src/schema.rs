@@ -7,7 +7,7 @@ use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::expr::ast::LiteralValue;
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Value, encoding, from_base64, to_base64};
 
 /// The key of a column's metadata that holds its field's default, as a text.
 const DEFAULT: &str = "thyme.default";
@@ -71,8 +71,7 @@ impl Field {
 /// What rows have in a column of [`Schema::arrow`] that they were written without, and its type; `None` for a
 /// column of anything else.
 pub fn missing(column: &ArrowField) -> Option<(DataType, Value)> {
-    let types = [DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
-    let data_type = types.into_iter().find(|t| t.arrow() == *column.data_type())?;
+    let data_type = DataType::of_arrow(column.data_type())?;
     let value = column.metadata().get(DEFAULT).and_then(|text| value(data_type, text));
     Some((data_type, value.unwrap_or_default()))
 }
@@ -84,7 +83,13 @@ fn text(value: &Value) -> Option<String> {
         Value::Int(v) | Value::Datetime(v) => v.to_string(),
         Value::Float(v) => v.to_bits().to_string(),
         Value::Bool(v) => u8::from(*v).to_string(),
-        Value::Str(v) => v.as_ref().to_owned(),
+        Value::Date(v) => v.to_string(),
+        Value::Str(v) | Value::Json(v) => v.as_ref().to_owned(),
+        other => {
+            let mut bytes = Vec::new();
+            encoding::encode(other, &mut bytes);
+            to_base64(&bytes)
+        }
     })
 }
 
@@ -95,7 +100,10 @@ fn value(data_type: DataType, text: &str) -> Option<Value> {
         DataType::Datetime => Value::Datetime(text.parse().ok()?),
         DataType::Float => Value::Float(f64::from_bits(text.parse().ok()?)),
         DataType::Bool => Value::Bool(text == "1"),
+        DataType::Date => Value::Date(text.parse().ok()?),
         DataType::Str => Value::Str(text.into()),
+        DataType::Json => Value::Json(text.into()),
+        other => return encoding::decode(other, &from_base64(text)?),
     })
 }
 

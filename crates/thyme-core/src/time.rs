@@ -122,6 +122,27 @@ pub fn parse_timestamp(text: &str) -> Result<EventTime> {
     Err(bad())
 }
 
+/// Reads a day such as `2026-03-15`, of the years 1 to 9999, as days since the Unix epoch.
+pub fn parse_date(text: &str) -> Option<i32> {
+    // chrono takes fewer digits, too, and a sign.
+    let is_plain = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| is_plain)?;
+    date_in_range(i32::try_from(day.signed_duration_since(NaiveDate::default()).num_days()).ok()?)
+}
+
+/// The day, if it is of the years 1 to 9999.
+pub fn date_in_range(days: i32) -> Option<i32> {
+    (-719_162..=2_932_896).contains(&days).then_some(days)
+}
+
+/// `2026-03-15` for days since the Unix epoch.
+pub fn date_text(days: i32) -> String {
+    match DateTime::from_timestamp(i64::from(days) * 86_400, 0) {
+        Some(t) => t.format("%Y-%m-%d").to_string(),
+        None => format!("{days}d"),
+    }
+}
+
 /// The latest number taken as seconds since the epoch: the year 2999. Later ones are milliseconds by mistake.
 const EPOCH_SECONDS_MAX: f64 = 32_503_680_000.0;
 
@@ -225,6 +246,19 @@ mod tests {
     fn formatting_round_trips() {
         for us in [0, -1, 1_773_568_800_500_000, EVENT_TIME_MAX.0] {
             assert_eq!(parse_timestamp(&format_rfc3339(us)).unwrap().0, us);
+        }
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_shown() {
+        for days in [-719_162, -1, 0, 20_527, 2_932_896] {
+            assert_eq!(parse_date(&date_text(days)), Some(days));
+        }
+        assert_eq!(parse_date("2026-03-15"), Some(20_527));
+        for text in
+            ["", "2026-3-15", "2026-02-30", "0000-01-01", "2026-03-15T00:00:00Z", "+026-03-15", "20260315"]
+        {
+            assert_eq!(parse_date(text), None, "{text}");
         }
     }
 }

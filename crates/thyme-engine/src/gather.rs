@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
 };
+use thyme_core::value::column as column_of;
 use thyme_core::{DataType, Value};
 
 /// A column that grows.
@@ -15,6 +16,7 @@ pub(crate) enum Gather {
     Str(StringBuilder),
     Bool(BooleanBuilder),
     Datetime(TimestampMicrosecondBuilder),
+    Other(DataType, Vec<Value>),
 }
 
 impl Gather {
@@ -25,6 +27,7 @@ impl Gather {
             DataType::Str => Gather::Str(StringBuilder::with_capacity(rows, rows * 8)),
             DataType::Bool => Gather::Bool(BooleanBuilder::with_capacity(rows)),
             DataType::Datetime => Gather::Datetime(TimestampMicrosecondBuilder::with_capacity(rows)),
+            other => Gather::Other(other, Vec::with_capacity(rows)),
         }
     }
 
@@ -36,6 +39,7 @@ impl Gather {
             (Gather::Str(column), Value::Str(v)) => column.append_value(v),
             (Gather::Bool(column), Value::Bool(v)) => column.append_value(*v),
             (Gather::Datetime(column), Value::Datetime(v)) => column.append_value(*v),
+            (Gather::Other(_, values), value) => values.push(value.clone()),
             (column, _) => column.push_null(),
         }
     }
@@ -47,6 +51,7 @@ impl Gather {
             Gather::Str(column) => column.append_null(),
             Gather::Bool(column) => column.append_null(),
             Gather::Datetime(column) => column.append_null(),
+            Gather::Other(_, values) => values.push(Value::Null),
         }
     }
 
@@ -57,6 +62,7 @@ impl Gather {
             Gather::Str(column) => Arc::new(column.finish()),
             Gather::Bool(column) => Arc::new(column.finish()),
             Gather::Datetime(column) => Arc::new(column.finish().with_timezone("UTC")),
+            Gather::Other(data_type, values) => column_of(*data_type, &std::mem::take(values)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The keys of a batch, encoded into one buffer.
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use thyme_core::key::{put_str, put_word, tag_of};
 use thyme_core::{DataType, Error, Field, Result};
 
@@ -90,5 +90,16 @@ fn put(data_type: DataType, column: &ArrayRef, row: usize, bytes: &mut Vec<u8>) 
         DataType::Datetime => {
             put_word(tag, column.as_primitive::<TimestampMicrosecondType>().value(row) as u64, bytes)
         }
+        DataType::Date => {
+            let day = column.as_primitive::<Date32Type>().value(row);
+            put_word(tag, i64::from(day) as u64, bytes);
+        }
+        // A valid definition has no key of such a type.
+        DataType::Bytes
+        | DataType::Decimal(_)
+        | DataType::List(_)
+        | DataType::Map(_)
+        | DataType::Vector(_)
+        | DataType::Json => {}
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use thyme_core::aggregate::Outcome;
+use thyme_core::value::Unscaled;
 use thyme_core::{Error, EventTime, Position, Result, Span, Value, Window};
 
 use crate::number::exact_sum;
@@ -49,10 +50,18 @@ pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
                 Err(_) => return Ok(Outcome::Overflow),
             },
             Total::Float(total) => Value::Float(total),
+            Total::Decimal(scale, total) => match total.parse::<i128>() {
+                Ok(sum) if sum.unsigned_abs() < 10u128.pow(38) => Value::Decimal(scale, Unscaled::new(sum)),
+                _ => return Ok(Outcome::Overflow),
+            },
         },
         "avg" => Value::Float(match total(values())? {
             Total::Int(total) => total as f64 / counted.len() as f64 + 0.0,
             Total::Float(total) => total / counted.len() as f64 + 0.0,
+            Total::Decimal(scale, total) => {
+                let sum: f64 = format!("{total}e-{scale}").parse().unwrap_or(f64::NAN);
+                sum / counted.len() as f64 + 0.0
+            }
         }),
         "min" => extreme(values(), Ordering::Less)?,
         "max" => extreme(values(), Ordering::Greater)?,
@@ -84,6 +93,8 @@ fn compare(a: &Value, b: &Value) -> Result<Ordering> {
         (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b).unwrap_or(Ordering::Equal)),
         (Value::Str(a), Value::Str(b)) => Ok(a.chars().cmp(b.chars())),
         (Value::Bool(a), Value::Bool(b)) => Ok(a.cmp(b)),
+        (Value::Date(a), Value::Date(b)) => Ok(a.cmp(b)),
+        (Value::Decimal(_, a), Value::Decimal(_, b)) => Ok(a.get().cmp(&b.get())),
         _ => Err(Error::internal(format!("{a} and {b} are not of one type"))),
     }
 }
@@ -91,16 +102,51 @@ fn compare(a: &Value, b: &Value) -> Result<Ordering> {
 enum Total {
     Int(i128),
     Float(f64),
+    /// The scale, and the digits of the sum's integer, of which there may be any number.
+    Decimal(u8, String),
+}
+
+/// Adds up integers in decimal, digit by digit, as on paper.
+fn added(values: &[i128]) -> String {
+    let mut columns = vec![0i64; 60];
+    for value in values {
+        for (column, digit) in columns.iter_mut().zip(value.unsigned_abs().to_string().bytes().rev()) {
+            *column += i64::from(digit - b'0') * if *value < 0 { -1 } else { 1 };
+        }
+    }
+    let carried = |columns: &[i64]| {
+        let mut carry = 0;
+        let digits: Vec<i64> = columns
+            .iter()
+            .map(|column| {
+                let all = column + carry;
+                carry = all.div_euclid(10);
+                all.rem_euclid(10)
+            })
+            .collect();
+        (digits, carry < 0)
+    };
+    let (mut digits, negative) = carried(&columns);
+    if negative {
+        columns.iter_mut().for_each(|column| *column = -*column);
+        (digits, _) = carried(&columns);
+    }
+    let text: String = digits.iter().rev().map(i64::to_string).collect();
+    format!("{}{text}", if negative { "-" } else { "" })
 }
 
 fn total(values: impl Iterator<Item = Value>) -> Result<Total> {
-    let (mut ints, mut floats) = (0, Vec::new());
+    let (mut ints, mut floats, mut decimals) = (0, Vec::new(), None::<(u8, Vec<i128>)>);
     for value in values {
         match value {
             Value::Int(v) => ints += i128::from(v),
             Value::Float(v) => floats.push(v),
+            Value::Decimal(scale, v) => decimals.get_or_insert((scale, Vec::new())).1.push(v.get()),
             other => return Err(Error::internal(format!("{other} cannot be summed"))),
         }
+    }
+    if let Some((scale, decimals)) = decimals {
+        return Ok(Total::Decimal(scale, added(&decimals)));
     }
     Ok(if floats.is_empty() { Total::Int(ints) } else { Total::Float(exact_sum(&floats)) })
 }

@@ -66,6 +66,7 @@ pub fn evaluate(expr: &Expr, row: &Columns) -> Result<Typed> {
                 LiteralValue::Int(_) => Some(DataType::Int),
                 LiteralValue::Float(_) => Some(DataType::Float),
                 LiteralValue::Str(_) => Some(DataType::Str),
+                LiteralValue::Nested(_) => Some(DataType::Json),
             };
             let data_type = literal.data_type.or(natural);
             let value = data_type.map_or(Ok(Value::Null), |declared| literal.lit.value(declared))?;
@@ -186,6 +187,9 @@ fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
         (Value::Datetime(a), Value::Str(b)) => Some(a.cmp(&parse_timestamp(&b)?.0)),
         (Value::Str(a), Value::Datetime(b)) => Some(parse_timestamp(&a)?.0.cmp(&b)),
+        (Value::Bytes(a), Value::Bytes(b)) => Some(a.iter().cmp(b.iter())),
+        (a @ (Value::Date(_) | Value::Decimal(..)), b) => Some(as_number(&a)?.cmp(&beside(&a, &b)?)),
+        (a, b @ (Value::Date(_) | Value::Decimal(..))) => Some(beside(&b, &a)?.cmp(&as_number(&b)?)),
         (a, b) => return Err(misfit(op, &a, &b)),
     };
     // NaN has no order: it differs from everything.
@@ -198,6 +202,37 @@ fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {
         Operator::Gt => order == Ordering::Greater,
         _ => order != Ordering::Less,
     }))
+}
+
+/// A day's or a decimal's number.
+fn as_number(value: &Value) -> Result<i128> {
+    match value {
+        Value::Date(day) => Ok(i128::from(*day)),
+        Value::Decimal(_, unscaled) => Ok(unscaled.get()),
+        other => Err(misfit(Operator::Eq, other, &Value::Null)),
+    }
+}
+
+/// The number of what stands beside a date or a decimal: another, or a constant that says one in its digits.
+fn beside(one: &Value, other: &Value) -> Result<i128> {
+    let wrong = || misfit(Operator::Eq, one, other);
+    match (one, other) {
+        (Value::Date(_), Value::Str(text)) => {
+            let midnight = parse_timestamp(text)?;
+            Ok(i128::from(midnight.0.div_euclid(86_400_000_000)))
+        }
+        (Value::Decimal(scale, _), Value::Str(_) | Value::Int(_) | Value::Float(_)) => {
+            let text = match other {
+                Value::Str(text) => text.to_string(),
+                Value::Float(float) => format!("{float}"),
+                int => int.to_string(),
+            };
+            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+            let fraction = format!("{fraction:0<width$}", width = usize::from(*scale));
+            format!("{whole}{fraction}").parse().map_err(|_| wrong())
+        }
+        _ => as_number(other),
+    }
 }
 
 /// What raises in Python (a zero divisor) and an int outside 64 bits is null.

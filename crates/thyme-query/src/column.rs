@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use thyme_core::value::shared;
+use thyme_core::value::{cell, column as column_of};
 use thyme_core::{DataType, Error, Result, Value};
 
 /// Values of one type, all null at first.
@@ -22,8 +23,18 @@ pub struct ColumnBuffer {
 
 #[derive(Clone, Debug)]
 enum Values {
-    Words { words: Vec<u64>, valid: Vec<bool> },
+    Words {
+        words: Vec<u64>,
+        valid: Vec<bool>,
+    },
     Texts(Vec<Option<Arc<str>>>),
+    /// Of a type whose values are neither words nor texts.
+    Others(Vec<Value>),
+}
+
+/// Whether values of a type are kept as words or texts.
+fn is_plain(data_type: DataType) -> bool {
+    matches!(data_type, DataType::Int | DataType::Float | DataType::Str | DataType::Bool | DataType::Datetime)
 }
 
 impl ColumnBuffer {
@@ -31,6 +42,7 @@ impl ColumnBuffer {
     pub fn nulls(data_type: DataType, rows: usize) -> Self {
         let values = match data_type {
             DataType::Str => Values::Texts(vec![None; rows]),
+            other if !is_plain(other) => Values::Others(vec![Value::Null; rows]),
             _ => Values::Words { words: vec![0; rows], valid: vec![false; rows] },
         };
         ColumnBuffer { data_type, values }
@@ -67,6 +79,10 @@ impl ColumnBuffer {
                 array.as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits()).collect()
             }
             DataType::Bool => array.as_boolean().values().iter().map(u64::from).collect(),
+            other => {
+                let values = (0..array.len()).map(|row| cell(other, array, row)).collect();
+                return Ok(ColumnBuffer { data_type, values: Values::Others(values) });
+            }
         };
         Ok(ColumnBuffer { data_type, values: Values::Words { words, valid } })
     }
@@ -81,6 +97,7 @@ impl ColumnBuffer {
         match &self.values {
             Values::Words { words, .. } => words.len(),
             Values::Texts(texts) => texts.len(),
+            Values::Others(values) => values.len(),
         }
     }
 
@@ -91,6 +108,7 @@ impl ColumnBuffer {
             Values::Texts(texts) => {
                 size_of_val(texts.as_slice()) + texts.iter().flatten().map(|text| shared(text)).sum::<usize>()
             }
+            Values::Others(values) => values.iter().map(Value::bytes).sum(),
         }
     }
 
@@ -105,6 +123,9 @@ impl ColumnBuffer {
         match (&mut self.values, value) {
             (Values::Texts(texts), Value::Str(text)) => texts[row] = Some(text),
             (Values::Texts(texts), _) => texts[row] = None,
+            (Values::Others(values), value) => {
+                values[row] = value.widen(self.data_type).unwrap_or_default();
+            }
             (Values::Words { words, valid }, value) => {
                 let word = match (value, self.data_type) {
                     (Value::Int(v), DataType::Float) => Some((v as f64).to_bits()),
@@ -125,12 +146,13 @@ impl ColumnBuffer {
     pub fn get(&self, row: usize) -> Value {
         match &self.values {
             Values::Texts(texts) => texts[row].clone().map_or(Value::Null, Value::Str),
+            Values::Others(values) => values[row].clone(),
             Values::Words { words, valid } if valid[row] => match self.data_type {
                 DataType::Int => Value::Int(words[row] as i64),
                 DataType::Datetime => Value::Datetime(words[row] as i64),
                 DataType::Float => Value::Float(f64::from_bits(words[row])),
                 DataType::Bool => Value::Bool(words[row] != 0),
-                DataType::Str => Value::Null,
+                _ => Value::Null,
             },
             Values::Words { .. } => Value::Null,
         }
@@ -140,6 +162,7 @@ impl ColumnBuffer {
     pub fn is_null(&self, row: usize) -> bool {
         match &self.values {
             Values::Texts(texts) => texts[row].is_none(),
+            Values::Others(values) => values[row].is_null(),
             Values::Words { valid, .. } => !valid[row],
         }
     }
@@ -163,6 +186,9 @@ impl ColumnBuffer {
             Values::Texts(texts) => {
                 Values::Texts(rows.iter().map(|&row| texts[row as usize].clone()).collect())
             }
+            Values::Others(values) => {
+                Values::Others(rows.iter().map(|&row| values[row as usize].clone()).collect())
+            }
         };
         ColumnBuffer { data_type: self.data_type, values }
     }
@@ -181,6 +207,11 @@ impl ColumnBuffer {
                     texts[row as usize] = text;
                 }
             }
+            (Values::Others(values), Values::Others(from)) => {
+                for (value, &row) in from.into_iter().zip(rows) {
+                    values[row as usize] = value;
+                }
+            }
             _ => {}
         }
     }
@@ -188,6 +219,7 @@ impl ColumnBuffer {
     /// As Arrow.
     pub fn to_arrow(&self) -> ArrayRef {
         match &self.values {
+            Values::Others(values) => column_of(self.data_type, values),
             Values::Texts(texts) => {
                 let bytes = texts.iter().flatten().map(|t| t.len()).sum();
                 let mut builder = StringBuilder::with_capacity(texts.len(), bytes);
@@ -209,7 +241,7 @@ impl ColumnBuffer {
                     DataType::Datetime => {
                         Arc::new(TimestampMicrosecondArray::new(ints().into(), nulls).with_timezone("UTC"))
                     }
-                    DataType::Int | DataType::Str => Arc::new(Int64Array::new(ints().into(), nulls)),
+                    _ => Arc::new(Int64Array::new(ints().into(), nulls)),
                 }
             }
         }

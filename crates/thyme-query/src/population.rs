@@ -172,7 +172,9 @@ fn ordered(values: &[Value], parts: &[usize]) -> Result<Vec<u8>> {
                 bytes.extend((if bits & SIGN == 0 { bits ^ SIGN } else { !bits }).to_be_bytes());
             }
             Value::Bool(v) => bytes.push(u8::from(*v)),
-            null @ Value::Null => encode_into(null, &mut bytes)?,
+            Value::Date(v) => bytes.extend((i64::from(*v) as u64 ^ SIGN).to_be_bytes()),
+            // No keys: this says so.
+            other => encode_into(other, &mut bytes)?,
         }
     }
     Ok(bytes)
@@ -211,6 +213,7 @@ fn take(kind: DataType, bytes: &[u8]) -> Result<(Value, &[u8])> {
     let word = u64::from_be_bytes(*word);
     let value = match kind {
         DataType::Datetime => Value::Datetime((word ^ SIGN) as i64),
+        DataType::Date => Value::Date((word ^ SIGN) as i64 as i32),
         DataType::Float => Value::Float(f64::from_bits(if word & SIGN == 0 { !word } else { word ^ SIGN })),
         _ => Value::Int((word ^ SIGN) as i64),
     };

@@ -1,8 +1,9 @@
 //! JSON to values and back.
 
+use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use thyme_core::time::{format_rfc3339, from_epoch_seconds, from_epoch_seconds_f64, parse_timestamp};
-use thyme_core::value::{NAN, canonical};
+use thyme_core::value::{Json as Tree, Misfit, NAN, canonical, typed, untyped};
 use thyme_core::{DataType, Error, EventTime, Result, Value};
 use thyme_engine::Snapshot;
 
@@ -23,7 +24,17 @@ pub(crate) fn value(subject: &str, data_type: DataType, json: &Json) -> Result<V
         (DataType::Float, Json::Number(n)) => Value::Float(canonical(n.as_f64().ok_or_else(wrong)?)),
         (DataType::Float, Json::String(s)) => Value::Float(non_finite(s).ok_or_else(wrong)?),
         (DataType::Datetime, _) => Value::Datetime(time(subject, json)?.0),
-        _ => return Err(wrong()),
+        (DataType::Bool | DataType::Str | DataType::Int | DataType::Float, _) => return Err(wrong()),
+        (other, json) => nested(subject, other, json)?,
+    })
+}
+
+/// A value of any type, from whatever JSON says.
+fn nested(subject: &str, data_type: DataType, json: &Json) -> Result<Value> {
+    let tree = Tree::deserialize(json)
+        .map_err(|e| Error::invalid_data(format!("{subject}: expected {data_type}, got {e}")))?;
+    typed(data_type, &tree).map_err(|Misfit { path, expected, got }| {
+        Error::invalid_data(format!("{subject}{path}: expected {expected}, got {got}"))
     })
 }
 
@@ -42,7 +53,9 @@ fn non_finite(text: &str) -> Option<f64> {
 /// InvalidData, as [`value`].
 pub(crate) fn text_value(subject: &str, data_type: DataType, text: &str) -> Result<Value> {
     let json = match data_type {
-        DataType::Str => Json::String(text.to_owned()),
+        DataType::Str | DataType::Date | DataType::Bytes | DataType::Decimal(_) => {
+            Json::String(text.to_owned())
+        }
         DataType::Datetime => match text.parse::<f64>() {
             Ok(_) => serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.to_owned())),
             Err(_) => Json::String(text.to_owned()),
@@ -189,6 +202,15 @@ pub(crate) fn named_entity(fields: EntityFields<'_>, pairs: &[(&str, &str)]) -> 
         .collect()
 }
 
+/// The text of a float that JSON has no number for.
+fn not_finite(float: f64) -> &'static str {
+    match float {
+        f if f.is_nan() => "NaN",
+        f if f > 0.0 => "Infinity",
+        _ => "-Infinity",
+    }
+}
+
 /// A value as JSON; a float that JSON cannot say is null and its text goes to `non_finite` under `name`.
 pub(crate) fn to_json(name: &str, value: &Value, non_finite: &mut Map<String, Json>) -> Json {
     match value {
@@ -200,17 +222,18 @@ pub(crate) fn to_json(name: &str, value: &Value, non_finite: &mut Map<String, Js
         Value::Float(f) => match serde_json::Number::from_f64(*f) {
             Some(number) => Json::Number(number),
             None => {
-                let text = if f.is_nan() {
-                    "NaN"
-                } else if *f > 0.0 {
-                    "Infinity"
-                } else {
-                    "-Infinity"
-                };
-                non_finite.insert(name.to_owned(), text.into());
+                non_finite.insert(name.to_owned(), not_finite(*f).into());
                 Json::Null
             }
         },
+        // A value of type json is the canonical text of one.
+        Value::Json(text) => serde_json::from_str(text).unwrap_or(Json::Null),
+        other => {
+            let tree = untyped(other, name, &mut |path, float| {
+                non_finite.insert(path.to_owned(), not_finite(float).into());
+            });
+            serde_json::to_value(tree).unwrap_or(Json::Null)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use thyme_core::definition::{Document, Feature, Featureset};
-use thyme_core::time::format_rfc3339;
+use thyme_core::time::{date_text, format_rfc3339};
 use thyme_core::{DataType, Error, ErrorKind, EventTime, Result, Value};
 use thyme_engine::trial::{Bounds, Progress, Trial};
 use thyme_query::preview::{Asked, Distribution, FeaturePreview, Histogram, Preview, SetPreview};
@@ -265,6 +265,7 @@ fn histogram(data_type: DataType, old: &[Value], new: &[Value]) -> Option<Json> 
     let Histogram { edges, old, new } = Histogram::of(old, new)?;
     let edge = |edge: &f64| match data_type {
         DataType::Datetime => json!(format_rfc3339(*edge as i64)),
+        DataType::Date => json!(date_text(*edge as i32)),
         _ => json!(edge),
     };
     let edges: Vec<Json> = edges.iter().map(edge).collect();

@@ -375,7 +375,15 @@ pub(crate) fn arrow_notes(
     features: Option<Json>,
 ) -> Vec<(&'static str, Json)> {
     let warnings = (!warnings.is_empty()).then(|| ("warnings", json!(warnings)));
-    names::meta(plan, features).map(|meta| ("meta", meta)).into_iter().chain(warnings).collect()
+    // Arrow has no JSON: its columns are texts, which this tells from others.
+    let json: Vec<&str> = plan
+        .features
+        .iter()
+        .filter(|column| plan.data_type(column.slot) == DataType::Json)
+        .map(|column| column.name.as_str())
+        .collect();
+    let json = (!json.is_empty()).then(|| ("json", json!(json)));
+    names::meta(plan, features).map(|meta| ("meta", meta)).into_iter().chain(warnings).chain(json).collect()
 }
 
 /// `POST /features/offline`: JSON queries, or labels as Arrow or Parquet.

@@ -1,9 +1,10 @@
 //! Rows on their way into timelines.
 
-use arrow::array::{Array, AsArray, BooleanArray, StringArray, UInt32Array};
+use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, StringArray, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::take;
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use thyme_core::value::encoded;
 use thyme_core::{DataType, Error, Position, Result};
 
 use crate::chunk::{Cell, Row};
@@ -35,7 +36,7 @@ pub struct Changes {
 /// One column of a batch; it shares the buffers of the Arrow array it was made from.
 #[derive(Clone, Debug)]
 pub enum BatchColumn {
-    /// int and datetime as `i64` bits, float as `f64` bits.
+    /// int, datetime and date as `i64` bits, float as `f64` bits.
     Words {
         /// One word a row.
         values: ScalarBuffer<u64>,
@@ -44,8 +45,10 @@ pub enum BatchColumn {
     },
     /// bool.
     Bools(BooleanArray),
-    /// str.
+    /// str, and json as its text.
     Strings(StringArray),
+    /// The canonical bytes of values of any other type.
+    Bytes(BinaryArray),
 }
 
 impl BatchColumn {
@@ -67,7 +70,18 @@ impl BatchColumn {
                 .as_primitive_opt::<TimestampMicrosecondType>()
                 .map(|a| words(a.values().inner().clone())),
             DataType::Bool => array.as_boolean_opt().map(|a| BatchColumn::Bools(a.clone())),
-            DataType::Str => array.as_string_opt::<i32>().map(|a| BatchColumn::Strings(a.clone())),
+            DataType::Str | DataType::Json => {
+                array.as_string_opt::<i32>().map(|a| BatchColumn::Strings(a.clone()))
+            }
+            DataType::Date => array.as_primitive_opt::<Date32Type>().map(|a| BatchColumn::Words {
+                values: a.values().iter().map(|day| i64::from(*day) as u64).collect(),
+                validity: a.nulls().cloned(),
+            }),
+            DataType::Bytes => array.as_binary_opt::<i32>().map(|a| BatchColumn::Bytes(a.clone())),
+            DataType::Decimal(_) | DataType::List(_) | DataType::Map(_) | DataType::Vector(_) => {
+                let fits = *array.data_type() == data_type.arrow();
+                fits.then(|| BatchColumn::Bytes(encoded(data_type, array)))
+            }
         };
         column.ok_or_else(|| {
             Error::internal(format!(
@@ -94,6 +108,9 @@ impl BatchColumn {
             BatchColumn::Strings(array) => {
                 BatchColumn::Strings(take(array, &indices(), None)?.as_string().clone())
             }
+            BatchColumn::Bytes(array) => {
+                BatchColumn::Bytes(take(array, &indices(), None)?.as_binary().clone())
+            }
         })
     }
 
@@ -113,6 +130,9 @@ impl BatchColumn {
             }
             BatchColumn::Strings(array) => {
                 (row < array.len() && array.is_valid(row)).then(|| Cell::Text(array.value(row).as_bytes()))
+            }
+            BatchColumn::Bytes(array) => {
+                (row < array.len() && array.is_valid(row)).then(|| Cell::Text(array.value(row)))
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Up to 256 rows of a timeline in one allocation.
 
-use thyme_core::DataType;
 use thyme_core::aggregate::{Mask, SLICE_ROWS_MAX, Slice, State, mask_range, word_text};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -54,7 +53,7 @@ enum Mark {
 /// What only some chunks have.
 #[derive(Debug, Default)]
 struct Extra {
-    /// The bytes of the strings, in no particular order.
+    /// The bytes of the values that are not words, in no particular order.
     heap: Vec<u8>,
     /// Present if a row came later than its event, or is gone.
     lives: Option<Box<Lives>>,
@@ -225,9 +224,9 @@ impl Chunk {
             return None;
         }
         let word = *self.column(column).get(row)?;
-        Some(match layout.columns.get(column)? {
-            DataType::Str => Cell::Text(word_text(word, self.heap_bytes())),
-            _ => Cell::Word(word),
+        Some(match layout.columns.get(column)?.is_word() {
+            false => Cell::Text(word_text(word, self.heap_bytes())),
+            true => Cell::Word(word),
         })
     }
 
@@ -571,6 +570,8 @@ impl Row for ChunkRow<'_> {
 
 #[cfg(test)]
 mod tests {
+    use thyme_core::DataType;
+
     use super::*;
 
     #[test]

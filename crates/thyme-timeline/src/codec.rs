@@ -1,6 +1,8 @@
 //! A chunk as bytes; described in `docs/formats-timeline.md`.
 
 use thyme_core::aggregate::SLICE_ROWS_MAX;
+use thyme_core::key::tag_of;
+use thyme_core::value::encoding;
 use thyme_core::{DataType, Error, Result};
 
 use crate::bits::bit;
@@ -30,7 +32,7 @@ pub(crate) fn encode(layout: &Layout, chunk: &Chunk, alone: Alone, out: &mut Vec
     // One that came after the chunk may have no verdicts in it.
     let predicates = layout.predicates.min(chunk.predicates(layout));
     put_varint(out, predicates as u64);
-    out.extend(layout.columns.iter().map(|data_type| tag(*data_type)));
+    out.extend(layout.columns.iter().map(|data_type| tag_of(*data_type)));
     put_deltas(out, chunk.times().iter().map(|t| *t as u64));
     put_deltas(out, chunk.positions().iter().copied());
     if chunk.lives().is_some() {
@@ -40,14 +42,14 @@ pub(crate) fn encode(layout: &Layout, chunk: &Chunk, alone: Alone, out: &mut Vec
         let validity = chunk.validity(layout, column);
         put_bits(out, chunk.len(), |row| bit(validity, row));
         let cells = (0..chunk.len()).filter_map(|row| chunk.cell(layout, column, row));
-        match data_type {
-            DataType::Str => cells.for_each(|cell| {
+        match data_type.is_word() {
+            false => cells.for_each(|cell| {
                 if let Cell::Text(text) = cell {
                     put_varint(out, text.len() as u64);
                     out.extend_from_slice(text);
                 }
             }),
-            _ => put_words(out, *data_type, &cells.map(word_of).collect::<Vec<_>>()),
+            true => put_words(out, *data_type, &cells.map(word_of).collect::<Vec<_>>()),
         }
     }
     for predicate in 0..predicates {
@@ -84,16 +86,6 @@ fn word_of(cell: Cell<'_>) -> u64 {
     match cell {
         Cell::Word(word) => word,
         Cell::Text(_) => 0,
-    }
-}
-
-fn tag(data_type: DataType) -> u8 {
-    match data_type {
-        DataType::Int => b'i',
-        DataType::Float => b'f',
-        DataType::Str => b's',
-        DataType::Bool => b'b',
-        DataType::Datetime => b't',
     }
 }
 
@@ -230,7 +222,7 @@ impl<'a> Rows<'a> {
         if (0..layout.predicates).any(|p| p as u64 >= predicates && layout.judge(p).is_none()) {
             return Err("it has fewer predicates than the pipeline needs");
         }
-        if !input.take(layout.columns.len())?.iter().copied().eq(layout.columns.iter().map(|t| tag(*t))) {
+        if !input.take(layout.columns.len())?.iter().copied().eq(layout.columns.iter().map(|t| tag_of(*t))) {
             return Err("its columns have other types than the pipeline needs");
         }
         let times = input.deltas(rows)?;
@@ -326,19 +318,27 @@ impl<'a> Input<'a> {
     fn column(&mut self, data_type: DataType, rows: usize) -> Read<Vec<Option<Cell<'a>>>> {
         let validity = self.take(rows.div_ceil(8))?;
         let count = (0..rows).filter(|row| bit_of(validity, *row)).count();
-        let cells = if data_type == DataType::Str {
-            (0..count).map(|_| self.text()).collect::<Read<Vec<_>>>()?
-        } else {
+        let cells = if data_type.is_word() {
             self.words(count)?.into_iter().map(Cell::Word).collect()
+        } else {
+            (0..count).map(|_| self.text(data_type)).collect::<Read<Vec<_>>>()?
         };
         let mut cells = cells.into_iter();
         Ok((0..rows).map(|row| if bit_of(validity, row) { cells.next() } else { None }).collect())
     }
 
-    fn text(&mut self) -> Read<Cell<'a>> {
+    fn text(&mut self, data_type: DataType) -> Read<Cell<'a>> {
         let len = self.varint()?;
         let text = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
-        std::str::from_utf8(text).map_err(|_| "a string in it is not UTF-8")?;
+        match data_type {
+            DataType::Str | DataType::Json => {
+                std::str::from_utf8(text).map_err(|_| "a string in it is not UTF-8")?;
+            }
+            other if encoding::decode(other, text).is_none() => {
+                return Err("a value in it is not one of its column's type");
+            }
+            _ => {}
+        }
         Ok(Cell::Text(text))
     }
 }

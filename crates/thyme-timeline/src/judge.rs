@@ -7,9 +7,10 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, Schema};
-use thyme_core::aggregate::{Mask, word_text};
+use thyme_core::aggregate::{Mask, word_text, word_value};
 use thyme_core::expr::Compiled;
-use thyme_core::{DataType, Result};
+use thyme_core::value::column as column_of;
+use thyme_core::{DataType, Result, Value};
 
 use crate::bits::bit;
 use crate::chunk::Chunk;
@@ -101,6 +102,11 @@ fn array(
             // What came in was UTF-8, and so is what was read back.
             let texts = texts.map(|text| text.and_then(|text| std::str::from_utf8(text).ok()));
             Arc::new(texts.collect::<StringArray>())
+        }
+        other => {
+            let value = |word| word_value(other, word, chunk.heap_bytes());
+            let values: Vec<Value> = cells.map(|cell| cell.map_or(Value::Null, value)).collect();
+            column_of(other, &values)
         }
     }
 }

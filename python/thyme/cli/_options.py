@@ -143,7 +143,8 @@ def typed(text: str, kind: str, place: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         if kind == "datetime":
             return time_option(text)
-        return text if kind == "str" else json.loads(text)
+        is_text = kind in ("str", "date", "bytes") or kind.startswith("decimal(")
+        return text if is_text else json.loads(text)
     except (ValueError, KeyError):
         raise InvalidDataError(f'{place}: "{text}" is not of type {kind}') from None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thyme._errors import InvalidDataError
+from thyme._frames import rows_of
 from thyme._values import json_ready
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ def write_table(table: pa.Table, kind: str | None, output: str | None) -> None:
         )
         if kind == "table":
             with open(output, "w", encoding="utf-8") as file:
-                print_rows(table.to_pylist(), table.column_names, file=file)
+                print_rows(rows_of(table), table.column_names, file=file)
             return
         with FrameWriter(output, kind) as writer:
             writer.write(table)
         return
     if kind is None or kind == "table":
-        print_rows(table.to_pylist(), table.column_names)
+        print_rows(rows_of(table), table.column_names)
         return
     out = sys.stdout.buffer
     as_text = TEXT_FORMATS.get(kind)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .oracle_functions import FUNCTIONS
 from .oracle_shape import clock_after, declared, shaped, time_field
+from .oracle_types import Misfit, as_compared, decimal_sum, other, within_digits
 from .oracle_windows import members, span
 
 Row = dict[str, Any]
@@ -73,6 +74,11 @@ def typed(value: Any, kind: str | None) -> Any:
     if kind == "float":
         if value in ("NaN", "Infinity", "-Infinity") or type(value) in (int, float):
             return canonical(float(value))
+    elif kind not in PYTHON_TYPES:
+        try:
+            return other(value, kind, typed)
+        except Misfit as error:
+            raise Refused(str(error)) from error
     elif type(value) is PYTHON_TYPES[kind] and (kind != "int" or int64(value) is not None):
         return value
     raise Refused(f"expected {kind}, got {value!r}")
@@ -177,6 +183,10 @@ def negated(a: bool | None) -> bool | None:
     return None if a is None else not a
 
 
+def compared(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return strict(lambda a, b: function(*as_compared(a, b)))
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
     "add": strict(lambda a, b: a + b),
     "sub": strict(lambda a, b: a - b),
@@ -185,12 +195,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "floor_div": divisor(lambda a, b: a // b),
     "mod": divisor(lambda a, b: a % b),
     "neg": strict(lambda a: -a),
-    "eq": strict(lambda a, b: a == b),
-    "ne": strict(lambda a, b: a != b),
-    "lt": strict(lambda a, b: a < b),
-    "le": strict(lambda a, b: a <= b),
-    "gt": strict(lambda a, b: a > b),
-    "ge": strict(lambda a, b: a >= b),
+    "eq": compared(lambda a, b: a == b),
+    "ne": compared(lambda a, b: a != b),
+    "lt": compared(lambda a, b: a < b),
+    "le": compared(lambda a, b: a <= b),
+    "gt": compared(lambda a, b: a > b),
+    "ge": compared(lambda a, b: a >= b),
     "and": both,
     "or": lambda a, b: negated(both(negated(a), negated(b))),
     "not": negated,
@@ -225,10 +235,26 @@ def total(values: list[Any]) -> Any:
     """The exact sum: an int, a float rounded once, or what the set of non-finite values gives."""
     if not values or type(values[0]) is int:
         return sum(values)
+    if isinstance(values[0], Decimal):
+        return within_digits(exact_total(values), values)
     special = {v for v in values if math.isinf(v)}
     if any(math.isnan(v) for v in values) or len(special) == 2:
         return math.nan
     return special.pop() if special else rounded(sum(map(Fraction, values), Fraction(0)))
+
+
+def exact_total(values: list[Any]) -> Any:
+    """As `total`, a sum of decimals with however many digits."""
+    return decimal_sum(values) if isinstance(values[0], Decimal) else total(values)
+
+
+def widened(value: Any, kind: str) -> Any:
+    """Ints as floats, where floats are declared."""
+    if isinstance(value, list):
+        return [widened(item, kind[5:-1]) for item in value] if kind.startswith("list[") else value
+    if isinstance(value, dict):
+        return {k: widened(v, kind[10:-1]) for k, v in value.items()} if kind.startswith("dict[") else value
+    return float(value) if kind == "float" and type(value) is int else value
 
 
 def extreme(pick: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
@@ -240,7 +266,9 @@ def extreme(pick: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
 FOLDS: dict[str, Callable[[list[Any]], Any]] = {
     "count": len,
     "sum": lambda values: int64(total(values)),
-    "avg": lambda values: rounded(Fraction(s)) / len(values) if math.isfinite(s := total(values)) else s,
+    "avg": lambda values: (
+        rounded(Fraction(s)) / len(values) if math.isfinite(s := exact_total(values)) else s
+    ),
     "min": extreme(min),
     "max": extreme(max),
     "first": lambda values: values[0],
@@ -254,7 +282,7 @@ def aggregated(aggregate: Document, rows: list[Row], kind: str) -> Any:
     values = [r[of] for r in counted if r[of] is not None] if of else counted
     if values:
         result = FOLDS[aggregate["function"]](values)
-        return typed(result, "float") if kind == "float" else result
+        return widened(result, kind)
     if aggregate.get("default") is not None:
         return typed(aggregate["default"], kind)
     return typed(0, kind) if aggregate["function"] in ("count", "sum") else None
@@ -334,7 +362,15 @@ def key_of(dataset: Document, key: Any) -> Row:
 
 
 def shown(value: Any, kind: str) -> Any:
-    return as_datetime(value) if kind == "datetime" and value is not None else value
+    if value is None:
+        return None
+    if kind == "datetime":
+        return as_datetime(value)
+    if kind == "list[datetime]":
+        return [shown(item, "datetime") for item in value]
+    if kind == "dict[str, datetime]":
+        return {key: shown(item, "datetime") for key, item in value.items()}
+    return value
 
 
 def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:

@@ -3,9 +3,10 @@
 import math
 import struct
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from .oracle import micros
+from .oracle import micros, shown, typed
 
 FLOAT_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -18,7 +19,9 @@ def expected(value: Any, kind: str) -> Any:
         return datetime.fromisoformat(value) if isinstance(value, str) else value
     if kind == "float" and isinstance(value, str):
         return FLOAT_WORDS[value] if value in FLOAT_WORDS else float.fromhex(value)
-    return float(value) if kind == "float" and isinstance(value, int) else value
+    if kind == "float" and isinstance(value, int):
+        return float(value)
+    return value if kind in ("", "int", "float", "str", "bool") else shown(typed(value, kind), kind)
 
 
 def bits(value: Any) -> Any:
@@ -27,7 +30,11 @@ def bits(value: Any) -> Any:
         return "float", struct.pack(">d", math.nan if math.isnan(value) else value)
     if isinstance(value, datetime):
         return "datetime", micros(value)
-    return type(value).__name__, value
+    if isinstance(value, list):
+        return "list", [bits(item) for item in value]
+    if isinstance(value, dict):
+        return "dict", {key: bits(item) for key, item in value.items()}
+    return type(value).__name__, str(value) if isinstance(value, Decimal) else value
 
 
 def actual(value: Any, kind: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Optional, Union
 import pytest
 from definition_texts import Import
 
-from thyme import Field, dataset, feature, featureset, field
+from thyme import Field, Length, Scale, dataset, feature, featureset, field
 from thyme._definition import definition_of
 from thyme.errors import DefinitionError, DefinitionTypeError
 
@@ -103,15 +103,16 @@ def test_fields_of_plain_bases_come_first(imported: Import) -> None:
 @pytest.mark.parametrize(
     ("annotation", "says"),
     [
-        ("list[int]", "`list[int]` is not supported yet"),
-        ("dict[str, int]", "not supported yet"),
-        ("dict", "not supported yet"),
-        ("Decimal", "not supported yet"),
-        ("list[int] | None", "not supported yet"),
-        ("date", "use datetime"),
+        ("list", "does not say what the list holds; write list[str]"),
+        ("list[list[int]]", "holds values that are no plain ones"),
+        ("list[int | str]", "holds values that are no plain ones"),
+        ("dict[int, int]", "has keys that are no texts; write dict[str, T]"),
+        ("dict[str, dict]", "holds values that are no plain ones"),
+        ("tuple[int]", "write list[T], dict[str, T] or dict"),
+        ("Decimal", "write Annotated[Decimal, Scale(2)]"),
+        ("list[Decimal]", "write Annotated[Decimal, Scale(2)]"),
+        ("Annotated[list[str], Length(3)]", "is a vector of str; vectors are list[float]"),
         ("int | str", "a union of several types"),
-        ("Any", "not supported; expected int, float, str, bool, datetime"),
-        ("bytes", "not supported"),
         ("object", "not supported"),
         ("None", "not supported"),
         ("3", "not a type"),
@@ -124,7 +125,8 @@ def test_other_annotations_are_type_errors(
     error = refused(f"""
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Annotated
+from thyme import Length, Scale
 
 @dataset
 class Ride:
@@ -136,7 +138,7 @@ class Ride:
     assert isinstance(error, TypeError)
     assert says in str(error)
     assert str(error).startswith("Ride.fare: ")
-    assert "(features.py:13)" in str(error)
+    assert "(features.py:14)" in str(error)
 
 
 def test_a_field_that_hides_its_own_type_is_explained(refused: Callable[..., DefinitionError]) -> None:
@@ -150,12 +152,12 @@ class Ride:
 
 
 def test_features_take_the_same_types(imported: Import) -> None:
-    with pytest.raises(DefinitionTypeError, match=r"Features.embedding: .*not supported yet"):
+    with pytest.raises(DefinitionTypeError, match=r"Features.embedding: .*no plain ones"):
 
         @featureset
         class Features:
             driver: str = feature(id=1)
-            embedding: list[float] = feature(id=2)
+            embedding: list[list[float]] = feature(id=2)
 
 
 def test_a_value_instead_of_field_is_refused() -> None:
@@ -196,7 +198,52 @@ def test_misuse_of_field() -> None:
     with pytest.raises(TypeError, match=r"field\(key=\) takes True or False, got 1 \(int\)"):
         field(key=1)
     with pytest.raises(TypeError, match=r"field\(default=\): expected an int, float, str"):
-        field(default=[3])
+        field(default={3})
     with pytest.warns(FutureWarning, match=r"field\(\) does not know the keyword keyy=") as warned:
         field(keyy=True)
     assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        ("list[int]", "list[int]"),
+        ("list[float | None]", "list[float]"),
+        ("list[datetime]", "list[datetime]"),
+        ("list[Annotated[Decimal, Scale(2)]]", "list[decimal(2)]"),
+        ("Annotated[list[float], Length(384)]", "vector[384]"),
+        ("dict[str, int]", "dict[str, int]"),
+        ("dict", "json"),
+        ("dict[str, Any]", "json"),
+        ("Any", "json"),
+        ("bytes", "bytes"),
+        ("date", "date"),
+        ("Annotated[Decimal, Scale(0)]", "decimal(0)"),
+        ("Annotated[Decimal, Scale(2)] | None", "decimal(2)"),
+        ("Field[list[str]]", "list[str]"),
+    ],
+)
+def test_annotations_of_values_with_parts(imported: Import, annotation: str, name: str) -> None:
+    module = imported(f"""
+        from datetime import date, datetime
+        from decimal import Decimal
+        from typing import Annotated, Any
+        from thyme import Field, Length, Scale, dataset, field
+
+        @dataset
+        class Ride:
+            driver: str = field(key=True)
+            at: datetime = field(timestamp=True)
+            x: {annotation}
+    """)
+    assert types_of(module.Ride)["x"] == name + ("?" if annotation.endswith("None") else "")
+
+
+def test_scales_and_lengths_have_bounds() -> None:
+    assert (Scale(38).digits, Length(4096).numbers) == (38, 4096)
+    for digits in (-1, 39, True, "2"):
+        with pytest.raises(ValueError, match="from 0 to 38"):
+            Scale(digits)  # type: ignore[arg-type]
+    for numbers in (0, 4097, 1.5):
+        with pytest.raises(ValueError, match="from 1 to 4,096"):
+            Length(numbers)  # type: ignore[arg-type]

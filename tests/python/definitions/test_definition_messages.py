@@ -50,7 +50,7 @@ CASES = {
         "    a: datetime = field(timestamp=True)\n    b: datetime = field(timestamp=True)\n"
     ),
     "annotations that are not supported": (
-        "@dataset\nclass Ride:\n    driver: str = field(key=True)\n    tags: list[str]\n    n: int | str\n"
+        "@dataset\nclass Ride:\n    driver: str = field(key=True)\n    tags: list\n    n: int | str\n"
         "    fare = field()\n    tip: float = 0.0\n    at: datetime = field(timestamp=True)\n"
     ),
     "a bad duration": '@dataset(max_lateness="7 days")\nclass Ride:\n    pass\n',

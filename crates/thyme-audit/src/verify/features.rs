@@ -1,6 +1,9 @@
 //! Features: read as a query reads them, compared with the fields that they refer to.
 
+use std::sync::Arc;
+
 use thyme_core::definition::{MaxAge, OnStale};
+use thyme_core::value::Unscaled;
 use thyme_core::{DataType, EventTime, Position, Result, Value};
 use thyme_engine::Snapshot;
 use thyme_oracle::Row;
@@ -238,5 +241,12 @@ fn anything(data_type: DataType) -> Value {
         DataType::Str => Value::Str("".into()),
         DataType::Bool => Value::Bool(false),
         DataType::Datetime => Value::Datetime(0),
+        DataType::Date => Value::Date(0),
+        DataType::Bytes => Value::Bytes(Arc::default()),
+        DataType::Decimal(scale) => Value::Decimal(scale, Unscaled::new(0)),
+        DataType::List(item) => Value::List(item, Arc::default()),
+        DataType::Map(item) => Value::Map(item, Arc::default()),
+        DataType::Vector(length) => Value::Vector(vec![0.0; length as usize].into()),
+        DataType::Json => Value::Json("null".into()),
     }
 }

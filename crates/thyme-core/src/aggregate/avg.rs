@@ -1,7 +1,7 @@
 //! `Avg`: the exact sum rounded once, divided by the count, rounded once.
 
 use super::total::{Amount, Total};
-use super::{Aggregate, Outcome, State, Sweeper, accept};
+use super::{Aggregate, NUMBERS, Outcome, State, Sweeper, accept, decimal};
 use crate::error::Result;
 use crate::value::{DataType, Value, canonical};
 
@@ -19,7 +19,7 @@ impl Aggregate for Avg {
     }
 
     fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, &[DataType::Int, DataType::Float])?;
+        accept(self, of, NUMBERS)?;
         Ok(DataType::Float)
     }
 
@@ -28,11 +28,17 @@ impl Aggregate for Avg {
     }
 
     fn state(&self, of: Option<DataType>) -> Box<dyn State> {
-        Box::new(Total::new(of, finish))
+        match of {
+            Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::avg)),
+            of => Box::new(Total::new(of, finish)),
+        }
     }
 
     fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
-        Box::new(Total::new(of, finish))
+        match of {
+            Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::avg)),
+            of => Box::new(Total::new(of, finish)),
+        }
     }
 }
 

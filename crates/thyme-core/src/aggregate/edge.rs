@@ -103,11 +103,8 @@ impl State for EdgeState {
     }
 
     fn bytes(&self) -> usize {
-        let text = match &self.value {
-            Some(Value::Str(text)) => text.len() + 16,
-            _ => 0,
-        };
-        size_of_val(self) + text
+        let beside = self.value.as_ref().map_or(0, |value| value.bytes() - size_of_val(value));
+        size_of_val(self) + beside
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::slice::{text_value, word_text};
-use super::{ANY, Aggregate, Mask, Outcome, Slice, State, Sweeper, accept, mask_rows};
+use super::{Aggregate, Mask, ORDERED, Outcome, Slice, State, Sweeper, accept, decimal, mask_rows};
 use crate::error::Result;
 use crate::value::{DataType, NAN, Value};
 
@@ -31,7 +31,7 @@ impl Aggregate for Extreme {
     }
 
     fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, ANY)
+        accept(self, of, ORDERED)
     }
 
     fn empty(&self, _output: DataType) -> Value {
@@ -40,6 +40,7 @@ impl Aggregate for Extreme {
 
     fn state(&self, of: Option<DataType>) -> Box<dyn State> {
         match of {
+            Some(DataType::Decimal(scale)) => Box::new(decimal::Best::new(*self, scale)),
             Some(DataType::Str) => Box::new(TextExtreme { extreme: *self, best: None }),
             of => Box::new(WordExtreme { scale: Scale::new(*self, of), best: None, nan: false }),
         }
@@ -47,6 +48,7 @@ impl Aggregate for Extreme {
 
     fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
         match of {
+            Some(DataType::Decimal(scale)) => Box::new(decimal::BestSweeper::new(*self, scale)),
             Some(DataType::Str) => Box::new(TextSweeper { extreme: *self, queue: Queue::default() }),
             of => Box::new(WordSweeper { scale: Scale::new(*self, of), queue: Queue::default(), nans: 0 }),
         }
@@ -86,6 +88,7 @@ impl Scale {
             DataType::Float => Value::Float(f64::from_bits(order_float(key) as u64)),
             DataType::Bool => Value::Bool(key != 0),
             DataType::Datetime => Value::Datetime(key),
+            DataType::Date => Value::Date(key as i32),
             _ => Value::Int(key),
         }
     }
@@ -218,7 +221,7 @@ impl State for TextExtreme {
 /// The rows of a window that can still become its extreme, best first: each row pushed drops the
 /// worse ones before it, which leave the window earlier than it does.
 #[derive(Debug)]
-struct Queue<T> {
+pub(super) struct Queue<T> {
     rows: VecDeque<(u64, T)>,
     pushed: u64,
     evicted: u64,
@@ -231,7 +234,7 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    fn push(&mut self, item: T, keeps: impl Fn(&T) -> bool) {
+    pub(super) fn push(&mut self, item: T, keeps: impl Fn(&T) -> bool) {
         while self.rows.back().is_some_and(|(_, worse)| !keeps(worse)) {
             self.rows.pop_back();
         }
@@ -239,14 +242,14 @@ impl<T> Queue<T> {
         self.pushed += 1;
     }
 
-    fn evict(&mut self, rows: u64) {
+    pub(super) fn evict(&mut self, rows: u64) {
         self.evicted += rows;
         while self.rows.front().is_some_and(|(row, _)| *row < self.evicted) {
             self.rows.pop_front();
         }
     }
 
-    fn best(&self) -> Option<&T> {
+    pub(super) fn best(&self) -> Option<&T> {
         self.rows.front().map(|(_, item)| item)
     }
 }

@@ -10,6 +10,7 @@
 
 mod avg;
 mod count;
+mod decimal;
 mod edge;
 mod exact_sum;
 mod extreme;
@@ -27,7 +28,7 @@ pub use slice::{
 };
 
 use crate::error::{Error, Result};
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Scalar, Value};
 
 /// What an aggregate comes to over some rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,12 +121,12 @@ pub fn all() -> &'static [&'static dyn Aggregate] {
     ]
 }
 
-/// The type of `of`, if it is one of `accepted`.
+/// The type of `of`, if it is of the kind of one of `accepted`, whatever its parameters are.
 fn accept(aggregate: &dyn Aggregate, of: Option<DataType>, accepted: &[DataType]) -> Result<DataType> {
     let name = aggregate.name();
-    let names = || accepted.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
+    let names = || accepted.iter().map(|t| kind(*t)).collect::<Vec<_>>().join(", ");
     match of {
-        Some(data_type) if accepted.contains(&data_type) => Ok(data_type),
+        Some(data_type) if accepted.iter().any(|t| kind(*t) == kind(data_type)) => Ok(data_type),
         Some(data_type) => Err(Error::invalid_definition(format!(
             "{name} is not defined on a field of type {data_type}: expected one of {}",
             names()
@@ -137,12 +138,66 @@ fn accept(aggregate: &dyn Aggregate, of: Option<DataType>, accepted: &[DataType]
     }
 }
 
-/// Any type at all.
-const ANY: &[DataType] = &[DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
+/// The name of a type without its parameters.
+fn kind(data_type: DataType) -> &'static str {
+    match data_type {
+        DataType::Decimal(_) => "decimal",
+        DataType::List(_) => "list",
+        DataType::Map(_) => "dict",
+        DataType::Vector(_) => "vector",
+        plain => plain.name(),
+    }
+}
+
+/// Any type at all, one of each kind.
+const ANY: &[DataType] = &[
+    DataType::Int,
+    DataType::Float,
+    DataType::Str,
+    DataType::Bool,
+    DataType::Datetime,
+    DataType::Date,
+    DataType::Bytes,
+    DataType::Decimal(2),
+    DataType::List(Scalar::Str),
+    DataType::Map(Scalar::Int),
+    DataType::Vector(2),
+    DataType::Json,
+];
+
+/// The types whose values are in an order, one of each kind.
+const ORDERED: &[DataType] = &[
+    DataType::Int,
+    DataType::Float,
+    DataType::Str,
+    DataType::Bool,
+    DataType::Datetime,
+    DataType::Date,
+    DataType::Decimal(2),
+];
+
+/// The types that are added up, one of each kind.
+const NUMBERS: &[DataType] = &[DataType::Int, DataType::Float, DataType::Decimal(2)];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::{Unscaled, encoding, tests::values_of};
+
+    /// Two values of a type, as words into a heap.
+    fn two_values(of: DataType) -> ([u64; 2], Vec<u8>) {
+        let mut heap = Vec::new();
+        if of.is_word() {
+            return ([0, 1], heap);
+        }
+        let values = values_of(of);
+        let words = [&values[0], &values[2]].map(|value| {
+            let start = heap.len();
+            encoding::encode(value, &mut heap);
+            (start << 32 | (heap.len() - start)) as u64
+        });
+        (words, heap)
+    }
 
     #[test]
     fn every_name_finds_its_aggregate() {
@@ -159,21 +214,24 @@ mod tests {
         assert_eq!(output("count", None).unwrap(), DataType::Int);
         for &of in ANY {
             assert_eq!(output("count", Some(of)).unwrap(), DataType::Int);
-            for name in ["min", "max", "first", "last"] {
+            for name in ["first", "last"] {
                 assert_eq!(output(name, Some(of)).unwrap(), of);
             }
+            for name in ["min", "max"] {
+                assert_eq!(output(name, Some(of)).ok(), ORDERED.contains(&of).then_some(of));
+            }
         }
-        for of in [DataType::Int, DataType::Float] {
+        for &of in NUMBERS {
             assert_eq!(output("sum", Some(of)).unwrap(), of);
             assert_eq!(output("avg", Some(of)).unwrap(), DataType::Float);
         }
         assert_eq!(
             output("sum", Some(DataType::Str)).unwrap_err().to_string(),
-            "sum is not defined on a field of type str: expected one of int, float"
+            "sum is not defined on a field of type str: expected one of int, float, decimal"
         );
         assert_eq!(
             output("avg", None).unwrap_err().to_string(),
-            "avg needs a field: expected of= with the name of a field of type int, float"
+            "avg needs a field: expected of= with the name of a field of type int, float, decimal"
         );
     }
 
@@ -184,6 +242,7 @@ mod tests {
                 let Ok(output) = aggregate.output_type(Some(of)) else { continue };
                 let expected = match (aggregate.name(), output) {
                     ("count" | "sum", DataType::Int) => Value::Int(0),
+                    ("sum", DataType::Decimal(scale)) => Value::Decimal(scale, Unscaled::new(0)),
                     ("sum", _) => Value::Float(0.0),
                     _ => Value::Null,
                 };
@@ -196,15 +255,20 @@ mod tests {
 
     #[test]
     fn a_state_copies_itself_and_can_start_again() {
-        let (heap, times) = (b"ab", [1, 2]);
+        let times = [1, 2];
         for aggregate in all() {
             for &of in ANY {
                 if aggregate.output_type(Some(of)).is_err() {
                     continue;
                 }
-                let words = if of == DataType::Str { [1, 1 << 32 | 1] } else { [0, 1] };
-                let slice =
-                    Slice { times: &times, positions: &[1, 2], data_type: Some(of), words: &words, heap };
+                let (words, heap) = two_values(of);
+                let slice = Slice {
+                    times: &times,
+                    positions: &[1, 2],
+                    data_type: Some(of),
+                    words: &words,
+                    heap: &heap,
+                };
                 let mut state = aggregate.state(Some(of));
                 state.absorb(&slice, &mask_range(0, 2));
                 let copy = state.boxed_clone();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Value, encoding};
 
 /// The most rows in a slice; a mask has one bit for each.
 pub const SLICE_ROWS_MAX: usize = 256;
@@ -19,10 +19,10 @@ pub struct Slice<'a> {
     pub positions: &'a [u64],
     /// The type of the `of` column; `None` for an aggregate without one.
     pub data_type: Option<DataType>,
-    /// The `of` column: int and datetime as `i64` bits, float as `f64` bits, bool as 0 or 1, str as
-    /// `offset << 32 | len` into `heap`. Empty for an aggregate without one.
+    /// The `of` column: int, datetime and date as `i64` bits, float as `f64` bits, bool as 0 or 1, the canonical bytes of
+    /// any other value (see [`encoding`]) as `offset << 32 | len` into `heap`. Empty for an aggregate without one.
     pub words: &'a [u64],
-    /// The bytes of the strings.
+    /// The bytes of the values that are not words.
     pub heap: &'a [u8],
 }
 
@@ -71,6 +71,8 @@ pub fn word_value(data_type: DataType, word: u64, heap: &[u8]) -> Value {
         DataType::Bool => Value::Bool(word != 0),
         DataType::Datetime => Value::Datetime(word as i64),
         DataType::Str => Value::Str(text_value(word_text(word, heap))),
+        DataType::Date => Value::Date(word as i32),
+        other => encoding::decode(other, word_text(word, heap)).unwrap_or_default(),
     }
 }
 

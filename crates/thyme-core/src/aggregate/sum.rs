@@ -1,9 +1,9 @@
 //! `Sum`: exact for ints, the exact real sum rounded once for floats.
 
 use super::total::{Amount, Total};
-use super::{Aggregate, Outcome, State, Sweeper, accept};
+use super::{Aggregate, NUMBERS, Outcome, State, Sweeper, accept, decimal};
 use crate::error::Result;
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Unscaled, Value};
 
 /// `Sum`.
 #[derive(Debug)]
@@ -19,22 +19,29 @@ impl Aggregate for Sum {
     }
 
     fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, &[DataType::Int, DataType::Float])
+        accept(self, of, NUMBERS)
     }
 
     fn empty(&self, output: DataType) -> Value {
         match output {
             DataType::Float => Value::Float(0.0),
+            DataType::Decimal(scale) => Value::Decimal(scale, Unscaled::new(0)),
             _ => Value::Int(0),
         }
     }
 
     fn state(&self, of: Option<DataType>) -> Box<dyn State> {
-        Box::new(Total::new(of, finish))
+        match of {
+            Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::sum)),
+            of => Box::new(Total::new(of, finish)),
+        }
     }
 
     fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
-        Box::new(Total::new(of, finish))
+        match of {
+            Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::sum)),
+            of => Box::new(Total::new(of, finish)),
+        }
     }
 }
 

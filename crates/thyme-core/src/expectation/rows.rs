@@ -180,7 +180,10 @@ fn check(kind: &Kind, data_type: Option<DataType>) -> Result<Check> {
         }
         Kind::NotNull { .. } => Check::NotNull,
         Kind::InSet { values, .. } => in_set(values, data_type)?,
-        Kind::OfType { data_type: expected, .. } => Check::OfType(*expected),
+        Kind::OfType { data_type: expected, .. } if expected.is_plain() => Check::OfType(*expected),
+        Kind::OfType { data_type: expected, .. } => {
+            return Err(wrong(format!("expected int, float, str, bool or datetime, got {expected}")));
+        }
         Kind::Matches { regex, .. } => {
             if data_type != DataType::Str {
                 return Err(wrong(format!("a pattern is for texts, and the field is of type {data_type}")));
@@ -231,6 +234,11 @@ fn in_set(values: &[LiteralValue], data_type: DataType) -> Result<Check> {
         DataType::Float => Check::Floats(all.iter().filter_map(floats).collect()),
         DataType::Str => Check::Texts(all.iter().filter_map(texts).collect()),
         DataType::Bool => Check::Bools([has(false), has(true)]),
+        _ => {
+            return Err(Error::invalid_definition(format!(
+                "a set is of values of type int, float, str, bool or datetime, and the field is of type {data_type}"
+            )));
+        }
     })
 }
 
@@ -274,7 +282,7 @@ fn says(column: &ArrayRef, row: usize, expected: DataType) -> bool {
                 DataType::Float => text.parse::<f64>().is_ok(),
                 DataType::Bool => matches!(text, "true" | "false"),
                 DataType::Datetime => parse_timestamp(text).is_ok(),
-                DataType::Str => true,
+                _ => true,
             }
         }
         _ => false,

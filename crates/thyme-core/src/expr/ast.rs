@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::functions::{self, Function};
-use crate::value::DataType;
+use crate::value::{DataType, Json};
 
 /// An expression. In JSON: `{"col":"fare"}`, `{"lit":500,"type":"int"}` or
 /// `{"op":"add","args":[...]}`.
@@ -117,6 +117,8 @@ pub enum LiteralValue {
     Float(f64),
     /// A text.
     Str(String),
+    /// An array or an object.
+    Nested(Json),
 }
 
 /// The operators of the language, with the two methods that its first documents had.

@@ -1,4 +1,4 @@
-//! Comparisons: numbers as Python compares them, texts and bools by Arrow's kernels.
+//! Comparisons: numbers as Python compares them, all else by Arrow's kernels.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -18,7 +18,11 @@ use crate::value::DataType;
 pub(super) fn compare(op: Operator, a: (&Operand, DataType), b: (&Operand, DataType)) -> Result<ArrayRef> {
     let nulls = NullBuffer::union(a.0.nulls(), b.0.nulls());
     let bits = match (a.1, b.1) {
-        (DataType::Str, DataType::Str) | (DataType::Bool, DataType::Bool) => {
+        (DataType::Str, DataType::Str)
+        | (DataType::Bool, DataType::Bool)
+        | (DataType::Date, DataType::Date)
+        | (DataType::Bytes, DataType::Bytes)
+        | (DataType::Decimal(_), DataType::Decimal(_)) => {
             return by_kernel(op, a, b);
         }
         (DataType::Int, DataType::Int) | (DataType::Datetime, DataType::Datetime) => {

@@ -17,7 +17,7 @@ use super::side::Side;
 use super::texts::Texts;
 use super::typing::{Compiled, Node};
 use crate::error::{Error, Result};
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Value, cell, column as column_of};
 
 /// The value of a node on a batch.
 pub(super) enum Operand {
@@ -151,16 +151,10 @@ fn first(array: &ArrayRef, data_type: Option<DataType>) -> Result<Value> {
     let Some(data_type) = data_type.filter(|_| array.len() == 1 && array.is_valid(0)) else {
         return Ok(Value::Null);
     };
-    match data_type {
-        DataType::Int => array.as_primitive_opt::<Int64Type>().map(|a| Value::Int(a.value(0))),
-        DataType::Float => array.as_primitive_opt::<Float64Type>().map(|a| Value::Float(a.value(0))),
-        DataType::Str => array.as_string_opt::<i32>().map(|a| Value::Str(a.value(0).into())),
-        DataType::Bool => array.as_boolean_opt().map(|a| Value::Bool(a.value(0))),
-        DataType::Datetime => {
-            array.as_primitive_opt::<TimestampMicrosecondType>().map(|a| Value::Datetime(a.value(0)))
-        }
+    match cell(data_type, array, 0) {
+        Value::Null => Err(Error::internal("a constant has another type than its expression")),
+        value => Ok(value),
     }
-    .ok_or_else(|| Error::internal("a constant has another type than its expression"))
 }
 
 /// A column of `rows` times `value`.
@@ -178,6 +172,10 @@ fn repeat(value: &Value, data_type: Option<DataType>, rows: usize) -> ArrayRef {
             Arc::new(BooleanArray::new(bits, None))
         }
         Value::Datetime(v) => Arc::new(TimestampMicrosecondArray::from_value(*v, rows).with_timezone("UTC")),
+        other => match other.data_type().or(data_type) {
+            Some(data_type) => column_of(data_type, std::iter::repeat_n(other, rows)),
+            None => Arc::new(NullArray::new(rows)),
+        },
     }
 }
 

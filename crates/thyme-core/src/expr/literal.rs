@@ -3,7 +3,7 @@
 use super::ast::LiteralValue;
 use crate::error::{Error, Result};
 use crate::time::parse_timestamp;
-use crate::value::{DataType, Value, canonical};
+use crate::value::{DataType, Json, Misfit, Value, canonical, typed};
 
 impl LiteralValue {
     /// The type it has when nothing declares one; `None` for null.
@@ -14,11 +14,12 @@ impl LiteralValue {
             LiteralValue::Int(_) => Some(DataType::Int),
             LiteralValue::Float(_) => Some(DataType::Float),
             LiteralValue::Str(_) => Some(DataType::Str),
+            LiteralValue::Nested(_) => Some(DataType::Json),
         }
     }
 
     /// The value where `declared` is declared: an int may stand for a float, the texts `NaN`,
-    /// `Infinity` and `-Infinity` for floats, an ISO 8601 text for a datetime; null fits everywhere.
+    /// `Infinity` and `-Infinity` for floats, an ISO 8601 text for a datetime, and for the other types what JSON events say; null fits everywhere.
     ///
     /// # Errors
     /// A constant of another type, and a text that is not a time.
@@ -35,8 +36,29 @@ impl LiteralValue {
                 let time = parse_timestamp(v).map_err(|e| Error::invalid_definition(e.detail()))?;
                 Value::Datetime(time.0)
             }
-            _ => return Err(self.misfit(declared)),
+            (
+                literal,
+                DataType::Int | DataType::Float | DataType::Str | DataType::Bool | DataType::Datetime,
+            ) => {
+                return Err(literal.misfit(declared));
+            }
+            (literal, declared) => typed(declared, &literal.as_json()).map_err(|misfit| {
+                let Misfit { path, expected, got } = misfit;
+                let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+                Error::invalid_definition(format!("{place}expected {expected}, got {got}"))
+            })?,
         })
+    }
+
+    fn as_json(&self) -> Json {
+        match self {
+            LiteralValue::Null => Json::Null,
+            LiteralValue::Bool(v) => Json::Bool(*v),
+            LiteralValue::Int(v) => Json::Int(*v),
+            LiteralValue::Float(v) => Json::Float(*v),
+            LiteralValue::Str(v) => Json::Str(v.clone()),
+            LiteralValue::Nested(v) => v.clone(),
+        }
     }
 
     fn non_finite(&self, text: &str) -> Result<f64> {

@@ -48,6 +48,10 @@ impl fmt::Display for LiteralValue {
             LiteralValue::Int(v) => write!(f, "{v}"),
             LiteralValue::Float(v) => write!(f, "{v:?}"),
             LiteralValue::Str(v) => quote(v, f),
+            LiteralValue::Nested(v) => match v.to_string().char_indices().nth(SHOWN_CHARS_MAX) {
+                Some((cut, _)) => write!(f, "{}...", &v.to_string()[..cut]),
+                None => write!(f, "{v}"),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use super::evaluate::constant;
 use super::functions::{self, Kernel};
 use crate::error::{Error, Result, nearest};
 use crate::time::parse_timestamp;
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Value, typed, untyped};
 
 /// The deepest an expression may be nested.
 pub const DEPTH_MAX: usize = 200;
@@ -274,7 +274,11 @@ fn comparison(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
     let (left, right) = with_datetime(left, right)?;
     let (a, b) = (left.data_type(), right.data_type());
     let is_number = |t: DataType| matches!(t, DataType::Int | DataType::Float);
+    let is_nested = |t: Option<DataType>| t.is_some_and(|t| t.scalar().is_none());
     match (a, b) {
+        _ if is_nested(a) || is_nested(b) => {
+            return Err(shown.refuse(&[a, b], "it takes plain values, not lists, maps, vectors or json"));
+        }
         (Some(a), Some(b)) if a == b || (is_number(a) && is_number(b)) => {}
         (None, _) | (_, None) => {}
         (Some(DataType::Bool), Some(other)) | (Some(other), Some(DataType::Bool)) if is_number(other) => {
@@ -316,8 +320,10 @@ fn arithmetic(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
         (Some(Str), _) | (_, Some(Str)) => {
             return Err(shown.refuse(&[a, b], "it takes two numbers"));
         }
-        (Some(Float), _) | (_, Some(Float)) => Float,
-        _ => Int,
+        (Some(Float | Int) | None, Some(Float | Int)) | (Some(Float | Int), None) => {
+            if [a, b].contains(&Some(Float)) { Float } else { Int }
+        }
+        _ => return Err(shown.refuse(&[a, b], "it takes two numbers of type int or float")),
     };
     let data_type = if op == Operator::Div { Float } else { operands };
     if left.is_null_constant() || right.is_null_constant() {
@@ -355,21 +361,34 @@ pub(super) fn widened(node: Node, data_type: DataType) -> Node {
     }
 }
 
-/// A text constant beside a datetime is read as a datetime.
+/// A text constant beside a datetime, a date or a decimal is read as one; so is an int or a float beside a decimal.
 fn with_datetime(left: Node, right: Node) -> Result<(Node, Node)> {
-    let is_datetime = |node: &Node| node.data_type() == Some(DataType::Datetime);
-    let (left_is, right_is) = (is_datetime(&left), is_datetime(&right));
-    Ok((as_datetime(left, right_is)?, as_datetime(right, left_is)?))
+    let (a, b) = (left.data_type(), right.data_type());
+    Ok((as_type(left, b)?, as_type(right, a)?))
 }
 
 /// A text constant as a datetime, if it stands beside one.
 pub(super) fn as_datetime(node: Node, beside_datetime: bool) -> Result<Node> {
-    match node {
-        Node::Scalar { value: Value::Str(text), .. } if beside_datetime => {
+    as_type(node, beside_datetime.then_some(DataType::Datetime))
+}
+
+fn as_type(node: Node, beside: Option<DataType>) -> Result<Node> {
+    match (node, beside) {
+        (Node::Scalar { value: Value::Str(text), .. }, Some(DataType::Datetime)) => {
             let time = parse_timestamp(&text).map_err(|e| Error::invalid_definition(e.detail()))?;
             Ok(Node::Scalar { value: Value::Datetime(time.0), data_type: Some(DataType::Datetime) })
         }
-        node => Ok(node),
+        (
+            Node::Scalar { value: value @ (Value::Str(_) | Value::Int(_) | Value::Float(_)), .. },
+            Some(data_type @ (DataType::Date | DataType::Decimal(_))),
+        ) => {
+            let json = untyped(&value, "", &mut |_, _| {});
+            let value = typed(data_type, &json).map_err(|misfit| {
+                Error::invalid_definition(format!("expected {}, got {}", misfit.expected, misfit.got))
+            })?;
+            Ok(Node::Scalar { value, data_type: Some(data_type) })
+        }
+        (node, _) => Ok(node),
     }
 }
 

@@ -16,7 +16,7 @@ use thyme_core::value::canonical;
 use thyme_core::{DataType, Error, Field, Result, Schema, time};
 
 use super::rows::TEXT_BYTES_MAX;
-use super::{Decoded, FAULTS_MAX, ROW_FAULTS_MAX, Rejected, row_fault};
+use super::{Decoded, FAULTS_MAX, ROW_FAULTS_MAX, Rejected, nested, row_fault};
 use crate::gather::repeated;
 
 /// Brings a batch to `schema`: columns by name, types widened where nothing is lost, floats canonical.
@@ -150,7 +150,8 @@ fn convert(
         }
         (DataType::Bool, A::Boolean) => column.clone(),
         (DataType::Datetime, _) => datetimes(field, column, first_row)?.ok_or_else(wrong_type)?,
-        _ => return Err(wrong_type()),
+        (DataType::Int | DataType::Float | DataType::Str | DataType::Bool, _) => return Err(wrong_type()),
+        _ => nested::conform(field, column, first_row)?.ok_or_else(wrong_type)?,
     })
 }
 
@@ -222,6 +223,9 @@ fn shown_cell(column: &ArrayRef) -> serde_json::Value {
     if let Some(us) = shown_time(&column) {
         return time::format_rfc3339(us).into();
     }
+    if let Some(json) = nested::tree(&column, 0) {
+        return serde_json::to_value(json).unwrap_or_default();
+    }
     let text = arrow::util::display::array_value_to_string(&column, 0).unwrap_or_else(|_| "?".to_owned());
     let is_plain = column.data_type().is_integer() || *column.data_type() == A::Boolean;
     match serde_json::from_str(&text) {
@@ -252,14 +256,14 @@ fn column_fault(subject: &str, expected: String, got: &str) -> Fault {
     }
 }
 
-fn decode_dictionary(column: &ArrayRef) -> Result<ArrayRef, String> {
+pub(super) fn decode_dictionary(column: &ArrayRef) -> Result<ArrayRef, String> {
     match column.data_type() {
         A::Dictionary(_, values) => cast(column, values).map_err(|e| e.to_string()),
         _ => Ok(column.clone()),
     }
 }
 
-fn cast(column: &ArrayRef, to: &A) -> Result<ArrayRef, arrow::error::ArrowError> {
+pub(super) fn cast(column: &ArrayRef, to: &A) -> Result<ArrayRef, arrow::error::ArrowError> {
     cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
 }
 

@@ -6,6 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use thyme_core::definition::Extra;
 use thyme_core::error::{Fault, nearest};
+use thyme_core::value::Json;
 use thyme_core::{Error, Result, Schema};
 
 use super::rows::{Cell, RowBuilder};
@@ -298,14 +299,20 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        *self.0 = Cell::Other("an array".into());
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        *self.0 = Cell::Nested(Json::Array(items));
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        *self.0 = Cell::Other("an object".into());
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        *self.0 = Cell::Nested(Json::object(entries));
         Ok(())
     }
 }

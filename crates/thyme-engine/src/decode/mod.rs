@@ -3,6 +3,7 @@
 
 pub mod columns;
 pub mod json;
+mod nested;
 mod rows;
 pub mod text;
 

@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 use thyme_core::error::Fault;
-use thyme_core::value::canonical;
+use thyme_core::value::{Json, Misfit, canonical, column as column_of, typed};
 use thyme_core::{DataType, Field, Result, Schema, Value, time};
 
 use super::{ROW_FAULTS_MAX, row_fault, shown};
@@ -32,6 +32,10 @@ pub enum Cell {
     Float(f64),
     /// A text; the buffer is reused from row to row.
     Str(String),
+    /// An array or an object.
+    Nested(Json),
+    /// A value of the field's type already.
+    Value(Value),
     /// Something no field can hold, described.
     Other(String),
 }
@@ -45,6 +49,8 @@ impl Cell {
             Cell::Int(i) => format!("int {i}"),
             Cell::Float(f) => format!("float {f}"),
             Cell::Str(s) => format!("str {}", shown(s)),
+            Cell::Nested(json) => json.describe(),
+            Cell::Value(value) => value.to_string(),
             Cell::Other(what) => what.clone(),
         }
     }
@@ -56,6 +62,7 @@ enum Column {
     Str(StringBuilder),
     Bool(BooleanBuilder),
     Datetime(TimestampMicrosecondBuilder),
+    Other(DataType, Vec<Value>),
 }
 
 /// Builds the columns of a dataset from rows of cells.
@@ -82,6 +89,7 @@ impl RowBuilder {
                 DataType::Datetime => {
                     Column::Datetime(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
                 }
+                other => Column::Other(other, Vec::new()),
             })
             .collect();
         let defaults = schema.fields.iter().map(default_cell).collect();
@@ -114,10 +122,11 @@ impl RowBuilder {
         let mut faults = Vec::new();
         for ((field, default), cell) in self.fields.iter().zip(&self.defaults).zip(cells.iter_mut()) {
             if (*cell != Cell::Missing || default.is_none())
-                && let Err(expected) = coerce(field, cell)
+                && let Err(misfit) = coerce(field, cell)
                 && faults.len() < ROW_FAULTS_MAX
             {
-                faults.push(row_fault(row, &field.name, expected, cell.describe()));
+                let subject = format!("{}{}", field.name, misfit.path);
+                faults.push(row_fault(row, &subject, misfit.expected, misfit.got));
             }
         }
         faults
@@ -135,11 +144,13 @@ impl RowBuilder {
                 (Column::Str(b), Cell::Str(v)) => b.append_value(v),
                 (Column::Bool(b), Cell::Bool(v)) => b.append_value(*v),
                 (Column::Datetime(b), Cell::Int(v)) => b.append_value(*v),
+                (Column::Other(_, b), Cell::Value(v)) => b.push(v.clone()),
                 (Column::Int(b), _) => b.append_null(),
                 (Column::Float(b), _) => b.append_null(),
                 (Column::Str(b), _) => b.append_null(),
                 (Column::Bool(b), _) => b.append_null(),
                 (Column::Datetime(b), _) => b.append_null(),
+                (Column::Other(_, b), _) => b.push(Value::Null),
             }
         }
         self.rows += 1;
@@ -160,6 +171,7 @@ impl RowBuilder {
                     Column::Str(b) => Arc::new(b.finish()),
                     Column::Bool(b) => Arc::new(b.finish()),
                     Column::Datetime(b) => Arc::new(b.finish()),
+                    Column::Other(data_type, b) => column_of(*data_type, b.iter()),
                 }
             })
             .collect();
@@ -176,12 +188,49 @@ fn default_cell(field: &Field) -> Option<Cell> {
         Value::Int(v) | Value::Datetime(v) => Cell::Int(v),
         Value::Float(v) => Cell::Float(v),
         Value::Str(v) => Cell::Str(v.as_ref().to_owned()),
+        other => Cell::Value(other),
     })
 }
 
-/// Brings a cell to its field's type (a datetime becomes `Int` microseconds); `Err` is what was expected.
-fn coerce(field: &Field, cell: &mut Cell) -> Result<(), String> {
-    let expected = || format!("{}{}", field.data_type, if field.optional { " or null" } else { "" });
+/// Brings a cell to its field's type (a datetime becomes `Int` microseconds, a value that a word does not say a
+/// [`Cell::Value`]).
+fn coerce(field: &Field, cell: &mut Cell) -> Result<(), Misfit> {
+    match (&*cell, field.data_type) {
+        (Cell::Missing | Cell::Null, _) if field.optional => Ok(()),
+        (_, DataType::Int | DataType::Float | DataType::Str | DataType::Bool | DataType::Datetime) => {
+            coerce_plain(field, cell).map_err(|expected| Misfit::new(expected, cell.describe()))
+        }
+        (Cell::Value(_), _) => Ok(()),
+        _ => {
+            *cell = Cell::Value(coerce_other(field, cell)?);
+            Ok(())
+        }
+    }
+}
+
+/// The value of a cell whose field is of another type than the five that are read in place.
+fn coerce_other(field: &Field, cell: &Cell) -> Result<Value, Misfit> {
+    let json = match cell {
+        Cell::Bool(v) => Json::Bool(*v),
+        Cell::Int(v) => Json::Int(*v),
+        Cell::Float(v) => Json::Float(*v),
+        Cell::Str(v) => Json::Str(v.clone()),
+        Cell::Nested(json) => json.clone(),
+        _ => return Err(Misfit::new(expected(field), cell.describe())),
+    };
+    typed(field.data_type, &json).map_err(|misfit| match misfit.path.is_empty() && field.optional {
+        true if misfit.expected == field.data_type.name() => Misfit::new(expected(field), misfit.got),
+        _ => misfit,
+    })
+}
+
+fn expected(field: &Field) -> String {
+    format!("{}{}", field.data_type, if field.optional { " or null" } else { "" })
+}
+
+/// `Err` is what was expected.
+fn coerce_plain(field: &Field, cell: &mut Cell) -> Result<(), String> {
+    let expected = || expected(field);
     let replacement = match (&mut *cell, field.data_type) {
         (Cell::Missing | Cell::Null, _) if field.optional => return Ok(()),
         (Cell::Int(_), DataType::Int) | (Cell::Bool(_), DataType::Bool) => return Ok(()),

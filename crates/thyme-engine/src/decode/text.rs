@@ -1,9 +1,10 @@
 //! Cells that come as text, such as CSV's.
 
+use thyme_core::value::Json;
 use thyme_core::{DataType, Field};
 
-use super::cut;
 use super::rows::Cell;
+use super::{cut, shown};
 
 /// Reads the text of a cell as its field's type. An empty text is null where the field may be null, and nothing
 /// where it has a default.
@@ -34,5 +35,17 @@ pub fn cell(field: &Field, text: &str) -> Cell {
             (_, Ok(seconds)) => Cell::Float(seconds),
             _ => as_text(),
         },
+        DataType::Date | DataType::Bytes | DataType::Decimal(_) => Cell::Str(text.trim().to_owned()),
+        DataType::List(_) | DataType::Map(_) | DataType::Vector(_) | DataType::Json => {
+            match serde_json::from_str(text) {
+                Ok(json @ (Json::Array(_) | Json::Object(_))) => Cell::Nested(json),
+                Ok(Json::Null) => Cell::Null,
+                Ok(Json::Bool(v)) => Cell::Bool(v),
+                Ok(Json::Int(v)) => Cell::Int(v),
+                Ok(Json::Float(v)) => Cell::Float(v),
+                Ok(Json::Str(v)) => Cell::Str(v),
+                Err(error) => Cell::Other(format!("{}, which is not JSON ({error})", shown(text))),
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! word if it is shorter than [`PLAIN_BYTES`].
 
 use serde_json::Value as Json;
-use thyme_core::time::{format_rfc3339, parse_timestamp};
+use thyme_core::time::{format_rfc3339, parse_date, parse_timestamp};
 use thyme_core::{DataType, Field, Value};
 
 use crate::record::DeadLetter;
@@ -56,6 +56,8 @@ fn texts(value: &Value) -> Vec<String> {
             let seconds = us / 1_000_000;
             vec![format_rfc3339(*us), us.to_string(), seconds.to_string()]
         }
+        // A date, that is: the others are no keys.
+        other => vec![other.to_string()],
     }
 }
 
@@ -81,6 +83,8 @@ pub(super) fn parsed(data_type: DataType, text: &str) -> Option<Value> {
         DataType::Float => Value::Float(text.parse().ok()?),
         DataType::Bool => Value::Bool(text.parse().ok()?),
         DataType::Datetime => Value::Datetime(parse_timestamp(text).ok()?.0),
+        DataType::Date => Value::Date(parse_date(text)?),
+        _ => return None,
     })
 }
 

@@ -19,7 +19,7 @@ pub(super) fn cast(args: &[Typed]) -> Result<Typed> {
                 Value::Bool(v) => Some(Value::Int(i64::from(*v))),
                 Value::Str(text) => text.trim().parse().ok().map(Value::Int),
                 Value::Datetime(us) => Some(Value::Int(us.div_euclid(1_000_000))),
-                Value::Null => None,
+                _ => None,
             },
         ),
         ("float", value) => (
@@ -30,7 +30,7 @@ pub(super) fn cast(args: &[Typed]) -> Result<Typed> {
                 Value::Bool(v) => Some(Value::Float(if *v { 1.0 } else { 0.0 })),
                 Value::Str(text) => float_of(text.trim()).map(Value::Float),
                 Value::Datetime(us) => divide(*us, 1_000_000).map(Value::Float),
-                Value::Null => None,
+                _ => None,
             },
         ),
         ("str", value) => (

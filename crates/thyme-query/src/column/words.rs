@@ -33,6 +33,7 @@ impl ColumnBuffer {
                 valid.extend(present);
             }
             (Values::Texts(texts), Values::Texts(more)) => texts.extend(more),
+            (Values::Others(values), Values::Others(more)) => values.extend(more),
             _ => {}
         }
     }

@@ -76,13 +76,15 @@ impl<'a> Columns<'a> {
         unsure
     }
 
-    /// CPython makes an object of every time that it is given, used or not.
+    /// CPython makes an object of every time that it is given, used or not; of lists and the like only it makes one.
     fn has_python_times(&self, row: usize) -> bool {
         is_python_time(self.times[row].0)
             && self.inputs.iter().all(|input| match (input.data_type(), input.words()) {
                 (DataType::Datetime, Some((words, valid))) => {
                     !valid[row] || is_python_time(words[row] as i64)
                 }
+                (DataType::Str, _) => true,
+                (_, None) => input.is_null(row),
                 _ => true,
             })
     }

@@ -66,7 +66,8 @@ impl Object {
             Value::Str(v) => Object::Text(v),
             Value::Bool(v) => Object::Bool(v),
             Value::Datetime(us) if is_python_time(us) => Object::Moment(us),
-            Value::Datetime(_) => return Err(Deferred),
+            // CPython has it, or an object that no instruction knows.
+            _ => return Err(Deferred),
         })
     }
 

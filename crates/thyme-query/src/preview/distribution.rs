@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use thyme_core::Value;
+use thyme_core::value::decimal::decimal_as_float;
 
 /// The bars of a histogram.
 const BARS: usize = 12;
@@ -55,6 +56,8 @@ fn place(value: &Value) -> Option<f64> {
     match value {
         Value::Int(v) | Value::Datetime(v) => Some(*v as f64),
         Value::Float(v) if v.is_finite() => Some(*v),
+        Value::Date(v) => Some(f64::from(*v)),
+        Value::Decimal(scale, v) => Some(decimal_as_float(v.get(), *scale)),
         _ => None,
     }
 }
@@ -69,10 +72,10 @@ impl Distribution {
             match value {
                 Value::Null => all.nulls += 1,
                 Value::Float(v) if !v.is_finite() => all.non_finite += 1,
-                Value::Str(_) | Value::Bool(_) => {
-                    counts.entry(value.to_string()).or_insert((value, 0)).1 += 1;
-                }
-                number => numbers.extend(place(number).map(|place| (place, number))),
+                value => match place(value) {
+                    Some(place) => numbers.push((place, value)),
+                    None => counts.entry(value.to_string()).or_insert((value, 0)).1 += 1,
+                },
             }
         }
         all.numbers = summary(numbers);
@@ -88,7 +91,8 @@ impl Distribution {
 
 fn summary(mut numbers: Vec<(f64, &Value)>) -> Option<Numbers> {
     let exact = |value: &Value| match value {
-        Value::Int(v) | Value::Datetime(v) => *v,
+        Value::Int(v) | Value::Datetime(v) => i128::from(*v),
+        Value::Decimal(_, v) => v.get(),
         _ => 0,
     };
     numbers.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| exact(a.1).cmp(&exact(b.1))));
@@ -96,7 +100,7 @@ fn summary(mut numbers: Vec<(f64, &Value)>) -> Option<Numbers> {
     let (min, median, max) = (numbers.first()?.1, numbers.get(middle)?.1, numbers.last()?.1);
     let count = numbers.len() as f64;
     let mean = match min {
-        Value::Datetime(_) => None,
+        Value::Datetime(_) | Value::Date(_) => None,
         _ => {
             let sum: f64 = numbers.iter().map(|(place, _)| place).sum();
             Some(match sum.is_finite() {

@@ -93,6 +93,7 @@ impl Raw {
                 Value::Float(v) => json!(v),
                 Value::Bool(v) => json!(v),
                 Value::Datetime(v) => json!(thyme_core::time::format_rfc3339(*v)),
+                other => json!(thyme_core::value::untyped(other, "", &mut |_, _| {})),
             };
             ((*name).to_owned(), json)
         };

@@ -66,6 +66,7 @@ fn value(data_type: DataType) -> BoxedStrategy<Value> {
         DataType::Str => "[a-c\u{e9}\u{fffd}\u{10000}]{0,3}".prop_map(|s| Value::Str(s.into())).boxed(),
         DataType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         DataType::Datetime => (-50i64..50).prop_map(Value::Datetime).boxed(),
+        other => unreachable!("no case has a column of type {other}"),
     };
     prop_oneof![1 => Just(Value::Null), 5 => some].boxed()
 }
@@ -156,6 +157,7 @@ pub fn batch_of(case: &Case) -> Batch {
             DataType::Str => collect!(StringArray, Value::Str),
             DataType::Bool => collect!(BooleanArray, Value::Bool),
             DataType::Datetime => collect!(TimestampMicrosecondArray, Value::Datetime),
+            other => unreachable!("no case has a column of type {other}"),
         }
     };
     let columns = case.types.iter().enumerate();

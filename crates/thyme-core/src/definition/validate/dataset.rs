@@ -161,11 +161,16 @@ fn check_key(dataset: &Dataset, faults: &mut Faults) {
             );
             faults.add(&dataset.at, &subject, key.data_type.name(), show::field(key), message);
         }
-        if key.data_type == DataType::Float {
+        if !key.data_type.is_key() {
+            let given = key.data_type;
+            let why = match given {
+                DataType::Float => "floats are not names of anything".to_owned(),
+                other => format!("a value of type {other} is not the name of anything"),
+            };
             let message = format!(
-                "{subject} is a key of type float, and floats are not names of anything: expected int, str, bool or datetime"
+                "{subject} is a key of type {given}, and {why}: expected int, str, bool, datetime or date"
             );
-            faults.add(&dataset.at, &subject, "int, str, bool or datetime", "float", message);
+            faults.add(&dataset.at, &subject, "int, str, bool, datetime or date", given.name(), message);
         }
     }
 }

@@ -197,12 +197,13 @@ impl Check<'_> {
         for key in keys {
             match columns.data_type(key) {
                 None => self.unknown_column("groups by", key, columns, &self.subject, self.place, faults),
-                Some(DataType::Float) => {
+                Some(given) if !given.is_key() => {
                     let message = format!(
-                        "{} groups by {key}, a float; a key is int, str, bool or datetime",
+                        "{} groups by {key}, of type {given}; a key is int, str, bool, datetime or date",
                         self.subject
                     );
-                    faults.add(self.place, &self.subject, "int, str, bool or datetime", "float", message);
+                    let expected = "int, str, bool, datetime or date";
+                    faults.add(self.place, &self.subject, expected, given.name(), message);
                 }
                 Some(_) => {}
             }

@@ -284,7 +284,7 @@ fn pipelines() {
     let several = faults(&[(&at("/2/keys"), json!(["driver", "fare", "drivr"]))]);
     let messages: Vec<_> = several.iter().map(|f| f.message.as_str()).collect();
     assert!(
-        messages[0].contains("groups by fare, a float") && messages[1].contains("did you mean driver?"),
+        messages[0].contains("groups by fare, of type float") && messages[1].contains("did you mean driver?"),
         "{messages:?}"
     );
     let named = faults(&[(&at("/3/aggregates/1/name"), json!("rides_1h"))]);

@@ -60,7 +60,7 @@ fn cast(call: Call<'_>) -> Result<Node> {
             |t| parse_timestamp(t).ok().map(|t| t.0),
             |all| Arc::new(all.collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
         ),
-        (_, Str) => to_text(from),
+        (_, Str) if from.is_plain() => to_text(from),
         _ => return Err(call.refuse(&format!("a {from} cannot become a {to}"))),
     };
     Ok(call.strict(1, to, kernel))
@@ -172,6 +172,7 @@ fn to_text(from: DataType) -> Kernel {
                 Box::new(|row, out| out.push_str(&format_rfc3339(array.value(row))))
             }
             DataType::Str => return Ok(array.clone()),
+            _ => return Err(misfit()),
         };
         texts::build(array.len(), nulls, |row, out| {
             write(row, out);

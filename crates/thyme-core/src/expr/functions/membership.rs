@@ -55,6 +55,8 @@ impl Members {
             },
             Value::Str(v) => drop(self.texts.insert(v.clone())),
             Value::Bool(v) => self.bools[usize::from(*v)] = true,
+            // Refused before.
+            _ => {}
         }
     }
 
@@ -76,6 +78,9 @@ fn is_in(mut call: Call<'_>) -> Result<Node> {
     let Some(data_type) = call.type_of(0) else {
         return Ok(Node::null(Some(DataType::Bool)));
     };
+    if !data_type.is_plain() {
+        return Err(call.refuse(super::PLAIN));
+    }
     let mut members = Members::default();
     for index in 1..call.args.len() {
         let node = std::mem::replace(&mut call.args[index], Node::null(None));
@@ -122,6 +127,7 @@ fn is_in(mut call: Call<'_>) -> Result<Node> {
             let has = |row| members.bools[usize::from(array.value(row))];
             Ok(members.answer(BooleanBuffer::collect_bool(array.len(), has), array.nulls()))
         }),
+        _ => return Err(call.refuse(super::PLAIN)),
     };
     Ok(call.strict(1, DataType::Bool, kernel))
 }

@@ -26,6 +26,9 @@ use arrow::buffer::NullBuffer;
 use super::ast::Expr;
 use super::ast::Operator;
 use super::evaluate::Operand;
+/// What a function says of a list or another type that it is not made for.
+const PLAIN: &str = "it takes values of type int, float, str, bool or datetime";
+
 use super::typing::{Node, as_datetime, unified, widened};
 use crate::error::{Error, Result, nearest};
 use crate::value::{DataType, Value};
@@ -271,6 +274,9 @@ impl Call<'_> {
                 .ok_or_else(|| self.refuse("its values need one type"))?;
         }
         if let Some(data_type) = common {
+            if !data_type.is_plain() {
+                return Err(self.refuse(PLAIN));
+            }
             for &place in &places {
                 let node = std::mem::replace(&mut self.args[place], Node::null(None));
                 self.args[place] = widened(node, data_type);
