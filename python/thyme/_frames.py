@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from thyme._errors import InvalidDataError
-from thyme._values import parse_time, plain_values, to_datetime
+from thyme._values import parse_time, plain_values, to_datetime, to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -280,6 +280,9 @@ def column_of(name: str, values: list[Any], is_time: bool) -> Any:
             return moments_of(values)
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        if kinds and kinds <= {dict, list}:
+            # Nested values of several shapes: the engine reads them from their JSON.
+            return pa.array([None if value is None else to_json(value).decode() for value in values])
         shown = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise InvalidDataError(f'column "{name}" mixes types that one column cannot hold: {shown}') from None
 

@@ -75,7 +75,7 @@ SCHEMA = pa.schema(
     {
         "customer": pa.large_string(),
         "total": pa.decimal128(10, 3),
-        "ships_on": pa.date64(),
+        "ships_on": pa.date32(),
         "raw": pa.large_binary(),
         "items": pa.large_list(pa.large_string()),
         "by_shelf": pa.map_(pa.string(), pa.int32()),
@@ -142,7 +142,7 @@ def test_files_say_the_same(tmp_path: Path, suffix: str) -> None:
     with local() as client:
         client.commit([Order, Orders])
         types = dict.fromkeys(VALUES, "str")
-        for part in read_slices(path, 100, types):
+        for part in read_slices(path, types):
             client.log(Order, part)
         assert client.query(Orders, "c1", at=AT).to_dict() == [{"customer": "c1", **VALUES}]
 
