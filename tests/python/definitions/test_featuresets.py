@@ -184,7 +184,7 @@ def test_misuse_of_feature(document_of: Document) -> None:
     with pytest.raises(DefinitionTypeError, match=r"feature\(request=\) takes True or False"):
         feature(request="yes")
     with pytest.raises(DefinitionTypeError, match=r"feature\(default=\): expected an int"):
-        feature(default=[])
+        feature(default=set())
     with pytest.warns(FutureWarning, match=r"feature\(\) does not know the keyword reff="):
         feature(reff=1)
 
