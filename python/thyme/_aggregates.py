@@ -1,8 +1,9 @@
-"""The aggregates of pipelines. A new one is one class here with the name it is registered under."""
+"""The aggregates of pipelines, with `_statistics`: a new one is a class with its name in the engine."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from thyme import _checks
@@ -28,12 +29,23 @@ class Aggregate:
     """
 
     function: ClassVar[str] = ""
+    parameters: ClassVar[Mapping[str, Any]] = {}
+    """What else it takes, with what each is when it is not given; `...` must be given, None is left out."""
     __signature__: ClassVar[inspect.Signature] = inspect.Signature(
         [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
             for name in ("of", "window", "where", "default")
         ]
     )
+
+    def __init_subclass__(cls) -> None:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        more = [
+            inspect.Parameter(name, keyword, default=inspect.Parameter.empty if default is ... else default)
+            for name, default in cls.parameters.items()
+        ]
+        known = Aggregate.__signature__.parameters.values()
+        cls.__signature__ = inspect.Signature([*known, *more])
 
     # What a caller may give; the method takes more, to say what is wrong with it.
     if TYPE_CHECKING:
@@ -78,6 +90,7 @@ class Aggregate:
         called = type(self).__name__
         if positional:
             refuse(f'{called}() takes keywords only, such as {called}(of="fare", window="1h")')
+        self.arguments = {name: self._argument(name, unknown) for name in self.parameters}
         warn_unknown(f"{called}()", unknown)
         self.at = caller()
         self.of = None if of is None else _checks.name(f"{called}(of=)", of, "fare")
@@ -86,6 +99,17 @@ class Aggregate:
             refuse(f'{called}(where=) takes an expression such as col("fare") > 0, got {described(where)}')
         self.where = where
         self.default, _ = literal(default, f"{called}(default=)")
+
+    def _argument(self, name: str, given: dict[str, Any]) -> Any:
+        """Takes a parameter out of what was given; the engine says whether it can have that value."""
+        default = self.parameters[name]
+        value = given.pop(name, default)
+        called = type(self).__name__
+        if value is ...:
+            refuse(f"{called}() needs {name}=, see help({called})")
+        if value is not None and not isinstance(value, bool | int | float | str):
+            refuse(f"{called}({name}=) takes a number, a text, or True or False, got {described(value)}")
+        return value
 
     def document(self, name: str) -> dict[str, Any]:
         """The aggregate as a definition document has it, as the output `name`."""
@@ -98,6 +122,8 @@ class Aggregate:
             document["where"] = self.where.document()
         if self.default is not None:
             document["default"] = self.default
+        if given := {name: value for name, value in self.arguments.items() if value is not None}:
+            document["parameters"] = given
         document["at"] = self.at.document()
         return document
 

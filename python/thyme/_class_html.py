@@ -104,4 +104,5 @@ def _aggregate(each: Mapping[str, Any]) -> str:
     of = f" of {each['of']}" if each.get("of") else ""
     over = f" over {_window(each['window'])}" if each.get("window") else ""
     where = ", where ..." if each.get("where") else ""
-    return f"{each['function']}{of}{over}{where}"
+    said = "".join(f", {name} {value}" for name, value in (each.get("parameters") or {}).items())
+    return f"{each['function']}{of}{over}{said}{where}"

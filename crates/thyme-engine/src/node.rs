@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use thyme_core::aggregate;
+use thyme_core::aggregate::{self, Settings};
 use thyme_core::definition::naming::unversioned;
 use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place, growth};
 use thyme_core::expr::{Compiled, Expr};
@@ -275,8 +275,8 @@ impl Node {
             self.slot(aggregate, columns, &mut predicates)?;
         }
         for aggregate in pipeline.aggregates() {
-            let (slot, of_type) = self.slot(aggregate, columns, &mut predicates)?;
-            let output = self.output(aggregate, definition, slot, of_type)?;
+            let slot = self.slot(aggregate, columns, &mut predicates)?;
+            let output = self.output(aggregate, definition, slot)?;
             self.outputs.push(output);
         }
         self.layout.predicates = predicates.len();
@@ -284,13 +284,13 @@ impl Node {
         Ok(())
     }
 
-    /// The slot of an aggregate, and the type of its column.
+    /// The slot of an aggregate.
     fn slot(
         &mut self,
         def: &AggregateDef,
         columns: &[(String, DataType)],
         predicates: &mut Vec<Expr>,
-    ) -> Result<(usize, Option<DataType>)> {
+    ) -> Result<usize> {
         let wrong = |what: &str| Error::invalid_definition(format!("{}.{}: {what}", self.dataset, def.name));
         let aggregate = aggregate::lookup(&def.function).ok_or_else(|| wrong("unknown aggregate"))?;
         let of_type = match &def.of {
@@ -317,24 +317,20 @@ impl Node {
                 }
             }),
         };
-        let same =
-            |s: &Slot| s.aggregate.name() == aggregate.name() && s.of == of && s.predicate == predicate;
-        let slot = self.layout.slots.iter().position(same).unwrap_or_else(|| {
-            self.layout.slots.push(Slot { aggregate, of, predicate });
+        let settings = Settings::of(aggregate, &def.parameters).map_err(|faults| {
+            wrong(&faults.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join("; "))
+        })?;
+        let asked = Slot::new(aggregate, settings, of.zip(of_type), predicate);
+        let slot = self.layout.slots.iter().position(|slot| *slot == asked).unwrap_or_else(|| {
+            self.layout.slots.push(asked);
             self.layout.slots.len() - 1
         });
-        Ok((slot, of_type))
+        Ok(slot)
     }
 
-    fn output(
-        &self,
-        def: &AggregateDef,
-        definition: &Dataset,
-        slot: usize,
-        of_type: Option<DataType>,
-    ) -> Result<Output> {
-        let aggregate = self.layout.slots[slot].aggregate;
-        let natural = aggregate.output_type(of_type)?;
+    fn output(&self, def: &AggregateDef, definition: &Dataset, slot: usize) -> Result<Output> {
+        let Slot { aggregate, call, .. } = &self.layout.slots[slot];
+        let natural = aggregate.output_type(call)?;
         let declared = definition.fields.field(&def.name).map_or(natural, |f| f.data_type);
         let over_nothing = match &def.default {
             Some(literal) => literal.value(declared)?,

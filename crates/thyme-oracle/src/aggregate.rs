@@ -1,19 +1,23 @@
 //! What the rows of a window come to (contract, sections 2 and 3).
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
-use thyme_core::aggregate::Outcome;
+use thyme_core::aggregate::{Argument, Outcome};
 use thyme_core::value::Unscaled;
 use thyme_core::{Error, EventTime, Position, Result, Span, Value, Window};
 
 use crate::number::exact_sum;
+use crate::statistic::{counts, statistic};
 use crate::window::{Row, members};
 
 /// Which value is asked for: an aggregate, and the `(T, S, w)` of the contract.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Question<'a> {
     /// The aggregate's name.
     pub aggregate: &'a str,
+    /// What else is said to it, by name.
+    pub parameters: BTreeMap<String, Argument>,
     /// Its column, if it has one.
     pub of: Option<usize>,
     /// Its own predicate, if it has one.
@@ -35,6 +39,7 @@ pub struct Question<'a> {
 pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
     let at = (question.until, question.at);
     let mut counted = members(rows, at, question.window.as_ref(), question.retention);
+    counted.retain(|row| counts(row.time, question));
     counted.retain(|row| question.predicate.is_none_or(|p| row.predicates.get(p) == Some(&true)));
     let value = |row: &Row| question.of.and_then(|of| row.values.get(of).cloned()).unwrap_or_default();
     counted.retain(|row| question.of.is_none() || !value(row).is_null());
@@ -67,12 +72,15 @@ pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
         "max" => extreme(values(), Ordering::Greater)?,
         "first" => values().next().unwrap_or_default(),
         "last" => values().next_back().unwrap_or_default(),
-        other => return Err(Error::internal(format!("the oracle does not know the aggregate {other}"))),
+        _ => {
+            let rows: Vec<(i64, Value)> = counted.iter().map(|row| (row.time.0, value(row))).collect();
+            return statistic(&rows, question);
+        }
     }))
 }
 
 /// The value that is `wanted` than all others; any NaN gives NaN.
-fn extreme(values: impl Iterator<Item = Value>, wanted: Ordering) -> Result<Value> {
+pub(crate) fn extreme(values: impl Iterator<Item = Value>, wanted: Ordering) -> Result<Value> {
     let mut best = Value::Null;
     for value in values {
         match (&best, &value) {
@@ -167,6 +175,7 @@ mod tests {
     fn ask(aggregate: &str, rows: &[Row], until: i64, window: i64) -> Outcome {
         let question = Question {
             aggregate,
+            parameters: BTreeMap::new(),
             of: Some(0),
             predicate: None,
             until: EventTime(until),

@@ -7,17 +7,20 @@
 //!
 //! An event goes through [`admission`] (is it late, is it there already?), then through the operators of a [`pipeline`]
 //! ([`expression`], [`functions`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows
-//! that count at `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to.
+//! that count at `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to, with
+//! [`statistic`] and [`exact`] fractions.
 
 pub mod admission;
 pub mod aggregate;
 pub mod calendar;
+pub mod exact;
 pub mod expression;
 pub mod functions;
 pub mod join;
 pub mod number;
 pub mod pipeline;
 mod shape;
+pub mod statistic;
 pub mod window;
 
 pub use admission::{EventIds, Stream, Verdict};

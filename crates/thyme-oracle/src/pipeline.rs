@@ -1,6 +1,8 @@
 //! What a dataset's operators make of one event, and what its outputs are.
 
-use thyme_core::aggregate::Outcome;
+use std::collections::BTreeMap;
+
+use thyme_core::aggregate::{Argument, Outcome};
 use thyme_core::definition::{Dataset, How, JoinDef, OperatorDef};
 use thyme_core::expr::Expr;
 use thyme_core::schema::Role;
@@ -37,6 +39,8 @@ pub struct Output {
     pub data_type: DataType,
     /// The aggregate.
     pub function: String,
+    /// What else is said to it.
+    pub parameters: BTreeMap<String, Argument>,
     /// Its column.
     pub of: Option<String>,
     /// Its window; none means since the beginning.
@@ -90,13 +94,16 @@ impl Pipeline {
                 })?;
                 let over_nothing = match (&aggregate.default, aggregate.function.as_str()) {
                     (Some(default), _) => default.value(field.data_type)?,
-                    (None, "count" | "sum") => Value::Int(0).widen(field.data_type).unwrap_or_default(),
+                    (None, "count" | "count_distinct" | "sum") => {
+                        Value::Int(0).widen(field.data_type).unwrap_or_default()
+                    }
                     (None, _) => Value::Null,
                 };
                 pipeline.outputs.push(Output {
                     name: aggregate.name.clone(),
                     data_type: field.data_type,
                     function: aggregate.function.clone(),
+                    parameters: aggregate.parameters.clone(),
                     of: aggregate.of.clone(),
                     window: aggregate.window,
                     predicate: aggregate.predicate.clone(),
@@ -219,6 +226,7 @@ impl Pipeline {
             .ok_or_else(|| Error::internal(format!("a pipeline has no output {index}")))?;
         let question = Question {
             aggregate: &output.function,
+            parameters: output.parameters.clone(),
             of: output.of.as_ref().map(|_| index),
             predicate: Some(index),
             until,

@@ -1,6 +1,9 @@
 //! Random definitions: a raw dataset, others that are joined with it ([`crate::joined`]), and pipelines over it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
+use thyme_core::aggregate::{Argument, Call, Settings, all, lookup, sample_arguments};
 use thyme_core::definition::Document;
 use thyme_core::{DataType, Span, Value, Window};
 use thyme_oracle::Pipeline;
@@ -33,6 +36,8 @@ const KEY_SETS: [&[&str]; 4] = [&["k"], &["k", "g"], &["g"], &["g", "k"]];
 /// The columns that can be aggregated, before assigns.
 pub(crate) const COLUMNS: [(&str, DataType); 4] =
     [("i", DataType::Int), ("x", DataType::Float), ("s", DataType::Str), ("at", DataType::Datetime)];
+/// Most outputs are one of these, so that they meet in one pipeline.
+const USUAL: [&str; 8] = ["count", "sum", "sum", "avg", "min", "max", "first", "last"];
 /// The windows that outputs have, as documents write them: those of one kind have one chance together.
 const WINDOWS: [&[&str]; 8] = [
     &["null"],
@@ -93,6 +98,10 @@ pub struct Output {
     pub function: &'static str,
     /// Its column.
     pub of: Option<(&'static str, DataType)>,
+    /// What else is said to the aggregate.
+    pub parameters: BTreeMap<String, Argument>,
+    /// The type of what it gives.
+    data_type: DataType,
     /// Its window.
     pub window: Option<Window>,
     /// Its own predicate.
@@ -179,19 +188,31 @@ impl Raw {
 impl Output {
     /// A random one, called `a{index}`, of one of these columns.
     pub fn random(random: &mut Random, index: usize, columns: &[(&'static str, DataType)]) -> Output {
-        let (function, of) = loop {
-            let function = random.pick(&["count", "sum", "sum", "avg", "min", "max", "first", "last"]);
-            let of = (function != "count" || random.chance(50)).then(|| random.pick(columns));
-            let is_number = |t: DataType| matches!(t, DataType::Int | DataType::Float);
-            if !matches!(function, "sum" | "avg") || of.is_some_and(|(_, t)| is_number(t)) {
-                break (function, of);
+        let (aggregate, call, of, parameters, window) = loop {
+            let aggregate = match lookup(random.pick(&USUAL)) {
+                Some(usual) if random.chance(60) => usual,
+                _ => random.pick(all()),
+            };
+            let arguments = sample_arguments(aggregate);
+            let parameters = arguments.get(random.below(arguments.len())).cloned().unwrap_or_default();
+            let of = (aggregate.needs_of() || random.chance(50)).then(|| random.pick(columns));
+            let window = window(random);
+            let Ok(settings) = Settings::of(aggregate, &parameters) else { continue };
+            let call = Call { of: of.map(|(_, data_type)| data_type), settings };
+            if window.is_some_and(|window| window.has_length()) || !aggregate.needs_window() {
+                break (aggregate, call, of, parameters, window);
             }
+        };
+        let Ok(data_type) = aggregate.output_type(&call) else {
+            return Output::random(random, index, columns);
         };
         let mut output = Output {
             name: format!("a{index}"),
-            function,
+            function: aggregate.name(),
             of,
-            window: window(random),
+            parameters,
+            data_type,
+            window,
             predicate: random.chance(35).then(|| Predicate::random(random, 1)),
             default: None,
         };
@@ -208,17 +229,16 @@ impl Output {
 
     /// The type of what it gives.
     pub fn data_type(&self) -> DataType {
-        match (self.function, self.of) {
-            ("count", _) | (_, None) => DataType::Int,
-            ("avg", _) => DataType::Float,
-            (_, Some((_, data_type))) => data_type,
-        }
+        self.data_type
     }
 
     fn json(&self) -> Json {
         let mut json = json!({"name": self.name, "function": self.function});
         if let Some((of, _)) = self.of {
             json["of"] = of.into();
+        }
+        if !self.parameters.is_empty() {
+            json["parameters"] = json!(self.parameters);
         }
         if let Some(window) = self.window {
             json["window"] = json!(window);

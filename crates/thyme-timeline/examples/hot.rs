@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::Float64Array;
-use thyme_core::aggregate::lookup;
+use thyme_core::aggregate::{Settings, lookup};
 use thyme_core::{DataType, EventTime, Position, Span, Window};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, SweepOutput, Timeline};
 
@@ -27,10 +27,9 @@ impl Random {
 }
 
 fn layout() -> Layout {
-    let slot = |name: &&str| Slot {
-        aggregate: lookup(name).unwrap(),
-        of: (*name != "count").then_some(0),
-        predicate: None,
+    let slot = |name: &&str| {
+        let of = (*name != "count").then_some((0, DataType::Float));
+        Slot::new(lookup(name).unwrap(), Settings::default(), of, None)
     };
     Layout {
         columns: vec![DataType::Float],

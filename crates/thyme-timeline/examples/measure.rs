@@ -8,15 +8,14 @@ use std::time::Instant;
 
 use arrow::array::Float64Array;
 use arrow::buffer::BooleanBuffer;
-use thyme_core::aggregate::{ExactSum, lookup};
+use thyme_core::aggregate::{ExactSum, Settings, lookup};
 use thyme_core::{DataType, EventTime, Position, Span, Window};
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, SweepOutput, Timeline};
 
 fn layout(names: &[&str], predicates: usize) -> Layout {
-    let slot = |name: &&str| Slot {
-        aggregate: lookup(name).unwrap(),
-        of: (*name != "count").then_some(0),
-        predicate: None,
+    let slot = |name: &&str| {
+        let of = (*name != "count").then_some((0, DataType::Float));
+        Slot::new(lookup(name).unwrap(), Settings::default(), of, None)
     };
     Layout {
         columns: vec![DataType::Float],

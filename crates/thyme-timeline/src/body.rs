@@ -336,7 +336,7 @@ impl Summary {
     fn add_slots(&mut self, layout: &Layout, chunks: &[Chunk]) {
         let mut states = std::mem::take(&mut self.states).into_vec();
         for (index, slot) in layout.slots.iter().enumerate().skip(states.len()) {
-            let mut state = layout.state(slot);
+            let mut state = layout.summary(slot);
             chunks.iter().filter_map(|chunk| chunk.summary(index)).for_each(|summary| state.merge(summary));
             states.push(state);
         }

@@ -431,19 +431,19 @@ impl Chunk {
         let known = self.extra.as_mut().and_then(|extra| extra.summaries.take());
         let mut states = known.map_or_else(Vec::new, <[_]>::into_vec);
         for slot in layout.slots.iter().skip(states.len()) {
-            let mut state = layout.state(slot);
-            state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
+            let mut state = layout.summary(slot);
+            state.absorb(&self.slice(slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
             states.push(state);
         }
         self.extra.get_or_insert_default().summaries = Some(states.into_boxed_slice());
     }
 
     /// The rows as an aggregate sees them.
-    pub(crate) fn slice(&self, layout: &Layout, slot: &Slot) -> Slice<'_> {
+    pub(crate) fn slice(&self, slot: &Slot) -> Slice<'_> {
         Slice {
             times: self.times(),
             positions: self.positions(),
-            data_type: layout.of_type(slot),
+            data_type: slot.call.of,
             words: slot.of.map_or(&[], |of| self.column(of)),
             heap: self.heap_bytes(),
         }

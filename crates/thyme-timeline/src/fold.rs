@@ -20,16 +20,17 @@ impl Timeline {
         until: EventTime,
         at: Position,
     ) -> Outcome {
-        if after >= until {
-            return Outcome::Nothing;
-        }
-        self.fold_between(layout, slot, self.start_of(after), self.cursor_after(until), at.to_bits())
+        let Some(slot_of) = layout.slots.get(slot).filter(|_| after < until) else { return Outcome::Nothing };
+        let extent = slot_of.extent(Extent::between(after, until));
+        self.fold_between(layout, slot, self.start_of(extent.after), self.cursor_after(until), at, extent)
     }
 
     /// The aggregate of `slot` over the rows of a window that are visible at `at`.
     pub fn fold_extent(&self, layout: &Layout, slot: usize, extent: &Extent, at: Position) -> Outcome {
-        let (from, to) = self.bounds(extent, at);
-        self.fold_between(layout, slot, from, to, at.to_bits())
+        let Some(slot_of) = layout.slots.get(slot) else { return Outcome::Nothing };
+        let extent = slot_of.extent(*extent);
+        let (from, to) = self.bounds(&extent, at);
+        self.fold_between(layout, slot, from, to, at, extent)
     }
 
     /// [`Timeline::fold`] of several `(slot, after)` at once.
@@ -43,12 +44,14 @@ impl Timeline {
         let to = self.cursor_after(until);
         let mut last: Option<(EventTime, Cursor)> = None;
         let fold = |(slot, after): &(usize, EventTime)| {
+            let extent = Extent::between(*after, until);
+            let extent = layout.slots.get(*slot).map_or(extent, |slot| slot.extent(extent));
             let from = match last {
-                Some((same, from)) if same == *after => from,
-                _ => self.start_of(*after),
+                Some((same, from)) if same == extent.after => from,
+                _ => self.start_of(extent.after),
             };
-            last = Some((*after, from));
-            self.fold_between(layout, *slot, from, to, at.to_bits())
+            last = Some((extent.after, from));
+            self.fold_between(layout, *slot, from, to, at, extent)
         };
         requests.iter().map(fold).collect()
     }
@@ -107,7 +110,16 @@ impl Timeline {
         found
     }
 
-    fn fold_between(&self, layout: &Layout, slot_index: usize, from: Cursor, to: Cursor, at: u64) -> Outcome {
+    fn fold_between(
+        &self,
+        layout: &Layout,
+        slot_index: usize,
+        from: Cursor,
+        to: Cursor,
+        at: Position,
+        extent: Extent,
+    ) -> Outcome {
+        let at = at.to_bits();
         let Some(slot) = layout.slots.get(slot_index).filter(|_| from < to) else { return Outcome::Nothing };
         let summarised = layout.has_summaries(slot_index);
         let mut state = layout.state(slot);
@@ -131,11 +143,11 @@ impl Timeline {
                 state.merge(summary);
             } else {
                 let end = if next.same_chunk(to) { to.row } else { chunk.len() };
-                state.absorb(&chunk.slice(layout, slot), &chunk.mask(layout, slot, next.row, end, at));
+                state.absorb(&chunk.slice(slot), &chunk.mask(layout, slot, next.row, end, at));
             }
             next = self.next_chunk(next);
         }
-        state.outcome()
+        state.outcome(&extent)
     }
 
     /// The last row between two places that is visible at `at`.

@@ -1,7 +1,9 @@
 //! What the rows of a timeline hold, and which aggregates read them.
 
-use thyme_core::DataType;
-use thyme_core::aggregate::{Aggregate, State, Sweeper};
+use std::any::Any;
+
+use thyme_core::aggregate::{Aggregate, Call, Mask, Outcome, Settings, Slice, State, Sweeper};
+use thyme_core::{DataType, EventTime, Extent, Span};
 
 use crate::judge::Judge;
 
@@ -26,32 +28,71 @@ pub struct Layout {
 }
 
 /// One aggregate over one column, counting the rows for which one predicate is true.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Slot {
     /// The aggregate.
     pub aggregate: &'static dyn Aggregate,
+    /// What it is applied to.
+    pub call: Call,
     /// The index of its column; rows where that is null do not count.
     pub of: Option<usize>,
     /// The index of its predicate; `None` counts all rows.
     pub predicate: Option<usize>,
+    reach: Option<Span>,
+    is_summarised: bool,
+}
+
+impl Slot {
+    /// An aggregate over a column, given with its type.
+    pub fn new(
+        aggregate: &'static dyn Aggregate,
+        settings: Settings,
+        of: Option<(usize, DataType)>,
+        predicate: Option<usize>,
+    ) -> Slot {
+        let call = Call { of: of.map(|(_, data_type)| data_type), settings };
+        let (reach, is_summarised) = (aggregate.reach(&call), aggregate.is_summarised(&call));
+        Slot { aggregate, call, of: of.map(|(index, _)| index), predicate, reach, is_summarised }
+    }
+
+    /// What there is to be looked at of an extent: rows that do not count, being too old, are left out.
+    #[inline]
+    pub(crate) fn extent(&self, extent: Extent) -> Extent {
+        let Some(reach) = self.reach else { return extent };
+        let oldest = EventTime(extent.until.0.saturating_sub(reach.0));
+        Extent { after: extent.after.max(oldest), ..extent }
+    }
+}
+
+/// The same question; the aggregate is one by its name.
+impl PartialEq for Slot {
+    fn eq(&self, other: &Slot) -> bool {
+        (self.aggregate.name(), &self.call, self.of, self.predicate)
+            == (other.aggregate.name(), &other.call, other.of, other.predicate)
+    }
 }
 
 impl Layout {
-    /// The type of the column that `slot` reads.
-    pub(crate) fn of_type(&self, slot: &Slot) -> Option<DataType> {
-        slot.of.and_then(|of| self.columns.get(of).copied())
-    }
-
     pub(crate) fn state(&self, slot: &Slot) -> Box<dyn State> {
-        slot.aggregate.state(self.of_type(slot))
+        slot.aggregate.state(&slot.call)
     }
 
     pub(crate) fn sweeper(&self, slot: &Slot) -> Box<dyn Sweeper> {
-        slot.aggregate.sweeper(self.of_type(slot))
+        slot.aggregate.sweeper(&slot.call)
     }
 
-    /// Whether a chunk's summary of a slot is one of that slot.
+    /// The summary of rows that has to be kept for a slot: it is empty where there is none.
+    pub(crate) fn summary(&self, slot: &Slot) -> Box<dyn State> {
+        if slot.is_summarised { self.state(slot) } else { Box::new(Unsummarised) }
+    }
+
+    /// Whether a chunk's summary of a slot is one of that slot, and not left out.
     pub(crate) fn has_summaries(&self, slot: usize) -> bool {
+        self.is_known(slot) && self.slots.get(slot).is_some_and(|slot| slot.is_summarised)
+    }
+
+    /// Whether chunks may have been made for a slot.
+    pub(crate) fn is_known(&self, slot: usize) -> bool {
         self.shared.is_none_or(|(_, slots)| slot < slots)
     }
 
@@ -68,5 +109,29 @@ impl Layout {
     /// Rows of bits in a chunk: the validity of each column, then each predicate.
     pub(crate) fn bit_rows(&self) -> usize {
         self.columns.len() + self.predicates
+    }
+}
+
+/// Stands where a slot has no summaries. It takes no memory, and no read asks it.
+#[derive(Clone, Debug)]
+struct Unsummarised;
+
+impl State for Unsummarised {
+    fn absorb(&mut self, _: &Slice<'_>, _: &Mask) {}
+
+    fn merge(&mut self, _: &dyn State) {}
+
+    fn outcome(&self, _: &Extent) -> Outcome {
+        Outcome::Nothing
+    }
+
+    fn boxed_clone(&self) -> Box<dyn State> {
+        Box::new(Unsummarised)
+    }
+
+    fn reset(&mut self) {}
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }

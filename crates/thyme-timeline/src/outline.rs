@@ -138,15 +138,16 @@ impl Outline {
                 Look::Fold { extent, .. } if extent.after >= extent.until => {}
                 Look::Latest { after, until, .. } if after >= until => {}
                 Look::Fold { slot, extent, at } => {
-                    if slot >= self.shape.1 || !layout.has_summaries(slot) {
-                        return None;
-                    }
+                    let is_known = slot < self.shape.1 && layout.is_known(slot);
+                    let asked = layout.slots.get(slot).filter(|_| is_known)?;
+                    let extent = asked.extent(extent);
                     let (mut from, to) = self.edges(extent.after, extent.until, &mut lacking);
                     if extent.part != Part::All {
                         from = self.part_begin(&extent, (from, to), at)?;
                         self.need(from, &mut lacking);
                     }
-                    self.between(slot, from, to, at.to_bits(), &mut lacking);
+                    let summary = layout.has_summaries(slot).then_some(slot);
+                    self.between(summary, from, to, at.to_bits(), &mut lacking);
                 }
                 Look::Latest { after, until, at } => {
                     let (_, to) = self.edges(after, until, &mut lacking);
@@ -212,18 +213,19 @@ impl Outline {
         }
     }
 
-    /// The chunks between two that have no summary of a slot as of `at`.
-    fn between(&self, slot: usize, from: Cursor, to: Cursor, at: u64, lacking: &mut Vec<Lacking>) {
+    /// The chunks between two that have no summary of a slot as of `at`; all of them for a slot without summaries.
+    fn between(&self, slot: Option<usize>, from: Cursor, to: Cursor, at: u64, lacking: &mut Vec<Lacking>) {
         let mut next = from;
         while next < to && lacking.len() <= FILLED_MAX {
             let block = self.timeline.blocks().get(next.block).and_then(|block| block.summary());
             let is_whole = next.chunk == 0 && next.block > from.block && next.block < to.block;
-            if is_whole && block.is_some_and(|it| it.max_position <= at && it.states.len() > slot) {
+            let has_summary = |known: usize| slot.is_some_and(|slot| slot < known);
+            if is_whole && block.is_some_and(|it| it.max_position <= at && has_summary(it.states.len())) {
                 next = Cursor { block: next.block + 1, chunk: 0, row: 0 };
                 continue;
             }
             let Some(chunk) = self.timeline.chunk(next) else { return };
-            if chunk.max_position() > at || chunk.summary(slot).is_none() {
+            if chunk.max_position() > at || slot.and_then(|slot| chunk.summary(slot)).is_none() {
                 self.need(next, lacking);
             }
             next = self.timeline.next_chunk(next);

@@ -59,30 +59,35 @@ impl Timeline {
         debug_assert!(labels.is_sorted());
         let (Some(first), Some(last)) = (labels.first(), labels.last()) else { return };
         for (index, output) in outputs.iter().enumerate() {
-            let (from, _) = self.bounds(&output.extent(*first), at);
-            let (last, end) = self.bounds(&output.extent(*last), at);
+            let Some(slot) = layout.slots.get(output.slot) else {
+                (0..labels.len()).for_each(|label| sink(label, index, Outcome::Nothing));
+                continue;
+            };
+            let extent = |label: &EventTime| slot.extent(output.extent(*label));
+            let (from, _) = self.bounds(&extent(first), at);
+            let (last, end) = self.bounds(&extent(last), at);
             let window = self.chunks_between(last, end);
             // In chunks swept: what one fold costs, and what the sweep costs.
             let fold = 1 + (window / BLOCK_CHUNKS + window.min(2 * BLOCK_CHUNKS)) / MERGES_PER_CHUNK;
             let chunks = self.chunks_between(from, end);
-            let Some(slot) = layout.slots.get(output.slot).filter(|_| chunks <= labels.len() * fold) else {
+            if chunks > labels.len() * fold {
                 for (label_index, label) in labels.iter().enumerate() {
                     let extent = output.extent(*label);
                     sink(label_index, index, self.fold_extent(layout, output.slot, &extent, at));
                 }
                 continue;
-            };
+            }
             let mut track = Track { slot, sweeper: layout.sweeper(slot), from, to: from };
             let mut trail = Trail::at(from);
             for (label_index, label) in labels.iter().enumerate() {
-                let extent = output.extent(*label);
+                let extent = extent(label);
                 let to = self.advance(track.to, extent.until);
                 let from = match extent.part {
                     Part::All => self.advance(track.from, extent.after).min(to),
                     _ => trail.move_to(self, &extent, to, at.to_bits()),
                 };
                 track.move_to(self, layout, from, to, at.to_bits());
-                sink(label_index, index, track.sweeper.outcome());
+                sink(label_index, index, track.sweeper.outcome(&extent));
             }
         }
     }
@@ -121,14 +126,14 @@ impl Track<'_> {
         timeline.pieces(self.to, to, &mut |at, first, end| {
             if let Some(chunk) = timeline.chunk(at) {
                 let mask = chunk.mask(layout, self.slot, first, end, visible);
-                self.sweeper.push(&chunk.slice(layout, self.slot), &mask);
+                self.sweeper.push(&chunk.slice(self.slot), &mask);
             }
             true
         });
         timeline.pieces(self.from, from, &mut |at, first, end| {
             if let Some(chunk) = timeline.chunk(at) {
                 let mask = chunk.mask(layout, self.slot, first, end, visible);
-                self.sweeper.evict(&chunk.slice(layout, self.slot), &mask);
+                self.sweeper.evict(&chunk.slice(self.slot), &mask);
             }
             true
         });

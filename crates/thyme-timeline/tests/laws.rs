@@ -250,7 +250,8 @@ fn a_split_anywhere_keeps_the_summaries_of_groups_right() {
         case.rows.push(late);
         case.order.push(400);
         let timeline = timeline_of(&case, &layout);
-        for slot in 0..layout.slots.len() {
+        // Each slot has its turn many times over.
+        for slot in (place % 7..layout.slots.len()).step_by(7) {
             for from in [SINCE_BEGINNING, EventTime(640), EventTime(1280)] {
                 let window = (from != SINCE_BEGINNING).then(|| Span(i64::MAX / 4 - from.0));
                 let expected =

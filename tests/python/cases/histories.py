@@ -57,15 +57,41 @@ FUNCTIONS = {
     "Max": ("int", "float", "str", "datetime"),
     "First": tuple(VALUES),
     "Last": tuple(VALUES),
+    **dict.fromkeys(("Variance", "Stddev", "Skew", "Kurtosis"), ("int", "float")),
+    **dict.fromkeys(("Range", "Delta", "Quantile", "Median", "Slope", "Rate"), ("int", "float")),
+    "ApproxPercentile": ("int", "float"),
+    "CountDistinct": tuple(VALUES),
+    "TimeSinceLast": tuple(VALUES),
+    "TimeSinceFirst": tuple(VALUES),
 }
+# What a function gives, if that is not the type of its column.
+GIVES = {
+    "Count": "int",
+    "CountDistinct": "int",
+    **dict.fromkeys(("Avg", "Variance", "Stddev", "Skew", "Kurtosis", "Quantile", "Median"), "float"),
+    **dict.fromkeys(("Slope", "Rate", "ApproxPercentile", "TimeSinceLast", "TimeSinceFirst"), "float"),
+}
+# Arguments that a function takes.
+PARAMETERS = {
+    **dict.fromkeys(("Variance", "Stddev", "Skew", "Kurtosis"), ("", 'kind="sample"', 'kind="population"')),
+    "Quantile": (
+        "q=0.1",
+        "q=0.75",
+        "q=1",
+        'q=0.5, interpolation="nearest"',
+        'q=0.3, interpolation="midpoint"',
+    ),
+    "ApproxPercentile": ("", "pct=50", "pct=99.5", "pct=0"),
+    "CountDistinct": ("", "exact=True"),
+}
+# What depends on when the window ends, not on its rows alone.
+OF_TIME = ("Rate", "TimeSinceLast", "TimeSinceFirst")
+OPTIONAL_OF = ("Count", "Rate", "TimeSinceLast", "TimeSinceFirst")
 DEFAULTS = {"int": "-99", "float": "0.25", "str": '"none"', "bool": "True"}
 
 HEADER = """\
 from datetime import datetime
-from thyme import (
-    Avg, Count, First, Forever, Hopping, Last, Max, Min, Rows, Session, Sliding, Sum, Tumbling, col, dataset,
-    feature, featureset, field, inputs, lit, pipeline
-)
+from thyme import *
 """
 
 
@@ -127,9 +153,13 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     """An aggregate and the type of what it gives."""
     function = random.choice(list(FUNCTIONS))
     of = random.choice([name for name, kind in columns.items() if kind in FUNCTIONS[function]])
-    kind = {"Count": "int", "Avg": "float"}.get(function, columns[of])
-    arguments = [] if function == "Count" and random.random() < 0.5 else [f'of="{of}"']
-    if window := random.choice(random.choice(WINDOWS)):
+    kind = GIVES.get(function, columns[of])
+    arguments = [] if function in OPTIONAL_OF and random.random() < 0.5 else [f'of="{of}"']
+    if more := random.choice(PARAMETERS.get(function, ("",))):
+        arguments.append(more)
+    # The oracle knows where these end only if they slide.
+    windows = WINDOWS[:2] if function in OF_TIME else WINDOWS
+    if window := random.choice(random.choice(windows)):
         arguments.append(f"window={window}")
     if random.random() < 0.4:
         arguments.append(f"where={predicate_text(random)}")

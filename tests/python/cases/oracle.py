@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .oracle_functions import FUNCTIONS
 from .oracle_shape import clock_after, declared, shaped, time_field
+from .oracle_statistics import STATISTICS, Given, forgotten
 from .oracle_types import Misfit, as_compared, decimal_sum, other, within_digits
 from .oracle_windows import members, span
 
@@ -276,16 +277,21 @@ FOLDS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def aggregated(aggregate: Document, rows: list[Row], kind: str) -> Any:
+def aggregated(aggregate: Document, events: list[Event], now: int, reach: float, kind: str) -> Any:
     of, where = aggregate.get("of"), aggregate.get("where")
-    counted = [r for r in rows if where is None or evaluate(where, r) is True]
-    values = [r[of] for r in counted if r[of] is not None] if of else counted
+    counted = [e for e in events if where is None or evaluate(where, e.row) is True]
+    counted = [e for e in counted if e.t > now - forgotten(aggregate)]
+    if of:
+        counted = [e for e in counted if e.row[of] is not None]
+    values = [e.row[of] if of else e.row for e in counted]
     if values:
-        result = FOLDS[aggregate["function"]](values)
-        return widened(result, kind)
+        function = aggregate["function"]
+        if function in STATISTICS:
+            return widened(STATISTICS[function](Given(values, [e.t for e in counted], now, reach, aggregate)), kind)
+        return widened(FOLDS[function](values), kind)
     if aggregate.get("default") is not None:
         return typed(aggregate["default"], kind)
-    return typed(0, kind) if aggregate["function"] in ("count", "sum") else None
+    return typed(0, kind) if aggregate["function"] in ("count", "count_distinct", "sum") else None
 
 
 # Reads ----------------------------------------------------------------------------------------------
@@ -385,9 +391,12 @@ def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
         events, keys, aggregates = operated(log, pipeline, now)
         mine = [e for e in events if all(e.row[k] == wanted[k] for k in keys)]
         row = dict(wanted)
+        retention = span(log.datasets[pipeline["inputs"][0]].get("retention"))
         for a in aggregates:
-            inside = [e.row for e in members(a.get("window"), mine, now)]
-            row[a["name"]] = aggregated(a, inside, types[a["name"]])
+            window = a.get("window")
+            inside = members(window, mine, now)
+            reach = math.inf if isinstance(window, dict) else min(span(window), retention)
+            row[a["name"]] = aggregated(a, inside, now, reach, types[a["name"]])
     return None if row is None else {f: shown(v, types[f]) for f, v in row.items()}
 
 

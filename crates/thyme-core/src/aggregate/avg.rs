@@ -1,7 +1,7 @@
 //! `Avg`: the exact sum rounded once, divided by the count, rounded once.
 
 use super::total::{Amount, Total};
-use super::{Aggregate, NUMBERS, Outcome, State, Sweeper, accept, decimal};
+use super::{Aggregate, Call, NUMBERS, Outcome, State, Sweeper, accept, decimal};
 use crate::error::Result;
 use crate::value::{DataType, Value, canonical};
 
@@ -18,8 +18,8 @@ impl Aggregate for Avg {
         true
     }
 
-    fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, NUMBERS)?;
+    fn output_type(&self, call: &Call) -> Result<DataType> {
+        accept(self, call, NUMBERS)?;
         Ok(DataType::Float)
     }
 
@@ -27,15 +27,15 @@ impl Aggregate for Avg {
         Value::Null
     }
 
-    fn state(&self, of: Option<DataType>) -> Box<dyn State> {
-        match of {
+    fn state(&self, call: &Call) -> Box<dyn State> {
+        match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::avg)),
             of => Box::new(Total::new(of, finish)),
         }
     }
 
-    fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
-        match of {
+    fn sweeper(&self, call: &Call) -> Box<dyn Sweeper> {
+        match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::avg)),
             of => Box::new(Total::new(of, finish)),
         }
@@ -53,7 +53,7 @@ fn finish(amount: &Amount, count: u64) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Slice, mask_range};
+    use super::super::{Extent, Slice, mask_range};
     use super::*;
 
     #[test]
@@ -66,8 +66,8 @@ mod tests {
             words: &words,
             heap: &[],
         };
-        let mut state = Avg.state(Some(DataType::Float));
+        let mut state = Avg.state(&Call::of(Some(DataType::Float)));
         state.absorb(&slice, &mask_range(0, 3));
-        assert_eq!(state.outcome(), Outcome::Value(Value::Float(0.0)));
+        assert_eq!(state.outcome(&Extent::ALL), Outcome::Value(Value::Float(0.0)));
     }
 }

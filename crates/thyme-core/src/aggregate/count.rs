@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::{Aggregate, Mask, Outcome, Slice, State, Sweeper, mask_count};
+use super::{Aggregate, Call, Extent, Mask, Outcome, Slice, State, Sweeper, mask_count};
 use crate::error::Result;
 use crate::value::{DataType, Value};
 
@@ -19,7 +19,7 @@ impl Aggregate for Count {
         false
     }
 
-    fn output_type(&self, _of: Option<DataType>) -> Result<DataType> {
+    fn output_type(&self, _call: &Call) -> Result<DataType> {
         Ok(DataType::Int)
     }
 
@@ -27,11 +27,11 @@ impl Aggregate for Count {
         Value::Int(0)
     }
 
-    fn state(&self, _of: Option<DataType>) -> Box<dyn State> {
+    fn state(&self, _call: &Call) -> Box<dyn State> {
         Box::new(Rows(0))
     }
 
-    fn sweeper(&self, _of: Option<DataType>) -> Box<dyn Sweeper> {
+    fn sweeper(&self, _call: &Call) -> Box<dyn Sweeper> {
         Box::new(Rows(0))
     }
 }
@@ -60,7 +60,7 @@ impl State for Rows {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         self.value()
     }
 
@@ -86,7 +86,7 @@ impl Sweeper for Rows {
         self.0 = self.0.saturating_sub(mask_count(mask) as u64);
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         self.value()
     }
 }

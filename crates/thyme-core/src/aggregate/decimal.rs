@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use super::extreme::{Extreme, Queue};
-use super::{Mask, Outcome, Slice, State, Sweeper, mask_rows, word_text};
+use super::{Extent, Mask, Outcome, Slice, State, Sweeper, mask_rows, word_text};
 use crate::value::decimal::is_decimal;
 use crate::value::{Unscaled, Value, canonical};
 
@@ -125,7 +125,7 @@ impl State for Total {
         self.count += later.count;
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         self.value()
     }
 
@@ -154,7 +154,7 @@ impl Sweeper for Total {
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         self.value()
     }
 }
@@ -196,7 +196,7 @@ impl State for Best {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         outcome_of(self.best, self.scale)
     }
 
@@ -242,7 +242,7 @@ impl Sweeper for BestSweeper {
         self.queue.evict(picked(slice, mask).count() as u64);
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         outcome_of(self.queue.best().copied(), self.scale)
     }
 }

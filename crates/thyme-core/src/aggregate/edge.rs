@@ -4,8 +4,8 @@ use std::any::Any;
 use std::collections::VecDeque;
 
 use super::{
-    ANY, Aggregate, Mask, Outcome, Slice, State, Sweeper, accept, mask_count, mask_first, mask_last,
-    mask_rows,
+    ANY, Aggregate, Call, Extent, Mask, Outcome, Slice, State, Sweeper, accept, mask_count, mask_first,
+    mask_last, mask_rows,
 };
 use crate::error::Result;
 use crate::value::{DataType, Value};
@@ -31,19 +31,19 @@ impl Aggregate for Edge {
         true
     }
 
-    fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, ANY)
+    fn output_type(&self, call: &Call) -> Result<DataType> {
+        accept(self, call, ANY)
     }
 
     fn empty(&self, _output: DataType) -> Value {
         Value::Null
     }
 
-    fn state(&self, _of: Option<DataType>) -> Box<dyn State> {
+    fn state(&self, _call: &Call) -> Box<dyn State> {
         Box::new(EdgeState { edge: *self, value: None })
     }
 
-    fn sweeper(&self, _of: Option<DataType>) -> Box<dyn Sweeper> {
+    fn sweeper(&self, _call: &Call) -> Box<dyn Sweeper> {
         match self {
             Edge::First => Box::<FirstSweeper>::default(),
             Edge::Last => Box::<LastSweeper>::default(),
@@ -86,7 +86,7 @@ impl State for EdgeState {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         outcome_of(self.value.as_ref())
     }
 
@@ -121,7 +121,7 @@ impl Sweeper for FirstSweeper {
         self.0.drain(..mask_count(mask).min(self.0.len()));
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         outcome_of(self.0.front())
     }
 }
@@ -148,7 +148,7 @@ impl Sweeper for LastSweeper {
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         outcome_of(self.value.as_ref())
     }
 }

@@ -207,7 +207,7 @@ fn shifted(value: i128, by: i32) -> Option<i128> {
 }
 
 /// `magnitude * 2^exponent` with a sign, rounded to the nearest float, ties to even.
-fn round_scaled(negative: bool, magnitude: u128, exponent: i32) -> f64 {
+pub(super) fn round_scaled(negative: bool, magnitude: u128, exponent: i32) -> f64 {
     if magnitude == 0 {
         return 0.0;
     }

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::slice::{text_value, word_text};
-use super::{Aggregate, Mask, ORDERED, Outcome, Slice, State, Sweeper, accept, decimal, mask_rows};
+use super::{
+    Aggregate, Call, Extent, Mask, ORDERED, Outcome, Slice, State, Sweeper, accept, decimal, mask_rows,
+};
 use crate::error::Result;
 use crate::value::{DataType, NAN, Value};
 
@@ -30,24 +32,24 @@ impl Aggregate for Extreme {
         true
     }
 
-    fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, ORDERED)
+    fn output_type(&self, call: &Call) -> Result<DataType> {
+        accept(self, call, ORDERED)
     }
 
     fn empty(&self, _output: DataType) -> Value {
         Value::Null
     }
 
-    fn state(&self, of: Option<DataType>) -> Box<dyn State> {
-        match of {
+    fn state(&self, call: &Call) -> Box<dyn State> {
+        match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Best::new(*self, scale)),
             Some(DataType::Str) => Box::new(TextExtreme { extreme: *self, best: None }),
             of => Box::new(WordExtreme { scale: Scale::new(*self, of), best: None, nan: false }),
         }
     }
 
-    fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
-        match of {
+    fn sweeper(&self, call: &Call) -> Box<dyn Sweeper> {
+        match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::BestSweeper::new(*self, scale)),
             Some(DataType::Str) => Box::new(TextSweeper { extreme: *self, queue: Queue::default() }),
             of => Box::new(WordSweeper { scale: Scale::new(*self, of), queue: Queue::default(), nans: 0 }),
@@ -96,7 +98,7 @@ impl Scale {
 
 /// Maps float bits to integers of the same order; it is its own inverse.
 #[inline]
-fn order_float(bits: i64) -> i64 {
+pub(super) fn order_float(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
@@ -136,7 +138,7 @@ impl State for WordExtreme {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         match self.best {
             _ if self.nan => Outcome::Value(Value::Float(NAN)),
             Some(rank) => Outcome::Value(self.scale.value(rank)),
@@ -197,7 +199,7 @@ impl State for TextExtreme {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         self.best.as_ref().map_or(Outcome::Nothing, |text| Outcome::Value(Value::Str(text.clone())))
     }
 
@@ -283,7 +285,7 @@ impl Sweeper for WordSweeper {
         self.queue.evict((rows - nans) as u64);
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         match self.queue.best() {
             _ if self.nans > 0 => Outcome::Value(Value::Float(NAN)),
             Some(rank) => Outcome::Value(self.scale.value(*rank)),
@@ -312,7 +314,7 @@ impl Sweeper for TextSweeper {
         self.queue.evict(rows as u64);
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         self.queue.best().map_or(Outcome::Nothing, |text| Outcome::Value(Value::Str(text.clone())))
     }
 }

@@ -9,26 +9,48 @@
 //! A new aggregate is one file that implements [`Aggregate`] and one line in [`all`].
 
 mod avg;
+mod big_sum;
 mod count;
+mod count_distinct;
+mod decay;
 mod decimal;
+mod difference;
 mod edge;
+mod entropy;
 mod exact_sum;
 mod extreme;
+mod hyper_log_log;
+mod member;
+mod moments;
+mod ordered;
+mod parameter;
+mod percentile;
+mod power_sums;
+mod quantile;
+mod rate;
+mod since;
 mod slice;
+mod slope;
 mod sum;
+mod tally;
 mod total;
 
 use std::any::Any;
 use std::fmt::Debug;
 
 pub use exact_sum::ExactSum;
+pub use parameter::{
+    Absent, Argument, DECIMAL_ONE, Kind, Parameter, ParameterFault, Setting, Settings, sample_arguments,
+};
 pub use slice::{
     Mask, SLICE_ROWS_MAX, Slice, mask_count, mask_first, mask_last, mask_range, mask_rows, word_text,
     word_value,
 };
 
 use crate::error::{Error, Result};
+use crate::time::Span;
 use crate::value::{DataType, Scalar, Value};
+use crate::window::Extent;
 
 /// What an aggregate comes to over some rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +63,22 @@ pub enum Outcome {
     Overflow,
 }
 
+/// What an aggregate is applied to: two calls of it that are equal come to the same over the same rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// The type of the `of` column; `None` without one.
+    pub of: Option<DataType>,
+    /// What its parameters are set to.
+    pub settings: Settings,
+}
+
+impl Call {
+    /// A call over a column of this type, with the settings that stand for no parameters.
+    pub fn of(of: Option<DataType>) -> Call {
+        Call { of, settings: Settings::default() }
+    }
+}
+
 /// One aggregate of the language.
 pub trait Aggregate: Send + Sync + Debug {
     /// Its name in definitions, in lower case.
@@ -49,20 +87,40 @@ pub trait Aggregate: Send + Sync + Debug {
     /// Whether it must be given a field; if not, `of` is optional.
     fn needs_of(&self) -> bool;
 
-    /// The type of its value over a column of type `of`.
+    /// The parameters it takes.
+    fn parameters(&self) -> &'static [Parameter] {
+        &[]
+    }
+
+    /// The type of its value.
     ///
     /// # Errors
     /// A type it is not defined on, or no `of` where one is needed; the sentence says what is.
-    fn output_type(&self, of: Option<DataType>) -> Result<DataType>;
+    fn output_type(&self, call: &Call) -> Result<DataType>;
 
     /// Its value over no rows, where neither the aggregate nor the feature has a `default=`.
     fn empty(&self, output: DataType) -> Value;
 
-    /// A state over no rows. `of` must be a type that [`Aggregate::output_type`] accepts.
-    fn state(&self, of: Option<DataType>) -> Box<dyn State>;
+    /// Whether it says something only of a window that has a beginning.
+    fn needs_window(&self) -> bool {
+        false
+    }
 
-    /// A sweeper over no rows. `of` must be a type that [`Aggregate::output_type`] accepts.
-    fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper>;
+    /// How old a row may be at `T` to count at all, whatever the window.
+    fn reach(&self, _call: &Call) -> Option<Span> {
+        None
+    }
+
+    /// Whether summaries of chunks are worth their memory; if not, reads fold the rows.
+    fn is_summarised(&self, _call: &Call) -> bool {
+        true
+    }
+
+    /// A state over no rows. [`Aggregate::output_type`] must accept the call.
+    fn state(&self, call: &Call) -> Box<dyn State>;
+
+    /// A sweeper over no rows. [`Aggregate::output_type`] must accept the call.
+    fn sweeper(&self, call: &Call) -> Box<dyn Sweeper>;
 }
 
 /// The summary of some rows: it takes more of them and other summaries, and never forgets.
@@ -73,8 +131,8 @@ pub trait State: Send + Sync + Debug {
     /// Takes the rows that `later`, a state of the same aggregate and type, stands for; they come after all earlier ones.
     fn merge(&mut self, later: &dyn State);
 
-    /// What the rows come to.
-    fn outcome(&self) -> Outcome;
+    /// What the rows come to, which are those of `extent`.
+    fn outcome(&self, extent: &Extent) -> Outcome;
 
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn State>;
@@ -99,8 +157,8 @@ pub trait Sweeper: Send + Debug {
     /// Forgets the rows that `mask` picks: the oldest pushed ones not yet evicted, in order.
     fn evict(&mut self, slice: &Slice<'_>, mask: &Mask);
 
-    /// What the rows in the window come to.
-    fn outcome(&mut self) -> Outcome;
+    /// What the rows in the window come to, which are those of `extent`.
+    fn outcome(&mut self, extent: &Extent) -> Outcome;
 }
 
 /// The aggregate called `name`.
@@ -118,14 +176,30 @@ pub fn all() -> &'static [&'static dyn Aggregate] {
         &extreme::Extreme::Max,
         &edge::Edge::First,
         &edge::Edge::Last,
+        &moments::Moment::Variance,
+        &moments::Moment::Stddev,
+        &moments::Moment::Skew,
+        &moments::Moment::Kurtosis,
+        &difference::Difference::Range,
+        &difference::Difference::Delta,
+        &quantile::Quantile::Any,
+        &quantile::Quantile::Half,
+        &percentile::ApproxPercentile,
+        &count_distinct::CountDistinct,
+        &entropy::EntropyOf,
+        &since::Since::Last,
+        &since::Since::First,
+        &decay::ExpDecaySum,
+        &slope::Slope,
+        &rate::Rate,
     ]
 }
 
 /// The type of `of`, if it is of the kind of one of `accepted`, whatever its parameters are.
-fn accept(aggregate: &dyn Aggregate, of: Option<DataType>, accepted: &[DataType]) -> Result<DataType> {
+fn accept(aggregate: &dyn Aggregate, call: &Call, accepted: &[DataType]) -> Result<DataType> {
     let name = aggregate.name();
     let names = || accepted.iter().map(|t| kind(*t)).collect::<Vec<_>>().join(", ");
-    match of {
+    match call.of {
         Some(data_type) if accepted.iter().any(|t| kind(*t) == kind(data_type)) => Ok(data_type),
         Some(data_type) => Err(Error::invalid_definition(format!(
             "{name} is not defined on a field of type {data_type}: expected one of {}",
@@ -165,6 +239,10 @@ const ANY: &[DataType] = &[
     DataType::Json,
 ];
 
+/// The types of one word or text.
+const PLAIN: &[DataType] =
+    &[DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
+
 /// The types whose values are in an order, one of each kind.
 const ORDERED: &[DataType] = &[
     DataType::Int,
@@ -199,18 +277,29 @@ mod tests {
         (words, heap)
     }
 
+    /// Calls over every type with parameters of all kinds.
+    fn calls(aggregate: &dyn Aggregate) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for arguments in sample_arguments(aggregate) {
+            let settings = Settings::of(aggregate, &arguments).unwrap();
+            calls.extend(ANY.iter().map(|of| Call { of: Some(*of), settings: settings.clone() }));
+        }
+        calls
+    }
+
     #[test]
     fn every_name_finds_its_aggregate() {
         for name in ["count", "sum", "avg", "min", "max", "first", "last"] {
             assert_eq!(lookup(name).unwrap().name(), name);
         }
-        assert_eq!(all().len(), 7);
+        let names: std::collections::BTreeSet<_> = all().iter().map(|aggregate| aggregate.name()).collect();
+        assert_eq!(names.len(), all().len());
         assert!(lookup("Count").is_none() && lookup("").is_none());
     }
 
     #[test]
     fn types_of_outputs() {
-        let output = |name: &str, of| lookup(name).unwrap().output_type(of);
+        let output = |name: &str, of| lookup(name).unwrap().output_type(&Call::of(of));
         assert_eq!(output("count", None).unwrap(), DataType::Int);
         for &of in ANY {
             assert_eq!(output("count", Some(of)).unwrap(), DataType::Int);
@@ -238,17 +327,17 @@ mod tests {
     #[test]
     fn over_nothing_count_and_sum_are_zero_and_all_others_null() {
         for aggregate in all() {
-            for &of in ANY {
-                let Ok(output) = aggregate.output_type(Some(of)) else { continue };
+            for call in calls(*aggregate) {
+                let Ok(output) = aggregate.output_type(&call) else { continue };
                 let expected = match (aggregate.name(), output) {
-                    ("count" | "sum", DataType::Int) => Value::Int(0),
+                    ("count" | "count_distinct" | "sum", DataType::Int) => Value::Int(0),
                     ("sum", DataType::Decimal(scale)) => Value::Decimal(scale, Unscaled::new(0)),
                     ("sum", _) => Value::Float(0.0),
                     _ => Value::Null,
                 };
                 assert_eq!(aggregate.empty(output), expected);
-                assert_eq!(aggregate.state(Some(of)).outcome(), Outcome::Nothing);
-                assert_eq!(aggregate.sweeper(Some(of)).outcome(), Outcome::Nothing);
+                assert_eq!(aggregate.state(&call).outcome(&Extent::ALL), Outcome::Nothing);
+                assert_eq!(aggregate.sweeper(&call).outcome(&Extent::ALL), Outcome::Nothing);
             }
         }
     }
@@ -257,10 +346,11 @@ mod tests {
     fn a_state_copies_itself_and_can_start_again() {
         let times = [1, 2];
         for aggregate in all() {
-            for &of in ANY {
-                if aggregate.output_type(Some(of)).is_err() {
+            for call in calls(*aggregate) {
+                if aggregate.output_type(&call).is_err() {
                     continue;
                 }
+                let of = call.of.unwrap();
                 let (words, heap) = two_values(of);
                 let slice = Slice {
                     times: &times,
@@ -269,16 +359,16 @@ mod tests {
                     words: &words,
                     heap: &heap,
                 };
-                let mut state = aggregate.state(Some(of));
+                let mut state = aggregate.state(&call);
                 state.absorb(&slice, &mask_range(0, 2));
                 let copy = state.boxed_clone();
-                let outcome = state.outcome();
+                let outcome = state.outcome(&Extent::ALL);
                 assert!(matches!(outcome, Outcome::Value(_)) && state.bytes() > 0);
                 state.reset();
-                assert_eq!(state.outcome(), Outcome::Nothing);
-                assert_eq!(copy.outcome(), outcome);
+                assert_eq!(state.outcome(&Extent::ALL), Outcome::Nothing);
+                assert_eq!(copy.outcome(&Extent::ALL), outcome);
                 state.merge(copy.as_ref());
-                assert_eq!(state.outcome(), outcome);
+                assert_eq!(state.outcome(&Extent::ALL), outcome);
             }
         }
     }

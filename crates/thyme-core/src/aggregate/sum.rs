@@ -1,7 +1,7 @@
 //! `Sum`: exact for ints, the exact real sum rounded once for floats.
 
 use super::total::{Amount, Total};
-use super::{Aggregate, NUMBERS, Outcome, State, Sweeper, accept, decimal};
+use super::{Aggregate, Call, NUMBERS, Outcome, State, Sweeper, accept, decimal};
 use crate::error::Result;
 use crate::value::{DataType, Unscaled, Value};
 
@@ -18,8 +18,8 @@ impl Aggregate for Sum {
         true
     }
 
-    fn output_type(&self, of: Option<DataType>) -> Result<DataType> {
-        accept(self, of, NUMBERS)
+    fn output_type(&self, call: &Call) -> Result<DataType> {
+        accept(self, call, NUMBERS)
     }
 
     fn empty(&self, output: DataType) -> Value {
@@ -30,15 +30,15 @@ impl Aggregate for Sum {
         }
     }
 
-    fn state(&self, of: Option<DataType>) -> Box<dyn State> {
-        match of {
+    fn state(&self, call: &Call) -> Box<dyn State> {
+        match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::sum)),
             of => Box::new(Total::new(of, finish)),
         }
     }
 
-    fn sweeper(&self, of: Option<DataType>) -> Box<dyn Sweeper> {
-        match of {
+    fn sweeper(&self, call: &Call) -> Box<dyn Sweeper> {
+        match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::sum)),
             of => Box::new(Total::new(of, finish)),
         }
@@ -56,7 +56,7 @@ fn finish(amount: &Amount, _count: u64) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Slice, mask_range};
+    use super::super::{Extent, Slice, mask_range};
     use super::*;
 
     #[test]
@@ -69,10 +69,10 @@ mod tests {
             words: &words,
             heap: &[],
         };
-        let mut state = Sum.state(Some(DataType::Int));
+        let mut state = Sum.state(&Call::of(Some(DataType::Int)));
         state.absorb(&slice, &mask_range(0, 3));
-        assert_eq!(state.outcome(), Outcome::Overflow);
+        assert_eq!(state.outcome(&Extent::ALL), Outcome::Overflow);
         state.absorb(&slice, &mask_range(3, 4));
-        assert_eq!(state.outcome(), Outcome::Value(Value::Int(i64::MAX - 2)));
+        assert_eq!(state.outcome(&Extent::ALL), Outcome::Value(Value::Int(i64::MAX - 2)));
     }
 }

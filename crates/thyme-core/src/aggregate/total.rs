@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::{ExactSum, Mask, Outcome, Slice, State, Sweeper};
+use super::{ExactSum, Extent, Mask, Outcome, Slice, State, Sweeper};
 use crate::value::DataType;
 
 /// An exact total of ints or of floats.
@@ -76,7 +76,7 @@ impl State for Total {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, _: &Extent) -> Outcome {
         self.value()
     }
 
@@ -114,7 +114,7 @@ impl Sweeper for Total {
         slice.with_picked(mask, |words| self.subtract(words));
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, _: &Extent) -> Outcome {
         self.value()
     }
 }

@@ -1,5 +1,4 @@
 //! The definition document: what the Python decorators write and a commit stores.
-//!
 //! Described for other writers in `docs/definitions.md`.
 
 use std::collections::BTreeMap;
@@ -7,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::operators::{DropDef, RenameDef, RowsDef, SelectDef};
+use crate::aggregate::Argument;
 use crate::expectation::{Expectation, OnViolation};
-use crate::expr::Expr;
-use crate::expr::ast::LiteralValue;
+use crate::expr::{Expr, ast::LiteralValue};
 use crate::schema::Schema;
 use crate::time::Span;
 use crate::value::DataType;
@@ -328,6 +327,9 @@ pub struct AggregateDef {
     /// What it gives over nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<LiteralValue>,
+    /// What else is said to it, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Argument>,
     /// Where it is defined.
     #[serde(default)]
     pub at: Place,

@@ -19,6 +19,7 @@ pub fn kept(aggregate: &AggregateDef) -> AggregateDef {
         window: None,
         predicate: aggregate.predicate.clone(),
         default: None,
+        parameters: aggregate.parameters.clone(),
         at: Place::default(),
     }
 }
@@ -104,6 +105,11 @@ mod tests {
                 true,
             ),
             ("another kind", json!([{"name": "x", "function": "max", "of": "a"}]), true),
+            (
+                "a kind with parameters",
+                json!([{"name": "x", "function": "quantile", "of": "a", "parameters": {"q": 0.5}}]),
+                true,
+            ),
             ("another column", json!([{"name": "x", "function": "sum", "of": "b"}]), false),
             (
                 "the same where",

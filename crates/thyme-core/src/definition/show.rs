@@ -113,7 +113,8 @@ impl fmt::Display for AggregateDef {
         let window = self.window.iter().map(|window| format!("window={window}"));
         let predicate = self.predicate.iter().map(|predicate| format!("where={predicate}"));
         let default = self.default.iter().map(|default| format!("default={default}"));
-        let arguments: Vec<String> = of.chain(window).chain(predicate).chain(default).collect();
+        let more = self.parameters.iter().map(|(name, value)| format!("{name}={value}"));
+        let arguments: Vec<String> = of.chain(more).chain(window).chain(predicate).chain(default).collect();
         write!(f, "({})", arguments.join(", "))
     }
 }

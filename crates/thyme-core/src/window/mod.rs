@@ -80,6 +80,9 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// All rows.
+    pub const ALL: Extent = Extent::up_to(EventTime(i64::MAX));
+
     /// All rows up to a time.
     pub const fn up_to(until: EventTime) -> Extent {
         Extent::between(EventTime(i64::MIN), until)
@@ -121,6 +124,11 @@ impl Window {
     /// The span before T.
     pub fn sliding(span: Span) -> Window {
         Window { kind: Kind::Sliding(Sliding { span }), offset: None }
+    }
+
+    /// Whether its length is known before its rows are.
+    pub fn has_length(&self) -> bool {
+        matches!(self.kind, Kind::Sliding(_) | Kind::Tumbling(_) | Kind::Hopping(_))
     }
 
     /// The rows that it has as of a time.

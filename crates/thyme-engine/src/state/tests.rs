@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
 use parking_lot::Mutex;
-use thyme_core::aggregate::all;
+use thyme_core::aggregate::{Settings, all};
 use thyme_core::{DataType, Error, ErrorKind, EventTime, Extent, Position, SystemEnv};
 use thyme_store::{Backend, Bytes, CheckpointBatch, ChunkKey, MemoryStore, Pairs, Store, Write};
 use thyme_timeline::{Batch, BatchColumn, Layout, Look, Slot, Timeline};
@@ -22,7 +22,7 @@ const WIDE: usize = 4 << 10;
 fn layout() -> Layout {
     let slots = ["count", "last"].into_iter().filter_map(|name| {
         let aggregate = all().iter().find(|aggregate| aggregate.name() == name)?;
-        Some(Slot { aggregate: *aggregate, of: (name == "last").then_some(0), predicate: None })
+        Some(Slot::new(*aggregate, Settings::default(), (name == "last").then_some((0, DataType::Str)), None))
     });
     Layout { columns: vec![DataType::Str], slots: slots.collect(), ..Layout::default() }
 }

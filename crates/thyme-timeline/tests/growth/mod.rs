@@ -53,7 +53,7 @@ fn grown(case: &Case, before: &Layout) -> (Case, Layout) {
     let mut layout = all_slots(&case.types, case.predicates);
     let is_known = |slot: &thyme_timeline::Slot| slot.predicate.is_none_or(|p| p < before.predicates);
     layout.slots.retain(|slot| !is_known(slot));
-    layout.slots.splice(0..0, before.slots.iter().copied());
+    layout.slots.splice(0..0, before.slots.iter().cloned());
     let names: Vec<String> = (0..case.types.len()).map(|index| format!("c{index}")).collect();
     let columns: Vec<_> = names.iter().cloned().zip(case.types.iter().copied()).collect();
     let judges = later.iter().map(|(expr, _)| Judge::new(&Compiled::new(expr, &columns).unwrap(), &names));

@@ -17,8 +17,16 @@ pub fn question<'a>(
     window: Option<Span>,
 ) -> Question<'a> {
     let slot = &layout.slots[slot];
-    let (aggregate, window) = (slot.aggregate.name(), window.map(Window::sliding));
-    Question { aggregate, of: slot.of, predicate: slot.predicate, until, at, window, retention: None }
+    Question {
+        aggregate: slot.aggregate.name(),
+        parameters: slot.call.settings.arguments(),
+        of: slot.of,
+        predicate: slot.predicate,
+        until,
+        at,
+        window: window.map(Window::sliding),
+        retention: None,
+    }
 }
 
 fn after(until: EventTime, window: Option<Span>) -> EventTime {
@@ -69,7 +77,8 @@ pub fn check_as(
         for (index, output) in outputs.iter().enumerate() {
             let expected =
                 answer(&case.rows, &question(layout, output.slot, *label, oracle_at, spans[index])).unwrap();
-            let what = (layout.slots[output.slot].aggregate.name(), output, label, at);
+            let slot = &layout.slots[output.slot];
+            let what = (slot.aggregate.name(), &slot.call, output, label, at);
             prop_assert_eq!(&folded[index], &expected, "fold_many {:?}", what);
             let single = timeline.fold(layout, output.slot, after(*label, spans[index]), *label, at);
             prop_assert_eq!(&single, &expected, "fold {:?}", what);

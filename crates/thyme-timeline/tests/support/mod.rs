@@ -10,11 +10,14 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use proptest::prelude::*;
-use thyme_core::aggregate::all;
+use thyme_core::aggregate::{Settings, all, sample_arguments};
 use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, EventTime, Position, Value};
 use thyme_oracle::Row;
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, Timeline};
+
+/// The first of the registry, which the oracle is quick with.
+const USUAL: usize = 7;
 
 /// Rows, the order in which they arrive, and what is asked of them.
 #[derive(Clone, Debug)]
@@ -30,17 +33,23 @@ pub struct Case {
     pub at: Position,
 }
 
-/// Every aggregate over every column and with every predicate.
+/// Every aggregate over every column; those without parameters and formulas of their own with every predicate, the others
+/// with one, and their parameters are each time others.
+#[expect(clippy::unwrap_used, reason = "a test")]
 pub fn all_slots(types: &[DataType], predicates: usize) -> Layout {
     let mut slots = Vec::new();
-    for &aggregate in all() {
-        for of in std::iter::once(None).chain((0..types.len()).map(Some)) {
-            if aggregate.output_type(of.map(|of| types[of])).is_ok() {
-                slots.extend(std::iter::once(None).chain((0..predicates).map(Some)).map(|predicate| Slot {
-                    aggregate,
-                    of,
-                    predicate,
-                }));
+    let mut turn = types.len() + predicates;
+    for (index, &aggregate) in all().iter().enumerate() {
+        let arguments = sample_arguments(aggregate);
+        for of in std::iter::once(None).chain((0..types.len()).map(|of| Some((of, types[of])))) {
+            turn += 1;
+            for predicate in std::iter::once(None).chain((0..predicates).map(Some)) {
+                let settings = Settings::of(aggregate, &arguments[turn % arguments.len()]).unwrap();
+                let slot = Slot::new(aggregate, settings, of, predicate);
+                let its_turn = index < USUAL || predicate.map_or(0, |p| p + 1) == turn % (predicates + 1);
+                if its_turn && aggregate.output_type(&slot.call).is_ok() {
+                    slots.push(slot);
+                }
             }
         }
     }

@@ -72,6 +72,7 @@ proptest! {
                     let slot = &layout.slots[output.slot];
                     let question = Question {
                         aggregate: slot.aggregate.name(),
+                        parameters: slot.call.settings.arguments(),
                         of: slot.of,
                         predicate: slot.predicate,
                         until: *label,

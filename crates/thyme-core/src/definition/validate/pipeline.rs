@@ -6,7 +6,7 @@ mod join;
 use super::outputs::{Output, Outputs, show_declared};
 use super::scope::{Columns, Scope, is_well_formed};
 use super::{Faults, names, place};
-use crate::aggregate;
+use crate::aggregate::{self, Aggregate, Call, ParameterFault, Settings};
 use crate::definition::document::{AggregateDef, Assignment, Dataset, OperatorDef, Pipeline, Place};
 use crate::definition::show;
 use crate::error::nearest;
@@ -265,7 +265,8 @@ impl Check<'_> {
             self.unknown_function(def, &subject, place, faults);
             return None;
         };
-        let output = match function.output_type(of) {
+        let call = self.call(function, def, of, &subject, place, faults)?;
+        let output = match function.output_type(&call) {
             Ok(output) => output,
             Err(error) => {
                 let got = of.map_or("no field", DataType::name);
@@ -286,6 +287,33 @@ impl Check<'_> {
             faults.add(place, &subject, output.name(), default.to_string(), message);
         }
         Some(output)
+    }
+
+    /// What the aggregate is applied to, if its parameters are sound and it has the window that it needs.
+    fn call(
+        &self,
+        function: &dyn Aggregate,
+        def: &AggregateDef,
+        of: Option<DataType>,
+        subject: &str,
+        place: &Place,
+        faults: &mut Faults,
+    ) -> Option<Call> {
+        if function.needs_window() && def.window.is_none_or(|window| !window.has_length()) {
+            let message =
+                format!("{subject} is wrong: {} needs a window, such as window=\"1h\"", def.function);
+            faults.add(place, subject, "a window", "none", message);
+            return None;
+        }
+        match Settings::of(function, &def.parameters) {
+            Ok(settings) => Some(Call { of, settings }),
+            Err(wrong) => {
+                for ParameterFault { expected, got, message } in wrong {
+                    faults.add(place, subject, expected, got, format!("{subject} is wrong: {message}"));
+                }
+                None
+            }
+        }
     }
 
     fn unknown_function(&self, def: &AggregateDef, subject: &str, place: &Place, faults: &mut Faults) {

@@ -139,6 +139,7 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
             vec![
                 output(json!({"function": "count"})),
                 output(json!({"function": "max", "of": "fare", "window": "90d"})),
+                output(json!({"function": "quantile", "of": "fare", "parameters": {"q": 0.5}})),
                 output(json!({"function": "sum", "of": "fare", "where": over("fare"), "default": 1})),
             ],
         ),
