@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar, Unpack
 
 from thyme import _checks
+from thyme._expr import Expr
 from thyme._field import Field
 from thyme._literal import Default, described
 from thyme._literal import default as default_of
@@ -52,16 +53,31 @@ def aging(what: str, max_age: str | None, on_stale: str | None) -> dict[str, Any
 class FeatureSpec:
     """What `feature()` says, until `@featureset` reads it."""
 
-    def __init__(self, body: dict[str, Any], ref: Field[Any] | None, place: Place) -> None:
+    def __init__(
+        self,
+        body: dict[str, Any],
+        ref: Field[Any] | None,
+        place: Place,
+        computed: dict[str, Any] | None = None,
+    ) -> None:
         self.body = body
         self.ref = ref
         self.place = place
+        self.computed = computed
+
+    def extractor(self, name: str) -> dict[str, Any] | None:
+        """The extractor of the feature called `name`, if it is an expression."""
+        if self.computed is None:
+            return None
+        return {"name": name, **self.computed, "outputs": [name], "at": self.place.document()}
 
 
 def feature(
     *,
     id: int | None = None,
     ref: Any = None,
+    expr: Expr | None = None,
+    version: int | None = None,
     default: Default = None,
     request: bool = False,
     max_age: str | None = None,
@@ -75,6 +91,9 @@ def feature(
             featureset gives all ids or none; then they are assigned at the first commit.
         ref: The dataset field that it reads, such as `DriverStats.rides_1h`; as a text
             `"DriverStats@1.rides_1h"` of that version.
+        expr: An expression over other features of the featureset, those that the caller gives included, such
+            as `col("fare_7d") / col("rides_7d")`; it is computed in Rust, online and in training sets alike.
+        version: The expression's, from 1; another expression needs another one.
         default: What stands for null.
         request: The caller gives it with each query.
         max_age: How old the newest event behind its value may be, such as `"10m"`; None means what the
@@ -93,6 +112,7 @@ def feature(
             driver: str = feature(id=1)
             rides_1h: int = feature(id=2, ref=DriverStats.rides_1h, owner="rides@example.com")
             hour: int = feature(id=3, request=True, default=12)  # the caller gives it with each query
+            busy: bool = feature(id=4, expr=(col("rides_1h") > 5) & col("hour").between(7, 9))
     """
     body: dict[str, Any] = {}
     if id is not None:
@@ -122,4 +142,22 @@ def feature(
     body["request"] = _checks.flag("feature(request=)", request)
     body.update(aging("feature", max_age, on_stale))
     body["meta"] = meta("feature()", catalog)
-    return FeatureSpec(body, ref, caller())
+    return FeatureSpec(body, ref, caller(), _computed(expr, version))
+
+
+def _computed(expr: Any, version: int | None) -> dict[str, Any] | None:
+    """What an extractor's document says of an expression."""
+    if expr is None:
+        if version is not None:
+            refuse("feature(version=) is the version of an expression; give it expr= too")
+        return None
+    if not isinstance(expr, Expr):
+        refuse(
+            f'feature(expr=) takes an expression such as col("fares") / col("rides"), got {described(expr)}'
+        )
+    return {
+        "version": 1 if version is None else _checks.number("feature(version=)", version),
+        "inputs": [{"feature": name} for name in expr.columns()],
+        "form": "expression",
+        "expr": expr.document(),
+    }

@@ -24,11 +24,13 @@ class FeaturesetDefinition(Definition):
     """
 
     extractors: tuple[ExtractorDefinition, ...] = ()
+    expressions: tuple[dict[str, Any], ...] = ()
     is_complete: bool = False
 
     def document(self) -> dict[str, Any]:
         """Its part of a definition document, with the extractors' code."""
-        return {**self.body, "extractors": [one.document(self.is_complete) for one in self.extractors]}
+        methods = [one.document(self.is_complete) for one in self.extractors]
+        return {**self.body, "extractors": [*methods, *self.expressions]}
 
     def needs(self) -> tuple[type, ...]:
         """The datasets and featuresets it refers to, those that only the code names included."""
@@ -83,12 +85,16 @@ def _define(cls: C, described: dict[str, Any], ages: dict[str, Any]) -> C:
     members = reader.members(FeatureSpec, Feature)
     extractors = tuple(read_extractors(reader))
     reader.refuse_faults()
-    features = []
+    features: list[dict[str, Any]] = []
+    expressions: list[dict[str, Any]] = []
     for member in members:
         said = member.value.body if member.value is not None else {}
         typed = {"name": member.name, "type": member.type.name, "optional": member.type.optional}
         at = member.value.place if member.value is not None else member.at
         features.append({**typed, **said, "at": at.document()})
+        computed = member.value.extractor(member.name) if member.value is not None else None
+        if computed is not None:
+            expressions.append(computed)
     refs = [
         member.value.ref for member in members if member.value is not None and member.value.ref is not None
     ]
@@ -100,6 +106,7 @@ def _define(cls: C, described: dict[str, Any], ages: dict[str, Any]) -> C:
         reader.places,
         reader.at,
         extractors,
+        tuple(expressions),
     )
     if not any("@" in (one.get("ref") or {}).get("dataset", "") for one in features):
         definition.check()  # what it means of another version only a server knows
@@ -112,5 +119,6 @@ def _define(cls: C, described: dict[str, Any], ages: dict[str, Any]) -> C:
         for one in extractors
         for output in one.body["outputs"]
     }
+    givers |= {one["name"]: f"an expression, version {one['version']}" for one in expressions}
     shown_in_notebooks(cls, lambda: featureset_html(definition.body, givers))
     return cls

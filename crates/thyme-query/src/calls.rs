@@ -77,6 +77,9 @@ fn outputs(
         }
         Runs::Vectorized => host.call_vectorized(call.handle, times, inputs, context).map(Outputs::Columns),
         Runs::Hosted(_) => host.call(call.handle, times, inputs, context).map(Outputs::Values),
+        Runs::Expression(expression) => {
+            expression.run(times.len(), inputs).map(|column| Outputs::Columns(vec![column]))
+        }
     };
     if let Some(failure) = context.failure() {
         return Err(failure);

@@ -11,6 +11,7 @@ use thyme_engine::{LiveDataset, Snapshot};
 
 use crate::column::ColumnBuffer;
 use crate::compiled::Program;
+use crate::native::Expression;
 
 /// How a loaded extractor runs.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub enum Runs {
     Hosted(String),
     /// By the host that loaded it, many rows in a call, as it is declared.
     Vectorized,
+    /// By columns: it is an expression, and nothing is loaded.
+    Expression(Arc<Expression>),
 }
 
 /// Runs extractors. In the Python distribution this is CPython.

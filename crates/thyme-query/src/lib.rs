@@ -10,6 +10,7 @@ mod entities;
 pub mod evaluate;
 pub mod extractor;
 pub mod facts;
+pub mod native;
 mod offline;
 pub mod plan;
 pub mod population;

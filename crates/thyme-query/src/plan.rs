@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use thyme_core::definition::entity::entity_fields;
-use thyme_core::definition::{Document, Extractor, Feature, FeatureRef, Featureset, MaxAge};
+use thyme_core::definition::{Document, Extractor, Feature, FeatureRef, Featureset, Form, MaxAge};
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, Result, Value};
 use thyme_engine::{Catalog, Node};
 
 use crate::extractor::{ExtractorHost, Runs};
+use crate::native::Expression;
 use crate::selection::{self, Column, Wanted};
 
 /// A field of a dataset's row.
@@ -166,6 +167,7 @@ impl Plan {
         self.calls.iter().all(|call| match &call.runs {
             Runs::Compiled(program) => !program.has_deferred(),
             Runs::Hosted(_) | Runs::Vectorized => false,
+            Runs::Expression(_) => true,
         })
     }
 
@@ -334,9 +336,17 @@ impl<'a> Planner<'a> {
             self.plan.versions[slot] = Some(extractor.version);
             outputs.push((slot, output.clone()));
         }
-        let handle = self.host.load(&featureset.name, extractor, &self.catalog.document.datasets)?;
         let name = format!("{}.{}", featureset.name, extractor.name);
-        self.plan.calls.push(Call { name, handle, runs: self.host.runs(handle), inputs, outputs });
+        let (handle, runs) = if extractor.form == Form::Expression {
+            let types: Vec<DataType> = inputs.iter().map(|slot| self.plan.data_type(*slot)).collect();
+            let declared = outputs.first().map(|(slot, _)| self.plan.data_type(*slot));
+            let declared = declared.ok_or_else(|| Error::internal(format!("{name} gives no feature")))?;
+            (0, Runs::Expression(Arc::new(Expression::new(extractor, &types, declared)?)))
+        } else {
+            let handle = self.host.load(&featureset.name, extractor, &self.catalog.document.datasets)?;
+            (handle, self.host.runs(handle))
+        };
+        self.plan.calls.push(Call { name, handle, runs, inputs, outputs });
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 use parking_lot::RwLock;
-use thyme_core::definition::{Document, Extractor};
+use thyme_core::definition::{Document, Extractor, Form};
 use thyme_core::{EntityKey, Error, EventTime, Extent, Result, Value};
 use thyme_engine::{Catalog, Clock, Engine, LiveDataset, ReadAt, Snapshot};
 
@@ -135,7 +135,8 @@ impl Reader {
     pub fn check_extractors(&self, document: &Document) -> Result<()> {
         let mut faults = Vec::new();
         for featureset in &document.featuresets {
-            for extractor in &featureset.extractors {
+            // Validation has compiled expressions already.
+            for extractor in featureset.extractors.iter().filter(|e| e.form != Form::Expression) {
                 if let Err(error) = self.host.load(&featureset.name, extractor, &document.datasets) {
                     faults.push(thyme_core::error::Fault {
                         subject: format!("{}.{}", featureset.name, extractor.name),

@@ -232,8 +232,13 @@ pub(crate) fn say_how_it_runs(
     extractor: &Extractor,
     shown: &mut Json,
 ) {
+    if let Some(expr) = extractor.expression() {
+        shown["runs_in"] = "Rust".into();
+        shown["expr"] = expr.to_string().into();
+        return;
+    }
     let (place, because) = match ready.reader.runs(document, featureset, extractor) {
-        Ok(Runs::Compiled(_)) => ("Rust", None),
+        Ok(Runs::Compiled(_) | Runs::Expression(_)) => ("Rust", None),
         Ok(Runs::Hosted(because)) => ("CPython", Some(because)),
         Ok(Runs::Vectorized) => ("CPython", None),
         Err(error) => ("CPython", Some(error.detail().to_owned())),
@@ -261,6 +266,7 @@ pub(crate) fn featuresets(ready: &Ready, _: &Request) -> Result<Reply> {
                 let extractor = f.extractors.iter().find(|e| e.outputs.contains(&feature.name));
                 let source = match (&feature.reference, extractor) {
                     (Some(r), _) => format!("{}.{}", r.dataset, r.field),
+                    (_, Some(e)) if e.expression().is_some() => "expression".into(),
                     (_, Some(e)) => format!("extractor {}", e.name),
                     _ if feature.request => "request".into(),
                     _ => "entity".into(),

@@ -70,6 +70,9 @@ def _print_featureset(featureset: Mapping[str, Any]) -> None:
 
 def _print_extractors(extractors: Iterable[Mapping[str, Any]]) -> None:
     for extractor in extractors:
+        if extractor.get("expr"):
+            click.echo(f"  {extractor['name']} = {extractor['expr']} (version {extractor['version']})")
+            continue
         if "runs_in" in extractor:  # older servers do not say
             vectorized = ", vectorized" if extractor.get("vectorized") else ""
             because = f", because of {extractor['because']}" if extractor.get("because") else ""

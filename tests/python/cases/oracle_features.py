@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from .oracle import Document, Log, Row, as_datetime, lookup, micros, newest, shown, typed
+from .oracle import Document, Log, Row, as_datetime, evaluate, lookup, micros, newest, shown, typed
 from .oracle_windows import span
 
 
@@ -123,6 +123,11 @@ class Query:
             i["feature"]: self.value(i.get("featureset") or featureset, i["feature"])
             for i in extractor["inputs"]
         }
+        if extractor["form"] == "expression":
+            taken = [self.newest.get((featureset, i["feature"])) for i in extractor["inputs"]]
+            known = [each for each in taken if each is not None]
+            self.newest[featureset, extractor["name"]] = max(known, default=None)
+            return {extractor["name"]: evaluate(extractor["expr"], inputs)}
         function = self.oracle.functions[featureset, extractor["name"]]
         ts, outputs = as_datetime(micros(self.at)), extractor["outputs"]
         arguments = [inputs] if extractor["form"] == "dict" else list(inputs.values())

@@ -51,6 +51,7 @@ impl Asker<'_> {
                 let of = input.featureset.as_deref().unwrap_or(featureset);
                 inputs.push(self.explanation(of, &input.feature, depth + 1)?);
             }
+            notes.extend(extractor.expression().map(|expr| format!("{name} = {expr}")));
             notes.extend(extractor.deps.iter().map(|dataset| {
                 format!(
                     "{} looks rows of {dataset} up; explain {dataset}.FIELD shows what they rest on",

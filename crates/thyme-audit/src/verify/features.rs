@@ -183,11 +183,11 @@ impl Round {
                     });
                     let deps = extractor.deps.iter().map(|d| format!("rows of {d}"));
                     let of: Vec<String> = inputs.chain(deps).collect();
-                    format!(
-                        "made by the extractor {} from {}: verified through these",
-                        extractor.name,
-                        of.join(", ")
-                    )
+                    let maker = match extractor.expression() {
+                        Some(expr) => format!("the expression {expr}"),
+                        None => format!("the extractor {}", extractor.name),
+                    };
+                    format!("made by {maker} from {}: verified through these", of.join(", "))
                 }
             };
             report.note(&format!("{featureset}.{}", feature.name), note);

@@ -357,8 +357,7 @@ pub struct Featureset {
     /// The ids of removed features, ascending: never given again. Kept by commits; ignored in a proposal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired_ids: Vec<u32>,
-    /// Former names that no longer answer, in the order of their retirement. Kept by commits; ignored in a
-    /// proposal.
+    /// Former names that no longer answer, in the order of their retirement. Kept by commits, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired_names: Vec<RetiredName>,
     /// Where it is defined.
@@ -470,7 +469,7 @@ pub struct FeatureRef {
     pub feature: String,
 }
 
-/// An extractor: Python from features to features.
+/// An extractor: Python, or an expression, from features to features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Extractor {
     /// The method's name.
@@ -491,7 +490,11 @@ pub struct Extractor {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vectorized: bool,
     /// Its code, with what it needs to travel; only the extractor host reads it.
+    #[serde(default)]
     pub code: String,
+    /// What it is, if its form is an expression: over its inputs by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expr: Option<Expr>,
     /// Where it is defined.
     #[serde(default)]
     pub at: Place,
@@ -505,6 +508,8 @@ pub enum Form {
     Dict,
     /// One argument an input.
     Positional,
+    /// Not called: it is an expression.
+    Expression,
 }
 
 impl Document {

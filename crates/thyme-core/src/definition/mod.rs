@@ -8,6 +8,7 @@ pub mod growth;
 pub mod validate;
 
 pub mod naming;
+mod native;
 pub mod operators;
 mod show;
 

@@ -4,6 +4,7 @@ mod cycles;
 mod dataset;
 mod featureset;
 mod names;
+mod native;
 mod outputs;
 mod pipeline;
 mod pipeline_cycles;
@@ -113,7 +114,9 @@ fn items(document: &Document) -> usize {
         1 + d.fields.fields.len() + d.pipelines.len() + operators.sum::<usize>()
     });
     let featuresets = document.featuresets.iter().map(|f| {
-        let extractors = f.extractors.iter().map(|e| 1 + e.inputs.len() + e.outputs.len() + e.deps.len());
+        let extractors = f.extractors.iter().map(|e| {
+            1 + e.inputs.len() + e.outputs.len() + e.deps.len() + e.expr.as_ref().map_or(0, expression_items)
+        });
         1 + f.features.len() + extractors.sum::<usize>()
     });
     datasets.sum::<usize>() + featuresets.sum::<usize>()

@@ -168,6 +168,6 @@ impl<'a> Finder<'a> {
 
 /// Whether two extractors give the same, but for what they take.
 fn is_same(old: &Extractor, new: &Extractor) -> bool {
-    let says = |e: &Extractor| (e.code.clone(), e.deps.clone(), e.form, e.version);
+    let says = |e: &Extractor| (e.code.clone(), e.expr.clone(), e.deps.clone(), e.form, e.version);
     says(old) == says(new) && old.outputs.len() == new.outputs.len() && old.inputs.len() == new.inputs.len()
 }

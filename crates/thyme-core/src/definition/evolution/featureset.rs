@@ -349,8 +349,10 @@ fn merge_extractor(
             format!("version {}", old.version),
             format!("version {}", new.version),
             format!(
-                "{subject} is committed in version {} and proposed in version {}; versions only grow: give it @extractor(version={}) or more",
-                old.version, new.version, old.version
+                "{subject} is committed in version {} and proposed in version {}; versions only grow: give it {} or more",
+                old.version,
+                new.version,
+                new.versioned_by(old.version)
             ),
         );
     } else if new.version == old.version && !meaning.is_empty() {
@@ -360,9 +362,9 @@ fn merge_extractor(
             format!("version {}", old.version),
             meaning.join("; "),
             format!(
-                "{subject} changes what it computes without a new version: {}; bump @extractor(version={})",
+                "{subject} changes what it computes without a new version: {}; bump {}",
                 meaning.join("; "),
-                old.version + 1
+                new.versioned_by(old.version + 1)
             ),
         );
     }
@@ -418,6 +420,10 @@ fn extractor_meaning(
     found.extend(difference("vectorized", &old.vectorized, &new.vectorized, bool::to_string));
     if old.code != new.code {
         found.push("code".to_owned());
+    }
+    if old.without_names() != new.without_names() {
+        let shown = |e: &Extractor| e.expr.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        found.push(format!("expression: {} -> {}", shown(old), shown(new)));
     }
     found
 }

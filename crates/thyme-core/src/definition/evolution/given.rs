@@ -11,6 +11,7 @@ use crate::definition::document::{
 use crate::definition::naming::{unversioned, versioned};
 use crate::definition::{growth, show};
 use crate::error::Fault;
+use crate::expr::Expr;
 use crate::time::EventTime;
 
 /// Every name and version that commits gave, each as it was committed last.
@@ -39,6 +40,8 @@ struct Said {
     form: Form,
     vectorized: bool,
     code: String,
+    /// With the places of its inputs for their names.
+    expr: Option<Expr>,
 }
 
 /// A feature as an extractor takes or gives it.
@@ -182,7 +185,7 @@ impl Given {
             let what = versioned(&subject, extractor.version);
             let place = if extractor.at.file.is_empty() { &set.at } else { &extractor.at };
             let shown = (what.clone(), show::list(meaning.iter().cloned()));
-            let fix = format!("give it @extractor(version={free})");
+            let fix = format!("give it {}", extractor.versioned_by(free));
             by.refuse(draft, place, (&subject, &what), shown, &meaning, &fix);
         }
     }
@@ -274,6 +277,7 @@ impl Said {
             form: extractor.form,
             vectorized: extractor.vectorized,
             code: extractor.code.clone(),
+            expr: extractor.without_names(),
         }
     }
 
@@ -298,6 +302,9 @@ impl Said {
         found.extend(difference("deps", &deps(self), &deps(is), String::clone));
         found.extend(difference("form", &self.form, &is.form, |f| format!("{f:?}").to_lowercase()));
         found.extend(difference("vectorized", &self.vectorized, &is.vectorized, bool::to_string));
+        if self.expr != is.expr {
+            found.push("expression".to_owned());
+        }
         if self.code != is.code {
             found.push("code".to_owned());
         }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::scope::{Indexed, Scope, hint};
-use super::{Faults, names, place};
+use super::{Faults, names, native, place};
 use crate::definition::document::{
-    Extractor, Feature, FeatureRef, Featureset, FieldRef, MaxAge, OnStale, Place,
+    Extractor, Feature, FeatureRef, Featureset, FieldRef, Form, MaxAge, OnStale, Place,
 };
 use crate::definition::entity::{EntityField, entity_fields};
 use crate::definition::show;
@@ -19,14 +19,14 @@ struct Check<'a, 's> {
     featureset: &'a Featureset,
     scope: &'a Scope<'s>,
     /// By feature, the extractors that give it.
-    givers: HashMap<&'a str, Vec<&'a str>>,
+    givers: HashMap<&'a str, Vec<&'a Extractor>>,
 }
 
 pub(super) fn check(featureset: &Featureset, scope: &Scope<'_>, faults: &mut Faults) {
-    let mut givers: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut givers: HashMap<&str, Vec<&Extractor>> = HashMap::new();
     for extractor in &featureset.extractors {
         for output in &extractor.outputs {
-            givers.entry(output).or_default().push(&extractor.name);
+            givers.entry(output).or_default().push(extractor);
         }
     }
     let check = Check { featureset, scope, givers };
@@ -97,11 +97,15 @@ impl Check<'_, '_> {
         }
         for extractor in extractors {
             let (subject, at) = (self.subject(&extractor.name), place(&extractor.at, at));
-            names::check("extractor", &extractor.name, &subject, at, faults);
+            if extractor.form != Form::Expression {
+                names::check("extractor", &extractor.name, &subject, at, faults);
+            }
             names::check_version(extractor.version, &subject, at, faults);
         }
         let members = features.iter().map(|f| (f.name.as_str(), place(&f.at, at)));
-        let members = members.chain(extractors.iter().map(|e| (e.name.as_str(), place(&e.at, at))));
+        // An expression has the name of its feature.
+        let methods = extractors.iter().filter(|e| e.form != Form::Expression);
+        let members = members.chain(methods.map(|e| (e.name.as_str(), place(&e.at, at))));
         names::check_unique("members", name, members, faults);
     }
 
@@ -145,8 +149,11 @@ impl Check<'_, '_> {
         }
         let reference = feature.reference.as_ref().map(|r| format!("ref={}.{}", r.dataset, r.field));
         let request = feature.request.then(|| "request=True".to_owned());
-        let extractors =
-            self.givers.get(feature.name.as_str()).into_iter().flatten().map(|e| format!("extractor {e}"));
+        let named = |e: &&Extractor| match e.form {
+            Form::Expression => "expr=".to_owned(),
+            _ => format!("extractor {}", e.name),
+        };
+        let extractors = self.givers.get(feature.name.as_str()).into_iter().flatten().map(named);
         let given: Vec<String> = reference.into_iter().chain(request).chain(extractors).collect();
         if given.len() > 1 {
             let given = given.join(" and ");
@@ -239,6 +246,9 @@ impl Check<'_, '_> {
         for input in &extractor.inputs {
             self.input(input, own, &subject, at, faults);
         }
+        if extractor.form == Form::Expression {
+            self.expression(extractor, own, &subject, at, faults);
+        }
         for name in &extractor.deps {
             match self.scope.dataset(name) {
                 None => {
@@ -256,6 +266,26 @@ impl Check<'_, '_> {
                 }
                 Some(_) => {}
             }
+        }
+    }
+
+    /// An expression, once all of its inputs are there.
+    fn expression(
+        &self,
+        extractor: &Extractor,
+        own: Option<&Indexed<'_>>,
+        subject: &str,
+        at: &Place,
+        faults: &mut Faults,
+    ) {
+        let typed = |input: &FeatureRef| {
+            let other = input.featureset.as_deref().filter(|name| *name != self.featureset.name);
+            let indexed = other.map_or(own, |name| self.scope.featureset(name))?;
+            Some((input.feature.clone(), indexed.feature(&input.feature)?.data_type))
+        };
+        let inputs: Option<Vec<(String, DataType)>> = extractor.inputs.iter().map(typed).collect();
+        if let Some(inputs) = inputs {
+            native::check(self.featureset, extractor, &inputs, (subject, at), faults);
         }
     }
 
