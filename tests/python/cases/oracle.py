@@ -287,7 +287,9 @@ def aggregated(aggregate: Document, events: list[Event], now: int, reach: float,
     if values:
         function = aggregate["function"]
         if function in STATISTICS:
-            return widened(STATISTICS[function](Given(values, [e.t for e in counted], now, reach, aggregate)), kind)
+            return widened(
+                STATISTICS[function](Given(values, [e.t for e in counted], now, reach, aggregate)), kind
+            )
         return widened(FOLDS[function](values), kind)
     if aggregate.get("default") is not None:
         return typed(aggregate["default"], kind)

@@ -5,11 +5,12 @@ pub mod document;
 pub mod entity;
 pub mod evolution;
 pub mod growth;
+pub mod naming;
+pub mod operators;
 pub mod validate;
 
-pub mod naming;
+mod meta;
 mod native;
-pub mod operators;
 mod show;
 
 pub use document::*;
