@@ -8,6 +8,8 @@ import dis
 from collections.abc import Iterator
 from types import CodeType
 
+from thyme._syntax import compiled
+
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_GLOBAL"})
 
 
@@ -17,7 +19,7 @@ def globals_of_node(node: ast.stmt) -> dict[str, int]:
     Annotations do not count: code travels under `from __future__ import annotations`.
     """
     bare = _WithoutAnnotations().visit(copy.deepcopy(node))
-    code = compile(ast.Module([bare], []), "<extractor>", "exec", dont_inherit=True)
+    code = compiled(ast.Module([bare], []), "<extractor>")
     return globals_of_code(code)
 
 

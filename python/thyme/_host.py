@@ -5,7 +5,6 @@ The engine holds one `Host` and calls it with the GIL held, from any of its thre
 
 from __future__ import annotations
 
-import ast
 import builtins
 import hashlib
 import itertools
@@ -26,6 +25,7 @@ from thyme._compiled import Translation, translate
 from thyme._globals import globals_of_code
 from thyme._lookup import DatasetHandle
 from thyme._result_shape import WrongShape, columns_of
+from thyme._syntax import parse
 from thyme.errors import ExtractorError
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ def _load(featureset: str, extractor: Mapping[str, Any], compiles: bool) -> Load
     translation = Translation(None, "vectorized=True" if is_vectorized else "THYME_COMPILE=0")
     if compiles and not is_vectorized:
         translation = translate(
-            ast.parse(text),
+            parse(text),
             RENAMED + name if RENAMED + name in module.__dict__ else name,
             module.__dict__,
             inputs=inputs,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thyme._syntax import parse
 from thyme.errors import Fault, definition_error
 
 ALLOW = "thyme: allow-secret"
@@ -181,7 +182,7 @@ def _in_tree(text: str) -> Iterator[Found]:
 
 def _nodes(text: str) -> Iterator[ast.AST]:
     try:
-        return ast.walk(ast.parse(text))
+        return ast.walk(parse(text))
     except (SyntaxError, ValueError, RecursionError):
         return iter(())
 

@@ -10,6 +10,8 @@ from functools import cached_property, lru_cache
 from types import CodeType
 from typing import Any, TypeVar
 
+from thyme._syntax import parse
+
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -162,7 +164,7 @@ def member_lines(node: ast.ClassDef | None) -> dict[str, int]:
 @lru_cache(maxsize=64)
 def _parsed(file: str, lines: tuple[str, ...]) -> SourceFile | None:
     try:
-        return SourceFile(file, lines, ast.parse("".join(lines)))
+        return SourceFile(file, lines, parse("".join(lines)))
     except (SyntaxError, ValueError):
         return None
 

@@ -66,15 +66,17 @@ def expectations(method: F) -> F:
         DefinitionTypeError: It is no method.
 
     Example:
+        from thyme.expectations import Expectation, expect_column_values_to_be_between
+
         @dataset
-        class Ride:
+        class CheckedRide:
             driver: str = field(key=True)
             fare: float
             at: datetime = field(timestamp=True)
 
             @expectations
-            def sane(cls):
-                return [thyme.expectations.expect_column_values_to_be_between("fare", min_value=0)]
+            def sane(cls) -> list[Expectation]:
+                return [expect_column_values_to_be_between("fare", min_value=0)]
     """
     function = method.__func__ if isinstance(method, classmethod) else method
     if not isinstance(function, FunctionType):

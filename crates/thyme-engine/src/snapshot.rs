@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
 use thyme_core::time::EVENT_TIME_MAX;
-use thyme_core::{Error, ErrorKind, EventTime, Extent, Position, Result, Span, Value, Window};
+use thyme_core::{Error, ErrorKind, EventTime, Extent, Position, Result, Value, Window};
 use thyme_timeline::{Look, SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
@@ -54,15 +54,21 @@ pub struct Snapshot {
     pub(crate) keep: Keep,
 }
 
-/// The exclusive start of what `retention` keeps at `time`.
-fn kept_after(time: EventTime, retention: Option<Span>) -> EventTime {
-    Extent::of(None, retention, time).after
+/// What a window has of a node's rows as of `time`. Rows up to where a node begins are gone, though some may still be there.
+fn extent_of(node: &Node, window: Option<&Window>, time: EventTime) -> Extent {
+    let extent = Extent::of(window, node.retention, time);
+    Extent { after: node.begins().map_or(extent.after, |begins| extent.after.max(begins)), ..extent }
+}
+
+/// The exclusive start of what is kept of a node's rows at `time`.
+fn kept_after(node: &Node, time: EventTime) -> EventTime {
+    extent_of(node, None, time).after
 }
 
 /// What reads of the latest row as of each time and position look at.
 fn latest_of(node: &Node, at: &[(EventTime, Position)]) -> Vec<Look> {
     let look = |&(until, at): &(EventTime, Position)| {
-        let after = kept_after(until, node.retention);
+        let after = kept_after(node, until);
         Look::Latest { after, until, at }
     };
     at.iter().map(look).collect()
@@ -186,7 +192,7 @@ impl Snapshot {
     ) -> Result<()> {
         let window = |index: usize, time| {
             let output = &node.outputs[index];
-            (output.slot, Extent::of(output.window.as_ref(), node.retention, time))
+            (output.slot, extent_of(node, output.window.as_ref(), time))
         };
         let looks = || {
             let look = |&(time, at): &(EventTime, Position), &index: &usize| {
@@ -244,7 +250,7 @@ impl Snapshot {
     ) -> Result<()> {
         self.read(node, key, Some(&|| latest_of(node, at)), |timeline| {
             for (index, (time, position)) in at.iter().enumerate() {
-                let after = kept_after(*time, node.retention);
+                let after = kept_after(node, *time);
                 if let Some(row) = timeline.latest_row(&node.layout, after, *time, *position) {
                     let values = (0..node.columns.len()).map(|column| row.value(column)).collect();
                     sink(index, (row.time(), values));
@@ -260,10 +266,11 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::outputs`].
     pub fn newest_event(&self, node: &Node, key: &[u8], time: EventTime) -> Result<Option<EventTime>> {
+        let after = node.begins().unwrap_or(EventTime(i64::MIN));
         let newest = |timeline: &Timeline| {
-            timeline.latest_row(&node.layout, EventTime(i64::MIN), time, self.position).map(|row| row.time())
+            timeline.latest_row(&node.layout, after, time, self.position).map(|row| row.time())
         };
-        let look = || vec![Look::Latest { after: EventTime(i64::MIN), until: time, at: self.position }];
+        let look = || vec![Look::Latest { after, until: time, at: self.position }];
         Ok(self.read(node, key, Some(&look), newest)?.flatten())
     }
 
@@ -283,7 +290,7 @@ impl Snapshot {
         let mut note = |time: EventTime| unseen = Some(unseen.map_or(time, |earliest| earliest.min(time)));
         let read = self.read(node, key, Some(&|| latest_of(node, at)), |timeline| {
             for (index, (time, position)) in at.iter().enumerate() {
-                let after = kept_after(*time, node.retention);
+                let after = kept_after(node, *time);
                 match timeline.latest_row(&node.layout, after, *time, *position) {
                     Some(row) => sink(index, row.time()),
                     None => note(*time),
@@ -308,7 +315,7 @@ impl Snapshot {
     }
 
     fn is_seen(&self, node: &Node, timeline: &Timeline, time: EventTime) -> bool {
-        let after = kept_after(time, node.retention);
+        let after = kept_after(node, time);
         timeline.latest_row(&node.layout, after, time, self.position).is_some()
     }
 
@@ -325,11 +332,12 @@ impl Snapshot {
         wanted: &[usize],
         sink: &mut dyn FnMut(usize, usize, Value),
     ) -> Result<()> {
+        let begins = node.begins();
         let outputs: Vec<SweepOutput> = wanted
             .iter()
             .map(|&index| {
                 let output = &node.outputs[index];
-                SweepOutput { slot: output.slot, window: output.window, retention: node.retention }
+                SweepOutput { slot: output.slot, window: output.window, retention: node.retention, begins }
             })
             .collect();
         let swept = self.read(node, key, None, |timeline| {
@@ -364,7 +372,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::outputs`].
     pub fn each_entity(&self, node: &Node, from: EventTime, f: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let after = kept_after(from, node.retention);
+        let after = kept_after(node, from);
         let counts = |timeline: &Timeline| {
             timeline.latest_row(&node.layout, after, EventTime(i64::MAX), self.position).is_some()
         };

@@ -75,7 +75,12 @@ fn sweep(timeline: &Timeline, layout: &Layout, rows: usize, labels: usize, windo
     let step = (rows as i64 * SECOND / labels as i64).max(1);
     let labels: Vec<EventTime> = (1..=labels as i64).map(|i| EventTime(i * step)).collect();
     let outputs: Vec<_> = (0..layout.slots.len())
-        .map(|slot| SweepOutput { slot, window: Some(Window::sliding(window)), retention: None })
+        .map(|slot| SweepOutput {
+            slot,
+            window: Some(Window::sliding(window)),
+            retention: None,
+            begins: None,
+        })
         .collect();
     seconds(|| {
         timeline.sweep(layout, &outputs, &labels, Position::MAX, &mut |_, _, outcome| _ = black_box(outcome));

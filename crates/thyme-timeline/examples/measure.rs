@@ -103,7 +103,12 @@ fn main() {
     let labels: Vec<EventTime> = (0..100_000).map(|i| EventTime(i * 10_000_000)).collect();
     for (index, slot) in all.slots.iter().enumerate() {
         for (window, name) in [(Some(Span(3_600_000_000)), "1h"), (None, "no window")] {
-            let output = SweepOutput { slot: index, window: window.map(Window::sliding), retention: None };
+            let output = SweepOutput {
+                slot: index,
+                window: window.map(Window::sliding),
+                retention: None,
+                begins: None,
+            };
             let what = format!("sweep {} {name}, 100k labels over 1M rows, a label", slot.aggregate.name());
             report(&what, labels.len(), || {
                 hot.sweep(&all, &[output], &labels, Position::MAX, &mut |_, _, outcome| {
@@ -114,7 +119,12 @@ fn main() {
     }
     let few: Vec<EventTime> = (0..10_000).map(|i| EventTime(i * 100_000_000 + 1)).collect();
     for window in [60_000_000, 3_600_000_000, 86_400_000_000] {
-        let output = SweepOutput { slot: 1, window: Some(Window::sliding(Span(window))), retention: None };
+        let output = SweepOutput {
+            slot: 1,
+            window: Some(Window::sliding(Span(window))),
+            retention: None,
+            begins: None,
+        };
         report(
             &format!("sweep sum, window {}, 10k labels over 1M rows, a label", Span(window)),
             few.len(),

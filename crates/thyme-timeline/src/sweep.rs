@@ -23,12 +23,15 @@ pub struct SweepOutput {
     pub window: Option<Window>,
     /// How far back rows count at all.
     pub retention: Option<Span>,
+    /// Rows up to this time do not count.
+    pub begins: Option<EventTime>,
 }
 
 impl SweepOutput {
     #[inline]
     fn extent(&self, label: EventTime) -> Extent {
-        Extent::of(self.window.as_ref(), self.retention, label)
+        let extent = Extent::of(self.window.as_ref(), self.retention, label);
+        Extent { after: self.begins.map_or(extent.after, |begins| extent.after.max(begins)), ..extent }
     }
 }
 

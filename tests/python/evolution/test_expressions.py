@@ -53,18 +53,18 @@ def test_another_expression_needs_another_version_and_a_rename_does_not(tmp_path
     with local() as thyme:
         row = {"driver": "d1", "fare": 5.0, "at": "2026-03-15T09:00:00Z"}
         file.write_text(text('col("fares") / col("rides")'))
-        thyme.commit(file)
+        thyme.commit(str(file))
         thyme.log("Ride", [row, row])
         asked = {"at": "2026-03-15T10:00:00Z"}
         assert thyme.query("Driver", "d1", **asked).to_dict()[0]["mean"] == 5.0
 
         file.write_text(text('col("fares") / (col("rides") + 2)'))
         with pytest.raises(ConflictError, match=r"feature\(expr=\.\.\., version=2\)"):
-            thyme.commit(file)
+            thyme.commit(str(file))
         file.write_text(text('col("fares") / col("trips")', rides="trips"))
-        thyme.commit(file)
+        thyme.commit(str(file))
         file.write_text(text('col("fares") / (col("trips") + 2)', rides="trips", version=", version=2"))
-        thyme.commit(file)
+        thyme.commit(str(file))
         assert thyme.query("Driver", "d1", **asked).to_dict()[0]["mean"] == 2.5
         shown = thyme.inspect("Driver")
         assert "expression" in str(shown)

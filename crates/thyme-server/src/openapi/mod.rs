@@ -131,6 +131,8 @@ impl Operation {
             let error = json!({"application/json": {"schema": reference("Error")}});
             responses.insert((*status).into(), json!({"description": about, "content": error}));
         }
+        // It is told before anything of the request is known.
+        responses.insert("431".into(), json!({"description": "Its head is too large."}));
         responses.into()
     }
 }

@@ -63,7 +63,12 @@ pub fn check_as(
     let windows: Vec<Option<Span>> = case.windows.iter().map(|w| Some(Span(*w))).chain([None]).collect();
     let outputs: Vec<SweepOutput> = (0..layout.slots.len())
         .map(|slot| (slot, windows[(slot + case.labels.len()) % windows.len()]))
-        .map(|(slot, window)| SweepOutput { slot, window: window.map(Window::sliding), retention: None })
+        .map(|(slot, window)| SweepOutput {
+            slot,
+            window: window.map(Window::sliding),
+            retention: None,
+            begins: None,
+        })
         .collect();
     let spans: Vec<Option<Span>> =
         (0..outputs.len()).map(|slot| windows[(slot + case.labels.len()) % windows.len()]).collect();

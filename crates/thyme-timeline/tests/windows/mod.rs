@@ -60,7 +60,7 @@ proptest! {
         let timeline = timeline_of(&case, &layout);
         let labels: Vec<EventTime> = case.labels.iter().map(|label| EventTime(*label)).collect();
         let outputs: Vec<SweepOutput> = (0..layout.slots.len())
-            .map(|slot| SweepOutput { slot, window: Some(windows[slot % windows.len()]), retention })
+            .map(|slot| SweepOutput { slot, window: Some(windows[slot % windows.len()]), retention, begins: None })
             .collect();
         for at in [Position::MAX, case.at] {
             let mut swept = vec![vec![None; outputs.len()]; labels.len()];

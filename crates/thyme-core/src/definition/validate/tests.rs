@@ -252,7 +252,7 @@ fn pipelines() {
         ),
         (
             &at("/3/aggregates/0/function"),
-            json!("entropy"),
+            json!("mode"),
             "DriverStats.compute.rides_1h",
             "unknown aggregate \"entropy\"; this version has count, sum",
         ),

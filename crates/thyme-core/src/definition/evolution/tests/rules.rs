@@ -58,6 +58,7 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
         |pointer, value| (vec![(pointer, value)], Some(("/featuresets/0/extractors/0/version", json!(2))));
     let new_id = |pointer, value, id| (vec![(pointer, value)], Some((id, json!(9))));
     let meta = json!({"owner": "a@b", "deprecated": true});
+    let expected = json!([{"expect": "not_null", "column": "fare"}]);
     let output = |aggregate: Json| {
         let mut named = json!({"name": "more"});
         named.as_object_mut().unwrap().extend(aggregate.as_object().unwrap().clone());
@@ -117,6 +118,19 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
         (
             "dataset: `extra`, `on_error`",
             vec![one("/datasets/0/extra", json!("ignore")), one("/datasets/0/on_error", json!("skip"))],
+        ),
+        (
+            "dataset: `expectations`, `on_violation`",
+            vec![
+                one("/datasets/0/expectations", expected.clone()),
+                (
+                    vec![
+                        ("/datasets/0/expectations", expected),
+                        ("/datasets/0/on_violation", json!("quarantine")),
+                    ],
+                    None,
+                ),
+            ],
         ),
         (
             "dataset: its source, and its options",
