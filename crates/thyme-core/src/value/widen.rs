@@ -98,10 +98,10 @@ mod tests {
         );
         let vector = list(&[one.clone(), two]).widen(DataType::Vector(2));
         assert_eq!(vector, Some(Value::Vector([1.0, 2.0].into())));
-        assert_eq!(list(&[one.clone()]).widen(DataType::Vector(2)), None);
+        assert_eq!(list(std::slice::from_ref(&one)).widen(DataType::Vector(2)), None);
         assert_eq!(list(&[Value::Null]).widen(DataType::Vector(1)), None);
         assert_eq!(list(&[]).widen(DataType::List(Scalar::Str)), Some(Value::List(Scalar::Str, [].into())));
-        assert_eq!(list(&[one.clone()]).widen(DataType::List(Scalar::Str)), None);
+        assert_eq!(list(std::slice::from_ref(&one)).widen(DataType::List(Scalar::Str)), None);
         let map = Value::map(Scalar::Int, [("b".into(), one.clone()), ("a".into(), Value::Null)]);
         assert_eq!(map.clone().widen(DataType::Json), Some(Value::Json("{\"a\":null,\"b\":1}".into())));
         assert!(map.widen(DataType::Map(Scalar::Float)).is_some());

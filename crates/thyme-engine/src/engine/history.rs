@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
 use thyme_core::definition::Dataset;
 use thyme_core::schema::missing;
+use thyme_core::value::cell;
 use thyme_core::{DataType, Error, ErrorKind, EventTime, Position, Result, Value};
 
 use super::Engine;
@@ -149,31 +149,19 @@ impl HistoryRecord {
 
     /// The value of a field in a row; null when there is no such field.
     pub fn value(&self, field: &str, row: usize) -> Value {
-        self.batch.column_by_name(field).map_or(Value::Null, |column| cell(column, row))
+        let Some(column) = self.batch.column_by_name(field) else { return Value::Null };
+        // JSON is text to Arrow.
+        let declared = self.definition.fields.field(field).map(|field| field.data_type);
+        let declared = declared.filter(|data_type| data_type.arrow() == *column.data_type());
+        declared
+            .or_else(|| DataType::of_arrow(column.data_type()))
+            .map_or(Value::Null, |data_type| cell(data_type, column, row))
     }
 
     /// The names and types of the fields, in order: those of now, where the dataset got new ones since.
     pub fn fields(&self) -> impl Iterator<Item = (&str, DataType)> {
         let columns = self.batch.schema_ref().fields().iter();
         columns.filter_map(|column| Some((column.name().as_str(), missing(column)?.0)))
-    }
-}
-
-/// One cell of a column that was decoded from the log.
-fn cell(array: &ArrayRef, row: usize) -> Value {
-    use arrow::datatypes::DataType as Arrow;
-    if row >= array.len() || array.is_null(row) {
-        return Value::Null;
-    }
-    match array.data_type() {
-        Arrow::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
-        Arrow::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
-        Arrow::Boolean => Value::Bool(array.as_boolean().value(row)),
-        Arrow::Utf8 => Value::Str(array.as_string::<i32>().value(row).into()),
-        other if *other == DataType::Datetime.arrow() => {
-            Value::Datetime(array.as_primitive::<TimestampMicrosecondType>().value(row))
-        }
-        _ => Value::Null,
     }
 }
 
