@@ -102,6 +102,8 @@ impl History {
                 let at = random.below(next.outputs.len());
                 match random.chance(60) {
                     true => drop(next.outputs.remove(at)),
+                    // Of the rate of something a window is asked.
+                    false if next.outputs[at].function == "rate" => {}
                     false => next.outputs[at].window = random.pick(&self.derived.outputs).window,
                 }
             }

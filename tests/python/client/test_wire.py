@@ -230,8 +230,8 @@ def test_over_tls_the_clients_and_both_versions_work(encrypted: str) -> None:
     config = Config(api_url=encrypted, ca_cert=str(CERT))
     with ThymeClient(config) as client:
         client.commit(DEFINITIONS)
-        client.log("ClientRide", EVENTS)
-        expected = client.query(ClientFeatures, {"driver": "driver 1"}).to_dict()
+        pushed = client.log("ClientRide", EVENTS)
+        expected = client.query(ClientFeatures, {"driver": "driver 1"}, min_position=pushed).to_dict()
 
         async def ask() -> object:
             async with AsyncThymeClient(config) as twin:

@@ -198,6 +198,9 @@ def test_the_server_answers_as_its_description_says(url: str, tmp_path: Path) ->
             made = client.post("/api/v1/keys", json={"role": "read"})
             case.body["id"] = made.json()["id"]
         answer = case.call(base_url=url, headers=KEY, timeout=DEADLINE_S)
+        if answer.status_code == 431:
+            # A head that is too large is refused before anything of it is read.
+            return
         case.validate_response(
             answer,
             checks=[status_code_conformance, content_type_conformance, response_schema_conformance, *checks],

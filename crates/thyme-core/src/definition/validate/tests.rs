@@ -254,7 +254,7 @@ fn pipelines() {
             &at("/3/aggregates/0/function"),
             json!("mode"),
             "DriverStats.compute.rides_1h",
-            "unknown aggregate \"entropy\"; this version has count, sum",
+            "unknown aggregate \"mode\"; this version has count, sum",
         ),
         (
             &at("/3/aggregates/0/function"),
