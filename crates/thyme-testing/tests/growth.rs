@@ -89,7 +89,7 @@ impl History {
                 };
             } else if random.chance(50) {
                 output = Output::random(random, self.made, &COLUMNS);
-            } else {
+            } else if output.function != "rate" {
                 output.window = random.pick(&next.outputs).window;
             }
             output.name = format!("a{}", self.made);

@@ -178,7 +178,8 @@ pub(super) fn round_ratio(numerator: &BigInt, denominator: &BigUint, exponent: i
     let digits = quotient.iter_u64_digits().collect::<Vec<_>>();
     let whole = digits.iter().rev().fold(0u128, |all, digit| all << 64 | u128::from(*digit));
     let exponent = exponent - shift - 1;
-    if exponent < -1300 {
+    // Less than half of the smallest float, for a quotient has less than 69 bits here.
+    if exponent < -1144 {
         return 0.0;
     }
     let exponent = i32::try_from(exponent).unwrap_or(i32::MAX / 2);
@@ -203,6 +204,9 @@ mod tests {
         assert_eq!(ratio(3, 1, -1075), 1e-323);
         assert_eq!(ratio(-1, 1, -1075).to_bits(), 0);
         assert_eq!(ratio(1, 1, -100_000), 0.0);
+        for exponent in -1400..-1075 {
+            assert_eq!(ratio(3, 2, exponent), 0.0, "{exponent}");
+        }
         assert_eq!(ratio(1, 1, 1024), f64::INFINITY);
         assert_eq!(ratio(-1, 1, 1_000_000), f64::NEG_INFINITY);
         assert_eq!(ratio((1 << 54) + 1, 1, 0), 18014398509481984.0);
