@@ -119,6 +119,8 @@ proptest! {
         let mut outline = outline_of(&layout, &chunks);
         for (index, extent) in parts(&case).into_iter().enumerate() {
             let slot = index % layout.slots.len();
+            let asked = &layout.slots[slot];
+            let may_need_all = !asked.aggregate.is_summarised(&asked.call);
             for at in [Position::MAX, case.at] {
                 let look = Look::Fold { slot, extent, at };
                 match fill(&mut outline, &layout, &chunks, look) {
@@ -129,6 +131,7 @@ proptest! {
                     ),
                     None => prop_assert!(
                         at == case.at
+                            || may_need_all
                             || extent.part == Part::All
                             || matches!(extent.part, Part::Session(_))
                             || whole.newest().is_some_and(|newest| newest > extent.until),
