@@ -128,10 +128,8 @@ class Aggregate:
         return document
 
 
-class Count(Aggregate):
-    """How many rows; with `of=`, how many where that is not null. 0 over nothing."""
-
-    function = "count"
+class OfRows(Aggregate):
+    """One that may go without a field."""
 
     if TYPE_CHECKING:
 
@@ -143,6 +141,12 @@ class Count(Aggregate):
             where: Expr | None = None,
             default: Scalar = None,
         ) -> None: ...
+
+
+class Count(OfRows):
+    """How many rows; with `of=`, how many where that is not null. 0 over nothing."""
+
+    function = "count"
 
 
 class Sum(Aggregate):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from thyme._aggregates import Aggregate
+from thyme._aggregates import Aggregate, OfRows
 
 if TYPE_CHECKING:
     from thyme._expr import Expr
@@ -16,7 +16,25 @@ if TYPE_CHECKING:
     from thyme._windows import Window
 
 
-class Variance(Aggregate):
+class _OfKind(Aggregate):
+    """One of a sample or of the population."""
+
+    parameters: ClassVar[Mapping[str, Any]] = {"kind": "sample"}
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            of: str,
+            kind: Literal["sample", "population"] = "sample",
+            window: str | Window | None = None,
+            where: Expr | None = None,
+            default: Scalar = None,
+        ) -> None: ...
+
+
+class Variance(_OfKind):
     """The exact variance, rounded once, a float.
 
     Null over nothing, and of a sample over one row; NaN if any value is NaN or infinite.
@@ -33,22 +51,9 @@ class Variance(Aggregate):
     """
 
     function = "variance"
-    parameters: ClassVar[Mapping[str, Any]] = {"kind": "sample"}
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            of: str,
-            kind: Literal["sample", "population"] = "sample",
-            window: str | Window | None = None,
-            where: Expr | None = None,
-            default: Scalar = None,
-        ) -> None: ...
 
 
-class Stddev(Aggregate):
+class Stddev(_OfKind):
     """The square root of the exact variance rounded once, a float.
 
     Null over nothing, and of a sample over one row; NaN if any value is NaN or infinite.
@@ -65,22 +70,9 @@ class Stddev(Aggregate):
     """
 
     function = "stddev"
-    parameters: ClassVar[Mapping[str, Any]] = {"kind": "sample"}
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            of: str,
-            kind: Literal["sample", "population"] = "sample",
-            window: str | Window | None = None,
-            where: Expr | None = None,
-            default: Scalar = None,
-        ) -> None: ...
 
 
-class Skew(Aggregate):
+class Skew(_OfKind):
     """How far the values lean to one side, a float: the root of the exact squared skewness, with its sign.
 
     Null over nothing, where all values are equal, and of a sample below three rows; NaN if any value
@@ -98,22 +90,9 @@ class Skew(Aggregate):
     """
 
     function = "skew"
-    parameters: ClassVar[Mapping[str, Any]] = {"kind": "sample"}
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            of: str,
-            kind: Literal["sample", "population"] = "sample",
-            window: str | Window | None = None,
-            where: Expr | None = None,
-            default: Scalar = None,
-        ) -> None: ...
 
 
-class Kurtosis(Aggregate):
+class Kurtosis(_OfKind):
     """How heavy the tails are, in excess of the normal distribution's 3: exact, rounded once, a float.
 
     Null over nothing, where all values are equal, and of a sample below four rows; NaN if any value
@@ -131,19 +110,6 @@ class Kurtosis(Aggregate):
     """
 
     function = "kurtosis"
-    parameters: ClassVar[Mapping[str, Any]] = {"kind": "sample"}
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            of: str,
-            kind: Literal["sample", "population"] = "sample",
-            window: str | Window | None = None,
-            where: Expr | None = None,
-            default: Scalar = None,
-        ) -> None: ...
 
 
 class Range(Aggregate):
@@ -239,7 +205,7 @@ class CountDistinct(Aggregate):
     """How many different values there are; exact up to 1,024 of them, then within about 1 %. 0 over nothing.
 
     Args:
-        of: The aggregated column, of any type.
+        of: The aggregated column, an int, float, str, bool or datetime.
         exact: Whether to count exactly whatever their number, which takes memory for each at every read.
         window: How far back from the time of the question; None is since the beginning.
         where: Only rows where this is true count.
@@ -274,7 +240,7 @@ class EntropyOf(Aggregate):
     function = "entropy_of"
 
 
-class TimeSinceLast(Aggregate):
+class TimeSinceLast(OfRows):
     """Seconds from the newest row to the time of the question, a float.
 
     Null over nothing.
@@ -291,19 +257,8 @@ class TimeSinceLast(Aggregate):
 
     function = "time_since_last"
 
-    if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            of: str | None = None,
-            window: str | Window | None = None,
-            where: Expr | None = None,
-            default: Scalar = None,
-        ) -> None: ...
-
-
-class TimeSinceFirst(Aggregate):
+class TimeSinceFirst(OfRows):
     """Seconds from the oldest row to the time of the question, a float.
 
     Null over nothing.
@@ -319,17 +274,6 @@ class TimeSinceFirst(Aggregate):
     """
 
     function = "time_since_first"
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            of: str | None = None,
-            window: str | Window | None = None,
-            where: Expr | None = None,
-            default: Scalar = None,
-        ) -> None: ...
 
 
 class ExpDecaySum(Aggregate):

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use num_bigint::{BigInt, BigUint};
 
 use super::big_sum::{Finite, round_ratio};
+use super::special::Specials;
 use super::tally::{Tallied, Tally, Way};
 use super::{
     Absent, Aggregate, Call, Extent, Kind, Mask, Outcome, Parameter, Slice, State, Sweeper, accept, mask_rows,
 };
 use crate::error::Result;
 use crate::time::Span;
-use crate::value::{DataType, NAN, Value};
+use crate::value::{DataType, Value};
 
 /// `ExpDecaySum`.
 #[derive(Debug)]
@@ -72,14 +73,14 @@ struct Decaying {
     data_type: Option<DataType>,
     half_life: i64,
     count: u64,
-    specials: [u64; 3],
+    specials: Specials,
     /// The number is the sum of each digit times `2^(64 index)`. Rows of far apart times have digits that are far apart.
     digits: BTreeMap<i64, i128>,
 }
 
 impl Decaying {
     fn new(data_type: Option<DataType>, half_life: i64) -> Decaying {
-        Decaying { data_type, half_life, count: 0, specials: [0; 3], digits: BTreeMap::new() }
+        Decaying { data_type, half_life, count: 0, specials: Specials::default(), digits: BTreeMap::new() }
     }
 
     /// A time in half-lives: whole ones, and two to the power of the rest.
@@ -89,20 +90,9 @@ impl Decaying {
     }
 
     fn take_row(&mut self, time: i64, word: u64, way: Way) {
-        let step = |count: u64| if way == Way::In { count + 1 } else { count.saturating_sub(1) };
-        self.count = step(self.count);
+        self.count = way.step(self.count);
         let Some(finite) = Finite::of(self.data_type, word) else {
-            let value = f64::from_bits(word);
-            let [nans, plus, minus] = &mut self.specials;
-            let special = if value.is_nan() {
-                nans
-            } else if value > 0.0 {
-                plus
-            } else {
-                minus
-            };
-            *special = step(*special);
-            return;
+            return self.specials.take(word, way);
         };
         let (whole, rest) = self.scale(time);
         let Some(rest) = Finite::of(Some(DataType::Float), rest.to_bits()) else { return };
@@ -150,7 +140,7 @@ impl Tally for Decaying {
 
     fn merge(&mut self, later: &Self) {
         self.count += later.count;
-        self.specials.iter_mut().zip(&later.specials).for_each(|(own, more)| *own += more);
+        self.specials.merge(&later.specials);
         later.digits.iter().for_each(|(index, digit)| self.add_digit(*index, *digit));
     }
 
@@ -158,11 +148,8 @@ impl Tally for Decaying {
         if self.count == 0 {
             return Outcome::Nothing;
         }
-        match self.specials {
-            [0, 0, 0] => {}
-            [0, _, 0] => return Outcome::Value(Value::Float(f64::INFINITY)),
-            [0, 0, _] => return Outcome::Value(Value::Float(f64::NEG_INFINITY)),
-            _ => return Outcome::Value(Value::Float(NAN)),
+        if let Some(special) = self.specials.sum() {
+            return Outcome::Value(Value::Float(special));
         }
         let (mut total, mut at) = (BigInt::ZERO, 0);
         for (index, digit) in self.digits.iter().rev() {

@@ -31,6 +31,7 @@ mod rate;
 mod since;
 mod slice;
 mod slope;
+mod special;
 mod sum;
 mod tally;
 mod total;

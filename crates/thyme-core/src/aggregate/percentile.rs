@@ -87,7 +87,7 @@ impl Buckets {
     fn take_word(&mut self, word: u64, way: Way) {
         let value = if self.is_float { f64::from_bits(word) } else { word as i64 as f64 };
         if value.is_nan() {
-            self.nans = if way == Way::In { self.nans + 1 } else { self.nans.saturating_sub(1) };
+            self.nans = way.step(self.nans);
             return;
         }
         let bucket = bucket_of(value);

@@ -3,9 +3,10 @@
 use num_bigint::{BigInt, BigUint};
 
 use super::big_sum::{BigSum, Finite, Magnitude};
+use super::special::Specials;
 use super::tally::Way;
 use super::{Mask, Slice};
-use crate::value::{DataType, NAN};
+use crate::value::DataType;
 
 /// How many numbers there are, and the sums of their powers from the first to the `N`th.
 ///
@@ -14,13 +15,18 @@ use crate::value::{DataType, NAN};
 pub(super) struct PowerSums<const N: usize> {
     pub(super) data_type: Option<DataType>,
     pub(super) count: u64,
-    specials: [u64; 3],
+    specials: Specials,
     sums: [BigSum; N],
 }
 
 impl<const N: usize> PowerSums<N> {
     pub(super) fn new(data_type: Option<DataType>) -> Self {
-        PowerSums { data_type, count: 0, specials: [0; 3], sums: std::array::from_fn(|_| BigSum::default()) }
+        PowerSums {
+            data_type,
+            count: 0,
+            specials: Specials::default(),
+            sums: std::array::from_fn(|_| BigSum::default()),
+        }
     }
 
     pub(super) fn take(&mut self, slice: &Slice<'_>, mask: &Mask, way: Way) {
@@ -31,20 +37,9 @@ impl<const N: usize> PowerSums<N> {
     }
 
     fn take_word(&mut self, word: u64, way: Way) {
-        let step = |count: u64| if way == Way::In { count + 1 } else { count.saturating_sub(1) };
-        self.count = step(self.count);
+        self.count = way.step(self.count);
         let Some(finite) = Finite::of(self.data_type, word) else {
-            let value = f64::from_bits(word);
-            let [nans, plus, minus] = &mut self.specials;
-            let special = if value.is_nan() {
-                nans
-            } else if value > 0.0 {
-                plus
-            } else {
-                minus
-            };
-            *special = step(*special);
-            return;
+            return self.specials.take(word, way);
         };
         let mut power: Magnitude = [finite.mantissa, 0, 0, 0];
         for (index, sum) in self.sums.iter_mut().enumerate() {
@@ -59,18 +54,13 @@ impl<const N: usize> PowerSums<N> {
 
     pub(super) fn merge(&mut self, later: &Self) {
         self.count += later.count;
-        self.specials.iter_mut().zip(&later.specials).for_each(|(own, more)| *own += more);
+        self.specials.merge(&later.specials);
         self.sums.iter_mut().zip(&later.sums).for_each(|(own, more)| own.merge(more));
     }
 
     /// What the numbers sum up to if some of them are not finite: summed as a set.
     pub(super) fn special(&self) -> Option<f64> {
-        match self.specials {
-            [0, 0, 0] => None,
-            [0, _, 0] => Some(f64::INFINITY),
-            [0, 0, _] => Some(f64::NEG_INFINITY),
-            _ => Some(NAN),
-        }
+        self.specials.sum()
     }
 
     /// The sums of the powers, where the sum of the `p`th powers is in units of `2^(p * unit)`; and the unit.

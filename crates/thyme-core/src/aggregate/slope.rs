@@ -54,10 +54,9 @@ struct Line {
 
 impl Line {
     fn take_row(&mut self, time: i64, word: u64, way: Way) {
-        let step = |count: u64| if way == Way::In { count + 1 } else { count.saturating_sub(1) };
-        self.count = step(self.count);
+        self.count = way.step(self.count);
         let Some(finite) = Finite::of(self.data_type, word) else {
-            self.specials = step(self.specials);
+            self.specials = way.step(self.specials);
             return;
         };
         let out = way == Way::Out;

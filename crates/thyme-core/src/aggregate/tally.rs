@@ -12,6 +12,16 @@ pub(super) enum Way {
     Out,
 }
 
+impl Way {
+    /// A count after one more has come or gone.
+    pub(super) fn step(self, count: u64) -> u64 {
+        match self {
+            Way::In => count + 1,
+            Way::Out => count.saturating_sub(1),
+        }
+    }
+}
+
 /// What some rows come to, from which rows can be taken out again: the oldest first.
 pub(super) trait Tally: Clone + Debug + Send + Sync + 'static {
     /// One over no rows, for the same call.
