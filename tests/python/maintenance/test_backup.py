@@ -38,6 +38,16 @@ def start(started: list[Lives], data: Path) -> Lives:
     return life
 
 
+def ailments(run: Run, data: str, *options: str) -> list[str]:
+    """The parts that the doctor finds fault with. Not the disk's: how full it is is this machine's affair."""
+    done = run("doctor", "--data", data, *options, "--json")
+    answer = json.loads(done.stdout)
+    said = {"intact": 0, "damaged": 1, "attention": 2}[answer["health"]]
+    assert done.returncode == said, done.stdout
+    faulty = [found["part"] for found in answer["findings"] if found["health"] != "intact"]
+    return [part for part in faulty if part != "disk"]
+
+
 class Pusher(threading.Thread):
     """Pushes numbered events until it is told to stop."""
 
@@ -128,8 +138,7 @@ def test_a_backup_made_under_load_restores_the_same_bits_and_goes_on(
     expected = at(life, position)
     assert expected["LineByWriter", "l"]["n"] == 50
     assert life.get("/api/v1/status").json()["backup"] is None
-    examined = run("doctor", "--data", backup)
-    assert examined.returncode == 0, examined.stdout
+    assert ailments(run, backup) == []
 
     restored = run("restore", backup, "--data", str(tmp_path / "restored"))
     assert restored.returncode == 0, restored.stderr
@@ -272,9 +281,7 @@ def test_one_directory_is_used_by_one_process(data: Path, tmp_path: Path, run: R
 
 
 def test_the_doctor_says_what_to_do(data: Path, run: Run) -> None:
-    done = run("doctor", "--data", str(data), "--deep", "--json")
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["health"] == "intact"
+    assert ailments(run, str(data), "--deep") == []
     journal = data / "store" / "0.jnl"
     content = bytearray(journal.read_bytes())
     content[200] ^= 8
@@ -285,7 +292,7 @@ def test_the_doctor_says_what_to_do(data: Path, run: Run) -> None:
     assert "--fix-store" in done.stdout
     assert run("doctor", "--data", str(data), "--fix-store").returncode == 0
     assert count(data) == 20
-    assert run("doctor", "--data", str(data)).returncode == 2  # the old store still takes space
+    assert ailments(run, str(data)) == ["directory"]  # the old store still takes space
     segment = data / "log" / "00000000000000000001.log"
     content = bytearray(segment.read_bytes())
     content[500] ^= 8
