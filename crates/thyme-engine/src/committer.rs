@@ -174,6 +174,9 @@ impl Committer {
                 }
             }
             Err(error) => {
+                if self.log.is_unsure() {
+                    self.gate.bound(records[0].number);
+                }
                 self.gate.unstamp(records[0].number);
                 for p in pending {
                     p.done.answer(Err(error.clone()));

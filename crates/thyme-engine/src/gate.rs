@@ -28,6 +28,9 @@ struct Inner {
     /// No online `T` above it is given out before a larger one is durable: the next life of the engine
     /// stamps above it, whatever its clock says.
     lease: i64,
+    /// The stamp of a record that was refused and that the next life may find: what is served at this time or
+    /// later would then not be what it was.
+    bound: i64,
     /// Stamped and not yet published, oldest first.
     pending: VecDeque<Pending>,
     applied: u64,
@@ -61,6 +64,7 @@ impl Gate {
                 last_stamp: i64::MIN,
                 highest_online: i64::MIN,
                 lease: i64::MAX,
+                bound: i64::MAX,
                 pending: VecDeque::new(),
                 applied: 0,
                 applied_stamp: i64::MIN,
@@ -143,6 +147,14 @@ impl Gate {
         let mut inner = self.inner.lock();
         inner.last_record = inner.last_record.max(record);
         inner.last_stamp = inner.last_stamp.max(stamp);
+    }
+
+    /// No online `T` reaches the stamp of `record` any more, which is pending and may be in the log or not.
+    pub(crate) fn bound(&self, record: u64) {
+        let mut inner = self.inner.lock();
+        if let Some(stamp) = inner.pending.iter().find(|p| p.record == record).map(|p| p.stamp) {
+            inner.bound = inner.bound.min(stamp);
+        }
     }
 
     /// Takes back the records from `first` on: they could not be written.
@@ -228,6 +240,7 @@ impl Gate {
             Some(next) => clock.min(next.stamp - 1),
             None => clock,
         }
+        .min(inner.bound.saturating_sub(1))
         .max(inner.applied_stamp);
         if time > inner.lease && time > inner.applied_stamp {
             return None;
@@ -296,6 +309,24 @@ mod tests {
         gate.stamp();
         gate.unstamp(2);
         assert_eq!(gate.stamp().0, 2);
+    }
+
+    #[test]
+    fn no_time_of_a_record_that_may_be_in_the_log_is_given_out() {
+        let clock = Arc::new(Hand(AtomicI64::new(100)));
+        let gate = Gate::new(clock.clone());
+        gate.stamp();
+        gate.publish(1);
+        clock.0.store(200, Ordering::Relaxed);
+        let (number, stamp) = gate.stamp();
+        assert_eq!((number, stamp), (2, 200));
+        gate.bound(number);
+        gate.unstamp(number);
+        clock.0.store(500, Ordering::Relaxed);
+        assert_eq!(gate.online(NowSource::Wall).unwrap(), (EventTime(199), Position::end_of(1)));
+        // What is refused after it bounds nothing more.
+        gate.unstamp(gate.stamp().0);
+        assert_eq!(gate.online(NowSource::Wall).unwrap().0, EventTime(199));
     }
 
     #[test]

@@ -124,6 +124,11 @@ pub trait Log: Send + Sync + Debug {
         None
     }
 
+    /// Whether the append that failed may have left records which the next life finds: nobody knows until then.
+    fn is_unsure(&self) -> bool {
+        false
+    }
+
     /// The number of the first record that is kept: 1 until the log is cut.
     fn first(&self) -> u64;
 

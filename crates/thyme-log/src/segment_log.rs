@@ -146,6 +146,10 @@ impl Log for SegmentLog {
         self.failure.get().cloned()
     }
 
+    fn is_unsure(&self) -> bool {
+        self.writer.lock().is_unsure()
+    }
+
     fn first(&self) -> u64 {
         self.durable.read().first()
     }

@@ -24,16 +24,23 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     /// Why nothing more is written.
     poison: Option<String>,
+    /// Whether what an append left when it failed could not be taken back: the next life may find it whole.
+    is_unsure: bool,
 }
 
 impl Writer {
     pub fn new(disk: Arc<dyn Disk>, options: Options, file: Option<Arc<dyn DiskFile>>) -> Self {
-        Writer { disk, options, file, buffer: Vec::new(), poison: None }
+        Writer { disk, options, file, buffer: Vec::new(), poison: None, is_unsure: false }
     }
 
     /// Why nothing is written any more, if that is so.
     pub fn failure(&self) -> Option<String> {
         self.poison.as_deref().map(sentence)
+    }
+
+    /// Whether the files may hold records that were refused.
+    pub fn is_unsure(&self) -> bool {
+        self.is_unsure
     }
 
     /// Ends the last segment: what is appended from now on goes to another.
@@ -70,11 +77,13 @@ impl Writer {
         let offset = segment.end();
         let (last, marks) = self.encode(durable.last, records, offset)?;
         let path = self.disk.path(&segment.name);
+        let undo = || file.set_length(offset).and_then(|()| file.sync());
         if let Err(fault) = file.write_at(&self.buffer, offset) {
-            let undo = || file.set_length(offset).and_then(|()| file.sync());
             return Err(self.write_failed(&path, fault, undo));
         }
-        file.sync().map_err(|fault| self.poison(&format!("syncing {path}"), &fault))?;
+        if let Err(fault) = file.sync() {
+            return Err(self.give_up(&format!("syncing {path}"), &fault, undo().is_ok()));
+        }
         marks.into_iter().for_each(|mark| segment.remember(mark));
         segment.set_end(offset + self.buffer.len() as u64);
         durable.bytes += self.buffer.len() as u64;
@@ -103,8 +112,9 @@ impl Writer {
             Ok(file) => file,
             Err(fault) => return Err(self.write_failed(&path, fault, undo)),
         };
-        let synced = file.sync().and_then(|()| disk.sync_names());
-        synced.map_err(|fault| self.poison(&format!("syncing {path}"), &fault))?;
+        if let Err(fault) = file.sync().and_then(|()| disk.sync_names()) {
+            return Err(self.give_up(&format!("syncing {path}"), &fault, undo().is_ok()));
+        }
         marks.into_iter().for_each(|mark| segment.remember(mark));
         Arc::make_mut(&mut durable.segments).push(segment);
         durable.bytes += self.buffer.len() as u64;
@@ -138,21 +148,22 @@ impl Writer {
 
     /// The error for a failed write. A full disk is no reason to stop, once `undo` took back what was written.
     fn write_failed(&mut self, path: &str, fault: io::Error, undo: impl FnOnce() -> io::Result<()>) -> Error {
-        if !is_full(&fault) {
-            return self.poison(&format!("writing {path}"), &fault);
-        }
-        match undo() {
-            Ok(()) => Error::new(
+        match (is_full(&fault), undo()) {
+            (false, undone) => self.give_up(&format!("writing {path}"), &fault, undone.is_ok()),
+            (true, Ok(())) => Error::new(
                 ErrorKind::StorageFull,
                 format!("no space is left for {path} ({fault}): nothing was stored; free some and try again"),
             ),
-            Err(undo) => {
-                self.poison(&format!("no space is left for {path} and taking back what was written"), &undo)
+            (true, Err(undo)) => {
+                let what = format!("no space is left for {path} and taking back what was written");
+                self.give_up(&what, &undo, false)
             }
         }
     }
 
-    fn poison(&mut self, what: &str, fault: &io::Error) -> Error {
+    /// The error of an append after which nothing more is written; `is_undone` says that it left nothing.
+    fn give_up(&mut self, what: &str, fault: &io::Error, is_undone: bool) -> Error {
+        self.is_unsure = !is_undone;
         let cause = format!("{what} failed ({fault})");
         let error = poisoned(&cause);
         self.poison = Some(cause);
