@@ -25,6 +25,7 @@ from joined import joins
 from report import Figure, say
 from served import served
 from server import BenchError, Server, floor_server, run, serving
+from wide import wide
 
 FEATURESET = "UserFeatures"
 POLL_S = 0.005
@@ -405,6 +406,7 @@ def _freshness(bench: Bench, users: Path, rate: int, batch: int, goal: float) ->
 ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "ingest": ingest,
     "training": training,
+    "wide": wide,
     "online": online,
     "served": served,
     "extractors": extractors,

@@ -203,9 +203,10 @@ impl Snapshot {
         };
         let folded = self.read(node, key, Some(&looks), |timeline| {
             for (row, &(time, position)) in at.iter().enumerate() {
+                let mut last = None;
                 for (place, &index) in wanted.iter().enumerate() {
                     let (slot, extent) = window(index, time);
-                    let outcome = timeline.fold_extent(&node.layout, slot, &extent, position);
+                    let outcome = timeline.fold_extent(&node.layout, slot, &extent, position, &mut last);
                     sink(row, place, self.value(node, index, outcome));
                 }
             }

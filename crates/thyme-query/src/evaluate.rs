@@ -27,7 +27,7 @@ pub struct Frame {
 }
 
 /// Frames with fewer rows are not worth a second thread.
-const PARALLEL_FROM_ROWS: usize = 4096;
+const PARALLEL_FROM_ROWS: usize = 512;
 
 /// The features of every row, in the plan's order.
 ///

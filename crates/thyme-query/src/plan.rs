@@ -35,6 +35,23 @@ pub struct Read {
     pub targets: Vec<(Source, usize)>,
 }
 
+impl Read {
+    /// Puts targets over one window next to each other: where it lies in a timeline is found once for all of them.
+    fn put_windows_together(&mut self) {
+        let node = &self.node;
+        let mut known = Vec::new();
+        self.targets.sort_by_cached_key(|(source, _)| {
+            let Source::Value(index) = *source else { return 0 };
+            let Some(output) = node.outputs.get(index) else { return 0 };
+            let place = known.iter().position(|window| *window == output.window);
+            1 + place.unwrap_or_else(|| {
+                known.push(output.window);
+                known.len() - 1
+            })
+        });
+    }
+}
+
 /// A call of one extractor.
 #[derive(Debug)]
 pub struct Call {
@@ -147,6 +164,7 @@ impl Plan {
         let given = definition.features.iter().filter(|f| f.request);
         let names = given.flat_map(|f| f.former_names.iter().chain([&f.name]));
         plan.unused = names.filter(|name| plan.request(name).is_none()).cloned().collect();
+        plan.reads.iter_mut().for_each(Read::put_windows_together);
         Ok(plan)
     }
 

@@ -14,8 +14,7 @@ use thyme_query::{Answer, ColumnBuffer, Detail, Plan};
 use crate::app::Ready;
 use crate::openapi::shapes;
 use crate::reads::{
-    add_notes, arrow_notes, checked_rows, features_json, input_columns, mode, parse, plan_of, read_at,
-    snapshot_of,
+    add_notes, arrow_notes, checked_rows, input_columns, mode, parse, plan_of, read_at, snapshot_of,
 };
 use crate::request::{Reply, Request};
 use crate::{arrow_io, feature_meta, json, names, runs};
@@ -118,9 +117,14 @@ impl Answered {
         let mut bad = Vec::new();
         let values: Vec<Json> = (0..rows)
             .map(|row| {
-                let (features, non_finite) = features_json(&self.answer, row);
+                let mut non_finite = Map::new();
+                let columns = self.answer.names.iter().zip(&self.answer.columns);
+                let of = |(name, column): (&String, &ColumnBuffer)| {
+                    json::to_json(name, &column.get(row), &mut non_finite)
+                };
+                let values: Vec<Json> = columns.map(of).collect();
                 bad.push(non_finite);
-                features.into_iter().map(|(_, v)| v).collect::<Vec<_>>().into()
+                values.into()
             })
             .collect();
         let mut out = json!({"features": self.answer.names, "values": values});

@@ -8,6 +8,14 @@ use crate::layout::Layout;
 use crate::row::RowView;
 use crate::timeline::Timeline;
 
+/// Where the rows of an extent lie in a timeline.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub(crate) extent: Extent,
+    pub(crate) from: Cursor,
+    pub(crate) to: Cursor,
+}
+
 impl Timeline {
     /// The aggregate of `slot` over the rows in `(after, until]` that are visible at `at`.
     ///
@@ -26,11 +34,33 @@ impl Timeline {
     }
 
     /// The aggregate of `slot` over the rows of a window that are visible at `at`.
-    pub fn fold_extent(&self, layout: &Layout, slot: usize, extent: &Extent, at: Position) -> Outcome {
+    ///
+    /// `last` is for aggregates over one window in a row, at one `at`: it keeps where that lies.
+    pub fn fold_extent(
+        &self,
+        layout: &Layout,
+        slot: usize,
+        extent: &Extent,
+        at: Position,
+        last: &mut Option<Place>,
+    ) -> Outcome {
         let Some(slot_of) = layout.slots.get(slot) else { return Outcome::Nothing };
         let extent = slot_of.extent(*extent);
+        let place = match last.filter(|last| last.extent == extent) {
+            Some(place) => place,
+            None => *last.insert(self.place(extent, at)),
+        };
+        self.fold_place(layout, slot, &place, at)
+    }
+
+    /// Where the rows of an extent lie that are visible at `at`.
+    pub(crate) fn place(&self, extent: Extent, at: Position) -> Place {
         let (from, to) = self.bounds(&extent, at);
-        self.fold_between(layout, slot, from, to, at, extent)
+        Place { extent, from, to }
+    }
+
+    pub(crate) fn fold_place(&self, layout: &Layout, slot: usize, place: &Place, at: Position) -> Outcome {
+        self.fold_between(layout, slot, place.from, place.to, at, place.extent)
     }
 
     /// [`Timeline::fold`] of several `(slot, after)` at once.

@@ -55,6 +55,11 @@ impl Slot {
         Slot { aggregate, call, of: of.map(|(index, _)| index), predicate, reach, is_summarised }
     }
 
+    /// How far back rows count for the aggregate, if there is an end to that.
+    pub(crate) fn reach(&self) -> Option<Span> {
+        self.reach
+    }
+
     /// What there is to be looked at of an extent: rows that do not count, being too old, are left out.
     #[inline]
     pub(crate) fn extent(&self, extent: Extent) -> Extent {

@@ -24,6 +24,7 @@ mod sweep;
 mod timeline;
 
 pub use batch::{Batch, BatchColumn, Changes};
+pub use fold::Place;
 pub use judge::Judge;
 pub use layout::{Layout, Slot};
 pub use outline::{Lacking, Look, Outline};

@@ -6,6 +6,7 @@ use thyme_core::{EventTime, Extent, Position, Span, Window};
 
 use crate::body::BLOCK_CHUNKS;
 use crate::cursor::Cursor;
+use crate::fold::Place;
 use crate::layout::{Layout, Slot};
 use crate::part::Trail;
 use crate::row::RowView;
@@ -48,6 +49,22 @@ struct Track<'a> {
     to: Cursor,
 }
 
+/// Where the windows of some labels lie. Outputs that follow each other and differ only in what they make of the rows share it.
+struct Places {
+    output: SweepOutput,
+    reach: Option<Span>,
+    /// Whether to fold each label's window rather than to sweep over them.
+    is_folded: bool,
+    each: Vec<Place>,
+}
+
+impl Places {
+    fn is_of(&self, slot: &Slot, output: &SweepOutput) -> bool {
+        let before = SweepOutput { slot: output.slot, ..self.output };
+        before == *output && self.reach == slot.reach()
+    }
+}
+
 impl Timeline {
     /// Gives `sink` the value of each output as of each label, as (label index, output index, outcome):
     /// the same as [`Timeline::fold`] gives. Labels ascend and may repeat.
@@ -60,39 +77,63 @@ impl Timeline {
         sink: &mut dyn FnMut(usize, usize, Outcome),
     ) {
         debug_assert!(labels.is_sorted());
-        let (Some(first), Some(last)) = (labels.first(), labels.last()) else { return };
+        let mut known: Option<Places> = None;
         for (index, output) in outputs.iter().enumerate() {
             let Some(slot) = layout.slots.get(output.slot) else {
                 (0..labels.len()).for_each(|label| sink(label, index, Outcome::Nothing));
                 continue;
             };
-            let extent = |label: &EventTime| slot.extent(output.extent(*label));
-            let (from, _) = self.bounds(&extent(first), at);
-            let (last, end) = self.bounds(&extent(last), at);
-            let window = self.chunks_between(last, end);
-            // In chunks swept: what one fold costs, and what the sweep costs.
-            let fold = 1 + (window / BLOCK_CHUNKS + window.min(2 * BLOCK_CHUNKS)) / MERGES_PER_CHUNK;
-            let chunks = self.chunks_between(from, end);
-            if chunks > labels.len() * fold {
-                for (label_index, label) in labels.iter().enumerate() {
-                    let extent = output.extent(*label);
-                    sink(label_index, index, self.fold_extent(layout, output.slot, &extent, at));
+            let places = match known.take().filter(|known| known.is_of(slot, output)) {
+                Some(places) => places,
+                None => self.places(slot, output, labels, at),
+            };
+            if places.is_folded {
+                for (label, place) in places.each.iter().enumerate() {
+                    sink(label, index, self.fold_place(layout, output.slot, place, at));
                 }
-                continue;
+            } else if let Some(first) = places.each.first() {
+                let (from, sweeper) = (first.from, layout.sweeper(slot));
+                let mut track = Track { slot, sweeper, from, to: from };
+                for (label, place) in places.each.iter().enumerate() {
+                    track.move_to(self, layout, place.from, place.to, at.to_bits());
+                    sink(label, index, track.sweeper.outcome(&place.extent));
+                }
             }
-            let mut track = Track { slot, sweeper: layout.sweeper(slot), from, to: from };
-            let mut trail = Trail::at(from);
-            for (label_index, label) in labels.iter().enumerate() {
-                let extent = extent(label);
-                let to = self.advance(track.to, extent.until);
-                let from = match extent.part {
-                    Part::All => self.advance(track.from, extent.after).min(to),
-                    _ => trail.move_to(self, &extent, to, at.to_bits()),
-                };
-                track.move_to(self, layout, from, to, at.to_bits());
-                sink(label_index, index, track.sweeper.outcome(&extent));
-            }
+            known = Some(places);
         }
+    }
+
+    fn places(&self, slot: &Slot, output: &SweepOutput, labels: &[EventTime], at: Position) -> Places {
+        let mut places = Places {
+            output: *output,
+            reach: slot.reach(),
+            is_folded: true,
+            each: Vec::with_capacity(labels.len()),
+        };
+        let (Some(first), Some(last)) = (labels.first(), labels.last()) else { return places };
+        let place = |label: &EventTime| self.place(slot.extent(output.extent(*label)), at);
+        let (first, last) = (place(first), place(last));
+        let window = self.chunks_between(last.from, last.to);
+        // In chunks swept: what one fold costs, and what the sweep costs.
+        let fold = 1 + (window / BLOCK_CHUNKS + window.min(2 * BLOCK_CHUNKS)) / MERGES_PER_CHUNK;
+        let chunks = self.chunks_between(first.from, last.to);
+        places.is_folded = chunks > labels.len() * fold;
+        if places.is_folded {
+            places.each.extend(labels.iter().map(place));
+            return places;
+        }
+        let mut trail = Trail::at(first.from);
+        let (mut from, mut to) = (first.from, first.from);
+        for label in labels {
+            let extent = slot.extent(output.extent(*label));
+            to = self.advance(to, extent.until);
+            from = match extent.part {
+                Part::All => self.advance(from, extent.after).min(to),
+                _ => trail.move_to(self, &extent, to, at.to_bits()),
+            };
+            places.each.push(Place { extent, from, to });
+        }
+        places
     }
 
     /// Gives `sink` the latest row as of each label, as (label index, row): the same as

@@ -41,12 +41,17 @@ impl Slice<'_> {
     /// passed as it stands.
     pub(super) fn with_picked<R>(&self, mask: &Mask, f: impl FnOnce(&[u64]) -> R) -> R {
         let (Some(first), Some(last)) = (mask_first(mask), mask_last(mask)) else { return f(&[]) };
-        if let Some(run) = self.words.get(first..=last)
-            && run.len() == mask_count(mask)
-        {
-            return f(run);
+        let count = mask_count(mask);
+        match self.words.get(first..=last) {
+            Some(run) if run.len() == count => f(run),
+            // Clearing room for all rows would take longer than to pick a few.
+            _ if count <= 32 => self.with_gathered::<32, R>(mask, f),
+            _ => self.with_gathered::<SLICE_ROWS_MAX, R>(mask, f),
         }
-        let mut picked = [0; SLICE_ROWS_MAX];
+    }
+
+    fn with_gathered<const ROWS: usize, R>(&self, mask: &Mask, f: impl FnOnce(&[u64]) -> R) -> R {
+        let mut picked = [0; ROWS];
         let mut count = 0;
         for (to, row) in picked.iter_mut().zip(mask_rows(mask)) {
             let Some(word) = self.words.get(row) else { break };

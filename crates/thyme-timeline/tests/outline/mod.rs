@@ -125,8 +125,8 @@ proptest! {
                 let look = Look::Fold { slot, extent, at };
                 match fill(&mut outline, &layout, &chunks, look) {
                     Some(_) => prop_assert_eq!(
-                        format!("{:?}", outline.timeline().fold_extent(&layout, slot, &extent, at)),
-                        format!("{:?}", whole.fold_extent(&layout, slot, &extent, at)),
+                        format!("{:?}", outline.timeline().fold_extent(&layout, slot, &extent, at, &mut None)),
+                        format!("{:?}", whole.fold_extent(&layout, slot, &extent, at, &mut None)),
                         "{:?}", look
                     ),
                     None => prop_assert!(

@@ -82,7 +82,7 @@ proptest! {
                     };
                     let expected = answer(&case.rows, &question).unwrap();
                     let extent = Extent::of(output.window.as_ref(), retention, *label);
-                    let folded = timeline.fold_extent(&layout, output.slot, &extent, at);
+                    let folded = timeline.fold_extent(&layout, output.slot, &extent, at, &mut None);
                     prop_assert_eq!(&folded, &expected, "fold {:?} {:?}", output, label);
                     let swept = swept[label_index][index].as_ref();
                     prop_assert_eq!(swept, Some(&expected), "sweep {:?} {:?}", output, label);
