@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from thyme import errors
 from thyme._aggregates import Avg, Count, First, Last, Max, Min, Sum
+from thyme._collections import FirstK, LastK
 from thyme._dataset import dataset
 from thyme._expr import Expr, col, lit
 from thyme._extractor import extractor, extractor_inputs, extractor_outputs
@@ -90,10 +91,12 @@ __all__ = [
     "Expr",
     "Field",
     "First",
+    "FirstK",
     "Forever",
     "Hopping",
     "Kurtosis",
     "Last",
+    "LastK",
     "Length",
     "Max",
     "Median",

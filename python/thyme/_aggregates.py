@@ -1,4 +1,7 @@
-"""The aggregates of pipelines, with `_statistics`: a new one is a class with its name in the engine."""
+"""The aggregates of pipelines, with `_statistics` and `_collections`.
+
+A new one is a class with its name in the engine.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from thyme import _checks
 from thyme._expr import Expr
-from thyme._literal import Scalar, described, literal
+from thyme._literal import Default, described
+from thyme._literal import default as default_of
 from thyme._place import caller, refuse, warn_unknown
 from thyme._windows import Window, window_document
 
@@ -56,7 +60,7 @@ class Aggregate:
             of: str,
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
     else:
@@ -85,7 +89,7 @@ class Aggregate:
         of: str | None,
         window: str | Window | None,
         where: Expr | None,
-        default: Scalar,
+        default: Default,
     ) -> None:
         called = type(self).__name__
         if positional:
@@ -98,7 +102,7 @@ class Aggregate:
         if where is not None and not isinstance(where, Expr):
             refuse(f'{called}(where=) takes an expression such as col("fare") > 0, got {described(where)}')
         self.where = where
-        self.default, _ = literal(default, f"{called}(default=)")
+        self.default = default_of(default, f"{called}(default=)")
 
     def _argument(self, name: str, given: dict[str, Any]) -> Any:
         """Takes a parameter out of what was given; the engine says whether it can have that value."""
@@ -139,7 +143,7 @@ class OfRows(Aggregate):
             of: str | None = None,
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
 

@@ -27,7 +27,7 @@ _TYPES = {
     "date": "_dt.date",
     "bytes": "bytes",
 }
-_NEVER_NULL = ("count", "count_distinct")
+_NEVER_NULL = ("count", "count_distinct", "first_k", "last_k")
 _POSITIONS = ("min_position=min_position", "position=position")
 
 

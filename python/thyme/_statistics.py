@@ -12,7 +12,7 @@ from thyme._aggregates import Aggregate, OfRows
 
 if TYPE_CHECKING:
     from thyme._expr import Expr
-    from thyme._literal import Scalar
+    from thyme._literal import Default
     from thyme._windows import Window
 
 
@@ -30,7 +30,7 @@ class _OfKind(Aggregate):
             kind: Literal["sample", "population"] = "sample",
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
 
@@ -155,7 +155,7 @@ class Quantile(Aggregate):
             interpolation: Literal["linear", "lower", "higher", "midpoint", "nearest"] = "linear",
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
 
@@ -197,7 +197,7 @@ class ApproxPercentile(Aggregate):
             pct: float | None = None,
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
 
@@ -227,7 +227,7 @@ class CountDistinct(Aggregate):
             exact: bool = False,
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
 
@@ -305,7 +305,7 @@ class ExpDecaySum(Aggregate):
             half_life: str,
             window: str | Window | None = None,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...
 
 
@@ -344,5 +344,5 @@ class Rate(Aggregate):
             of: str | None = None,
             window: str | Window,
             where: Expr | None = None,
-            default: Scalar = None,
+            default: Default = None,
         ) -> None: ...

@@ -289,8 +289,8 @@ impl<'a> Again<'a> {
 /// The names of the columns that aggregates read.
 pub(crate) fn columns_of(aggregates: &[AggregateDef]) -> impl Iterator<Item = String> + '_ {
     let predicates = aggregates.iter().filter_map(|a| a.predicate.as_ref());
-    let of = aggregates.iter().filter_map(|a| a.of.as_ref());
-    of.chain(predicates.flat_map(Expr::columns)).cloned()
+    let columns = aggregates.iter().flat_map(AggregateDef::columns);
+    columns.chain(predicates.flat_map(Expr::columns)).cloned()
 }
 
 /// The names of the columns that operators read, or that `read` names after them, as they are called before the operators.

@@ -291,21 +291,16 @@ impl Node {
         columns: &[(String, DataType)],
         predicates: &mut Vec<Expr>,
     ) -> Result<usize> {
-        let wrong = |what: &str| Error::invalid_definition(format!("{}.{}: {what}", self.dataset, def.name));
+        let subject = format!("{}.{}", self.dataset, def.name);
+        let wrong = |what: &str| Error::invalid_definition(format!("{subject}: {what}"));
         let aggregate = aggregate::lookup(&def.function).ok_or_else(|| wrong("unknown aggregate"))?;
-        let of_type = match &def.of {
-            None => None,
-            Some(name) => {
-                Some(columns.iter().find(|(n, _)| n == name).ok_or_else(|| wrong("unknown column"))?.1)
-            }
+        let typed = |name: &String| {
+            let found = columns.iter().find(|(n, _)| n == name).cloned();
+            found.ok_or_else(|| wrong("unknown column"))
         };
-        let of = def.of.as_ref().zip(of_type).map(|(name, data_type)| {
-            self.stored.iter().position(|s| s == name).unwrap_or_else(|| {
-                self.stored.push(name.clone());
-                self.layout.columns.push(data_type);
-                self.stored.len() - 1
-            })
-        });
+        let of = def.of.as_ref().map(typed).transpose()?.map(|column| self.stored(column));
+        let by = aggregate::further(aggregate, &def.parameters).map(|(_, name)| typed(name)).transpose()?;
+        let by = by.map(|column| self.stored(column));
         let predicate = match &def.predicate {
             None => None,
             Some(expr) => Some(match predicates.iter().position(|p| p == expr) {
@@ -320,12 +315,23 @@ impl Node {
         let settings = Settings::of(aggregate, &def.parameters).map_err(|faults| {
             wrong(&faults.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join("; "))
         })?;
-        let asked = Slot::new(aggregate, settings, of.zip(of_type), predicate);
+        let asked = Slot::new(aggregate, settings, of, predicate).by(by);
         let slot = self.layout.slots.iter().position(|slot| *slot == asked).unwrap_or_else(|| {
             self.layout.slots.push(asked);
             self.layout.slots.len() - 1
         });
         Ok(slot)
+    }
+
+    /// The place of a column in the layout, and its type.
+    fn stored(&mut self, (name, data_type): (String, DataType)) -> (usize, DataType) {
+        let found = self.stored.iter().position(|stored| *stored == name);
+        let place = found.unwrap_or_else(|| {
+            self.stored.push(name);
+            self.layout.columns.push(data_type);
+            self.stored.len() - 1
+        });
+        (place, data_type)
     }
 
     fn output(&self, def: &AggregateDef, definition: &Dataset, slot: usize) -> Result<Output> {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use thyme_core::aggregate::{Argument, Outcome};
 use thyme_core::value::Unscaled;
-use thyme_core::{Error, EventTime, Position, Result, Span, Value, Window};
+use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value, Window};
 
+use crate::collection::{collected, keeps_nulls};
 use crate::number::exact_sum;
 use crate::statistic::{counts, statistic};
 use crate::window::{Row, members};
@@ -20,6 +21,8 @@ pub struct Question<'a> {
     pub parameters: BTreeMap<String, Argument>,
     /// Its column, if it has one.
     pub of: Option<usize>,
+    /// Its further column, if it has one.
+    pub by: Option<usize>,
     /// Its own predicate, if it has one.
     pub predicate: Option<usize>,
     /// `T`.
@@ -30,6 +33,8 @@ pub struct Question<'a> {
     pub window: Option<Window>,
     /// How far back rows count at all.
     pub retention: Option<Span>,
+    /// The type of the answer, where its values may not say it: of a list of nulls.
+    pub gives: Option<DataType>,
 }
 
 /// The answer. `Nothing` stands for no rows, where defaults apply.
@@ -41,8 +46,13 @@ pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
     let mut counted = members(rows, at, question.window.as_ref(), question.retention);
     counted.retain(|row| counts(row.time, question));
     counted.retain(|row| question.predicate.is_none_or(|p| row.predicates.get(p) == Some(&true)));
-    let value = |row: &Row| question.of.and_then(|of| row.values.get(of).cloned()).unwrap_or_default();
-    counted.retain(|row| question.of.is_none() || !value(row).is_null());
+    let at = |row: &Row, column: Option<usize>| {
+        column.and_then(|column| row.values.get(column).cloned()).unwrap_or_default()
+    };
+    let value = |row: &Row| at(row, question.of);
+    let keeps = keeps_nulls(question.aggregate, &question.parameters);
+    counted.retain(|row| question.of.is_none() || keeps || !value(row).is_null());
+    counted.retain(|row| question.by.is_none() || !at(row, question.by).is_null());
     if counted.is_empty() {
         return Ok(Outcome::Nothing);
     }
@@ -72,6 +82,9 @@ pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
         "max" => extreme(values(), Ordering::Greater)?,
         "first" => values().next().unwrap_or_default(),
         "last" => values().next_back().unwrap_or_default(),
+        "first_k" | "last_k" => {
+            return collected(&values().collect::<Vec<_>>(), question);
+        }
         _ => {
             let rows: Vec<(i64, Value)> = counted.iter().map(|row| (row.time.0, value(row))).collect();
             return statistic(&rows, question);
@@ -177,11 +190,13 @@ mod tests {
             aggregate,
             parameters: BTreeMap::new(),
             of: Some(0),
+            by: None,
             predicate: None,
             until: EventTime(until),
             at: Position::MAX,
             window: Some(Window::sliding(Span(window))),
             retention: None,
+            gives: None,
         };
         answer(rows, &question).unwrap()
     }

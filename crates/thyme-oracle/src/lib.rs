@@ -8,11 +8,12 @@
 //! An event goes through [`admission`] (is it late, is it there already?), then through the operators of a [`pipeline`]
 //! ([`expression`], [`functions`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows
 //! that count at `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to, with
-//! [`statistic`] and [`exact`] fractions.
+//! [`statistic`], [`collection`] and [`exact`] fractions.
 
 pub mod admission;
 pub mod aggregate;
 pub mod calendar;
+pub mod collection;
 pub mod exact;
 pub mod expression;
 pub mod functions;

@@ -43,12 +43,22 @@ pub struct Output {
     pub parameters: BTreeMap<String, Argument>,
     /// Its column.
     pub of: Option<String>,
+    /// Its further column.
+    pub by: Option<String>,
     /// Its window; none means since the beginning.
     pub window: Option<Window>,
     /// Its own predicate.
     pub predicate: Option<Expr>,
     /// What it is over nothing.
     pub over_nothing: Value,
+}
+
+/// The column that parameters name.
+fn further(parameters: &BTreeMap<String, Argument>) -> Option<String> {
+    match parameters.get("by").or_else(|| parameters.get("key_column"))? {
+        Argument::Text(column) => Some(column.clone()),
+        _ => None,
+    }
 }
 
 /// What the operators did with an event.
@@ -97,6 +107,10 @@ impl Pipeline {
                     (None, "count" | "count_distinct" | "sum") => {
                         Value::Int(0).widen(field.data_type).unwrap_or_default()
                     }
+                    (None, "first_k" | "last_k") => match field.data_type {
+                        DataType::List(item) => Value::List(item, [].into()),
+                        _ => Value::Null,
+                    },
                     (None, _) => Value::Null,
                 };
                 pipeline.outputs.push(Output {
@@ -105,6 +119,7 @@ impl Pipeline {
                     function: aggregate.function.clone(),
                     parameters: aggregate.parameters.clone(),
                     of: aggregate.of.clone(),
+                    by: further(&aggregate.parameters),
                     window: aggregate.window,
                     predicate: aggregate.predicate.clone(),
                     over_nothing,
@@ -212,6 +227,10 @@ impl Pipeline {
             made.predicates.push(predicate.unwrap_or(true));
         }
         made.values.extend(self.fields.iter().map(|field| row.value(field)));
+        if self.outputs.iter().any(|output| output.by.is_some()) {
+            let by = |output: &Output| output.by.as_ref().map(|by| row.value(by)).unwrap_or_default();
+            made.values.extend(self.outputs.iter().map(by));
+        }
         Ok(made)
     }
 
@@ -228,17 +247,25 @@ impl Pipeline {
             aggregate: &output.function,
             parameters: output.parameters.clone(),
             of: output.of.as_ref().map(|_| index),
+            by: self.further_at(index),
             predicate: Some(index),
             until,
             at,
             window: output.window,
             retention: self.retention,
+            gives: Some(output.data_type),
         };
         Ok(match answer(rows, &question)? {
             Outcome::Value(value) => value.widen(output.data_type).unwrap_or_default(),
             Outcome::Nothing => output.over_nothing.clone().widen(output.data_type).unwrap_or_default(),
             Outcome::Overflow => Value::Null,
         })
+    }
+
+    /// Where a row has the value of the further column of an output, if that has one.
+    pub fn further_at(&self, index: usize) -> Option<usize> {
+        self.outputs.get(index)?.by.as_ref()?;
+        Some(self.outputs.len() + self.fields.len() + index)
     }
 
     /// The latest row of a raw dataset at `(T, S)` over the rows of one entity.

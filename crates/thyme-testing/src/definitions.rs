@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use thyme_core::aggregate::{Argument, Call, Settings, all, lookup, sample_arguments};
+use thyme_core::aggregate::{Argument, Call, Settings, all, further, lookup, sample_arguments};
 use thyme_core::definition::Document;
 use thyme_core::{DataType, Span, Value, Window};
 use thyme_oracle::Pipeline;
@@ -194,11 +194,16 @@ impl Output {
                 _ => random.pick(all()),
             };
             let arguments = sample_arguments(aggregate);
-            let parameters = arguments.get(random.below(arguments.len())).cloned().unwrap_or_default();
+            let mut parameters = arguments.get(random.below(arguments.len())).cloned().unwrap_or_default();
+            let by = further(aggregate, &parameters).map(|(parameter, _)| (parameter, random.pick(columns)));
+            if let Some((parameter, (name, _))) = by {
+                parameters.insert(parameter.to_owned(), Argument::Text(name.to_owned()));
+            }
             let of = (aggregate.needs_of() || random.chance(50)).then(|| random.pick(columns));
             let window = window(random);
             let Ok(settings) = Settings::of(aggregate, &parameters) else { continue };
-            let call = Call { of: of.map(|(_, data_type)| data_type), settings };
+            let by = by.map(|(_, (_, data_type))| data_type);
+            let call = Call { of: of.map(|(_, data_type)| data_type), by, settings };
             if window.is_some_and(|window| window.has_length()) || !aggregate.needs_window() {
                 break (aggregate, call, of, parameters, window);
             }

@@ -432,20 +432,23 @@ impl Chunk {
         let mut states = known.map_or_else(Vec::new, <[_]>::into_vec);
         for slot in layout.slots.iter().skip(states.len()) {
             let mut state = layout.summary(slot);
-            state.absorb(&self.slice(slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
+            state.absorb(&self.slice(layout, slot), &self.mask(layout, slot, 0, self.len(), u64::MAX));
             states.push(state);
         }
         self.extra.get_or_insert_default().summaries = Some(states.into_boxed_slice());
     }
 
     /// The rows as an aggregate sees them.
-    pub(crate) fn slice(&self, slot: &Slot) -> Slice<'_> {
+    pub(crate) fn slice(&self, layout: &Layout, slot: &Slot) -> Slice<'_> {
+        let validity = slot.of.filter(|_| slot.keeps_nulls).map(|of| self.validity(layout, of));
         Slice {
             times: self.times(),
             positions: self.positions(),
             data_type: slot.call.of,
             words: slot.of.map_or(&[], |of| self.column(of)),
             heap: self.heap_bytes(),
+            validity: validity.unwrap_or_default(),
+            by: slot.by.map_or(&[], |by| self.column(by)),
         }
     }
 
@@ -453,8 +456,11 @@ impl Chunk {
     pub(crate) fn mask(&self, layout: &Layout, slot: &Slot, from: usize, to: usize, at: u64) -> Mask {
         let mut mask = mask_range(from, to);
         let mut keep = |bits: &[u64]| mask.iter_mut().zip(bits).for_each(|(word, bits)| *word &= bits);
-        if let Some(of) = slot.of {
+        if let Some(of) = slot.of.filter(|_| !slot.keeps_nulls) {
             keep(self.validity(layout, of));
+        }
+        if let Some(by) = slot.by {
+            keep(self.validity(layout, by));
         }
         if let Some(predicate) = slot.predicate {
             match self.has_verdicts(layout, predicate) {

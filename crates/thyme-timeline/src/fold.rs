@@ -173,7 +173,7 @@ impl Timeline {
                 state.merge(summary);
             } else {
                 let end = if next.same_chunk(to) { to.row } else { chunk.len() };
-                state.absorb(&chunk.slice(slot), &chunk.mask(layout, slot, next.row, end, at));
+                state.absorb(&chunk.slice(layout, slot), &chunk.mask(layout, slot, next.row, end, at));
             }
             next = self.next_chunk(next);
         }

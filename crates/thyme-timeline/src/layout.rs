@@ -36,10 +36,13 @@ pub struct Slot {
     pub call: Call,
     /// The index of its column; rows where that is null do not count.
     pub of: Option<usize>,
+    /// The index of its further column; rows where that is null do not count.
+    pub by: Option<usize>,
     /// The index of its predicate; `None` counts all rows.
     pub predicate: Option<usize>,
     reach: Option<Span>,
     is_summarised: bool,
+    pub(crate) keeps_nulls: bool,
 }
 
 impl Slot {
@@ -50,9 +53,17 @@ impl Slot {
         of: Option<(usize, DataType)>,
         predicate: Option<usize>,
     ) -> Slot {
-        let call = Call { of: of.map(|(_, data_type)| data_type), settings };
+        let call = Call { of: of.map(|(_, data_type)| data_type), by: None, settings };
         let (reach, is_summarised) = (aggregate.reach(&call), aggregate.is_summarised(&call));
-        Slot { aggregate, call, of: of.map(|(index, _)| index), predicate, reach, is_summarised }
+        let keeps_nulls = aggregate.keeps_nulls(&call);
+        let of = of.map(|(index, _)| index);
+        Slot { aggregate, call, of, by: None, predicate, reach, is_summarised, keeps_nulls }
+    }
+
+    /// The same over a further column, given with its type.
+    pub fn by(mut self, by: Option<(usize, DataType)>) -> Slot {
+        (self.by, self.call.by) = by.unzip();
+        self
     }
 
     /// How far back rows count for the aggregate, if there is an end to that.
@@ -72,8 +83,8 @@ impl Slot {
 /// The same question; the aggregate is one by its name.
 impl PartialEq for Slot {
     fn eq(&self, other: &Slot) -> bool {
-        (self.aggregate.name(), &self.call, self.of, self.predicate)
-            == (other.aggregate.name(), &other.call, other.of, other.predicate)
+        (self.aggregate.name(), &self.call, self.of, self.by, self.predicate)
+            == (other.aggregate.name(), &other.call, other.of, other.by, other.predicate)
     }
 }
 

@@ -170,14 +170,14 @@ impl Track<'_> {
         timeline.pieces(self.to, to, &mut |at, first, end| {
             if let Some(chunk) = timeline.chunk(at) {
                 let mask = chunk.mask(layout, self.slot, first, end, visible);
-                self.sweeper.push(&chunk.slice(self.slot), &mask);
+                self.sweeper.push(&chunk.slice(layout, self.slot), &mask);
             }
             true
         });
         timeline.pieces(self.from, from, &mut |at, first, end| {
             if let Some(chunk) = timeline.chunk(at) {
                 let mask = chunk.mask(layout, self.slot, first, end, visible);
-                self.sweeper.evict(&chunk.slice(self.slot), &mask);
+                self.sweeper.evict(&chunk.slice(layout, self.slot), &mask);
             }
             true
         });

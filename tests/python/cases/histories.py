@@ -61,6 +61,8 @@ FUNCTIONS = {
     **dict.fromkeys(("Range", "Delta", "Quantile", "Median", "Slope", "Rate"), ("int", "float")),
     "ApproxPercentile": ("int", "float"),
     "CountDistinct": tuple(VALUES),
+    "FirstK": tuple(VALUES),
+    "LastK": tuple(VALUES),
     "TimeSinceLast": tuple(VALUES),
     "TimeSinceFirst": tuple(VALUES),
 }
@@ -71,6 +73,9 @@ GIVES = {
     **dict.fromkeys(("Avg", "Variance", "Stddev", "Skew", "Kurtosis", "Quantile", "Median"), "float"),
     **dict.fromkeys(("Slope", "Rate", "ApproxPercentile", "TimeSinceLast", "TimeSinceFirst"), "float"),
 }
+# Functions that give a list of what their column has.
+LISTS = ("FirstK", "LastK")
+ENDS = ("k=1", "k=4", "k=3, dedup=True", "k=5, dropnull=False", "k=2, dedup=True, dropnull=False")
 # Arguments that a function takes.
 PARAMETERS = {
     **dict.fromkeys(("Variance", "Stddev", "Skew", "Kurtosis"), ("", 'kind="sample"', 'kind="population"')),
@@ -83,6 +88,8 @@ PARAMETERS = {
     ),
     "ApproxPercentile": ("", "pct=50", "pct=99.5", "pct=0"),
     "CountDistinct": ("", "exact=True"),
+    "FirstK": ENDS,
+    "LastK": ENDS,
 }
 # What depends on when the window ends, not on its rows alone.
 OF_TIME = ("Rate", "TimeSinceLast", "TimeSinceFirst")
@@ -153,7 +160,7 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     """An aggregate and the type of what it gives."""
     function = random.choice(list(FUNCTIONS))
     of = random.choice([name for name, kind in columns.items() if kind in FUNCTIONS[function]])
-    kind = GIVES.get(function, columns[of])
+    kind = f"list[{columns[of]}]" if function in LISTS else GIVES.get(function, columns[of])
     arguments = [] if function in OPTIONAL_OF and random.random() < 0.5 else [f'of="{of}"']
     if more := random.choice(PARAMETERS.get(function, ("",))):
         arguments.append(more)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from .oracle_collections import COLLECTIONS, Counted
 from .oracle_functions import FUNCTIONS
 from .oracle_shape import clock_after, declared, shaped, time_field
 from .oracle_statistics import STATISTICS, Given, forgotten
@@ -281,11 +282,17 @@ def aggregated(aggregate: Document, events: list[Event], now: int, reach: float,
     of, where = aggregate.get("of"), aggregate.get("where")
     counted = [e for e in events if where is None or evaluate(where, e.row) is True]
     counted = [e for e in counted if e.t > now - forgotten(aggregate)]
-    if of:
+    parameters = aggregate.get("parameters", {})
+    if of and parameters.get("dropnull", True):
         counted = [e for e in counted if e.row[of] is not None]
+    if by := parameters.get("by") or parameters.get("key_column"):
+        counted = [e for e in counted if e.row[by] is not None]
     values = [e.row[of] if of else e.row for e in counted]
     if values:
         function = aggregate["function"]
+        if function in COLLECTIONS:
+            rows = [Counted(value, e.row.get(by), e.t) for value, e in zip(values, counted, strict=True)]
+            return widened(COLLECTIONS[function](rows, parameters), kind)
         if function in STATISTICS:
             return widened(
                 STATISTICS[function](Given(values, [e.t for e in counted], now, reach, aggregate)), kind
@@ -293,6 +300,8 @@ def aggregated(aggregate: Document, events: list[Event], now: int, reach: float,
         return widened(FOLDS[function](values), kind)
     if aggregate.get("default") is not None:
         return typed(aggregate["default"], kind)
+    if aggregate["function"] in ("first_k", "last_k"):
+        return []
     return typed(0, kind) if aggregate["function"] in ("count", "count_distinct", "sum") else None
 
 

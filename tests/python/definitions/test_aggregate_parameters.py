@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from thyme import ApproxPercentile, CountDistinct, ExpDecaySum, Quantile, Sum, Variance
+from thyme import ApproxPercentile, CountDistinct, ExpDecaySum, FirstK, LastK, Quantile, Sum, Variance
 
 
 def test_parameters_are_in_the_document_with_their_defaults() -> None:
@@ -15,6 +15,12 @@ def test_parameters_are_in_the_document_with_their_defaults() -> None:
     assert document["parameters"] == {"q": 0.95, "interpolation": "linear"}
     assert CountDistinct(of="card").document("cards")["parameters"] == {"exact": False}
     assert Variance(of="fare", kind="population").document("v")["parameters"] == {"kind": "population"}
+
+
+def test_a_list_may_be_the_default() -> None:
+    document = LastK(of="fare", k=2, default=[0.5, None]).document("last")
+    assert document["default"] == [0.5, None]
+    assert document["parameters"] == {"k": 2, "dedup": False, "dropnull": True}
 
 
 def test_what_is_not_said_is_not_in_the_document() -> None:
@@ -36,6 +42,10 @@ def test_signatures_name_the_parameters() -> None:
     [
         (lambda: Quantile(of="fare"), "Quantile() needs q="),
         (lambda: ExpDecaySum(of="fare"), "ExpDecaySum() needs half_life="),
+        (lambda: LastK(of="fare"), "LastK() needs k="),
+        (lambda: LastK(of="fare", k=0), "LastK(k=) takes an integer from 1 to 1000, got 0"),
+        (lambda: FirstK(of="fare", k=True), "FirstK(k=) takes an integer from 1 to 1000, got True"),
+        (lambda: FirstK(of="fare", k=2, dedup=1), "FirstK(dedup=) takes True or False, got 1"),
         (lambda: Quantile(of="fare", q=[0.5]), "Quantile(q=) takes a number, a text, or True or False"),
     ],
 )

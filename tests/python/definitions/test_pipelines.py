@@ -174,7 +174,7 @@ def test_a_join_names_its_columns_and_brings_its_dataset(document_of: Document) 
         ),
         ("return rides.aggregate(n=Count(where='fare > 0'))", "Count(where=) takes an expression"),
         ("return rides.aggregate(n=Sum(of=Ride.fare))", 'write its name as a text: "fare"'),
-        ("return rides.aggregate(n=Count(default=[]))", "Count(default=): expected an int"),
+        ("return rides.aggregate(n=Count(default=set()))", "Count(default=): expected an int"),
     ],
 )
 def test_what_never_reaches_the_document(refused: Refused, body: str, says: str) -> None:

@@ -6,6 +6,7 @@ use thyme_core::definition::{JoinDef, OperatorDef};
 use thyme_core::window::Part;
 use thyme_core::{Error, EventTime, Extent, Position, Result, Span, Value};
 use thyme_engine::{HistoryRecord, LiveDataset, Snapshot};
+use thyme_oracle::collection::keeps_nulls;
 use thyme_oracle::window::{Members, contains, last_of};
 use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
 use thyme_query::Reader;
@@ -424,8 +425,15 @@ impl FieldExplanation {
                 let predicate = output.predicate.as_ref().map(ToString::to_string).unwrap_or_default();
                 Some((Reason::Where, format!("where {predicate} is not true")))
             }
-            Some(of) if row.values.get(index).is_some_and(Value::is_null) => {
+            Some(of)
+                if row.values.get(index).is_some_and(Value::is_null)
+                    && !keeps_nulls(&output.function, &output.parameters) =>
+            {
                 Some((Reason::Null, format!("{of} is null")))
+            }
+            _ if pipeline.further_at(index).and_then(|at| row.values.get(at)).is_some_and(Value::is_null) => {
+                let by = output.by.as_deref().unwrap_or_default();
+                Some((Reason::Null, format!("{by} is null")))
             }
             _ => None,
         };

@@ -65,6 +65,7 @@ mod tests {
             data_type: Some(DataType::Float),
             words: &words,
             heap: &[],
+            ..Slice::default()
         };
         let mut state = Avg.state(&Call::of(Some(DataType::Float)));
         state.absorb(&slice, &mask_range(0, 3));

@@ -1,8 +1,6 @@
 //! Values as members of a set.
 
 use super::{Mask, Slice, mask_rows, word_text};
-use crate::value::DataType;
-
 /// A value; two are equal if their bits are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Member {
@@ -30,7 +28,7 @@ impl Member {
 
 /// The values of the picked rows, in order.
 pub(super) fn members<'a>(slice: &'a Slice<'_>, mask: &'a Mask) -> impl Iterator<Item = Member> + 'a {
-    let is_text = slice.data_type == Some(DataType::Str);
+    let is_text = slice.data_type.is_some_and(|data_type| !data_type.is_word());
     mask_rows(mask).filter_map(move |row| {
         let word = *slice.words.get(row)?;
         Some(if is_text { Member::Text(word_text(word, slice.heap).into()) } else { Member::Word(word) })

@@ -16,6 +16,7 @@ mod decay;
 mod decimal;
 mod difference;
 mod edge;
+mod ends;
 mod entropy;
 mod exact_sum;
 mod extreme;
@@ -27,6 +28,7 @@ mod parameter;
 mod percentile;
 mod power_sums;
 mod quantile;
+mod rank;
 mod rate;
 mod since;
 mod slice;
@@ -41,7 +43,8 @@ use std::fmt::Debug;
 
 pub use exact_sum::ExactSum;
 pub use parameter::{
-    Absent, Argument, DECIMAL_ONE, Kind, Parameter, ParameterFault, Setting, Settings, sample_arguments,
+    Absent, Argument, DECIMAL_ONE, Kind, Parameter, ParameterFault, SAMPLE_COLUMN, Setting, Settings,
+    further, sample_arguments,
 };
 pub use slice::{
     Mask, SLICE_ROWS_MAX, Slice, mask_count, mask_first, mask_last, mask_range, mask_rows, word_text,
@@ -69,6 +72,8 @@ pub enum Outcome {
 pub struct Call {
     /// The type of the `of` column; `None` without one.
     pub of: Option<DataType>,
+    /// The type of the column that a parameter names ([`Kind::Column`]); `None` without one.
+    pub by: Option<DataType>,
     /// What its parameters are set to.
     pub settings: Settings,
 }
@@ -76,7 +81,7 @@ pub struct Call {
 impl Call {
     /// A call over a column of this type, with the settings that stand for no parameters.
     pub fn of(of: Option<DataType>) -> Call {
-        Call { of, settings: Settings::default() }
+        Call { of, ..Call::default() }
     }
 }
 
@@ -115,6 +120,11 @@ pub trait Aggregate: Send + Sync + Debug {
     /// Whether summaries of chunks are worth their memory; if not, reads fold the rows.
     fn is_summarised(&self, _call: &Call) -> bool {
         true
+    }
+
+    /// Whether rows where `of` is null count too.
+    fn keeps_nulls(&self, _call: &Call) -> bool {
+        false
     }
 
     /// A state over no rows. [`Aggregate::output_type`] must accept the call.
@@ -177,6 +187,8 @@ pub fn all() -> &'static [&'static dyn Aggregate] {
         &extreme::Extreme::Max,
         &edge::Edge::First,
         &edge::Edge::Last,
+        &ends::Ends::First,
+        &ends::Ends::Last,
         &moments::Moment::Variance,
         &moments::Moment::Stddev,
         &moments::Moment::Skew,
@@ -211,6 +223,12 @@ fn accept(aggregate: &dyn Aggregate, call: &Call, accepted: &[DataType]) -> Resu
             names()
         ))),
     }
+}
+
+/// The type of a list of `of`, which is one of [`SCALARS`].
+fn list_of(aggregate: &dyn Aggregate, call: &Call) -> Result<DataType> {
+    let of = accept(aggregate, call, SCALARS)?;
+    of.scalar().map(DataType::List).ok_or_else(|| Error::internal(format!("a list cannot hold {of}")))
 }
 
 /// The name of a type without its parameters.
@@ -255,6 +273,18 @@ const ORDERED: &[DataType] = &[
     DataType::Decimal(2),
 ];
 
+/// What a list may hold, one of each kind.
+const SCALARS: &[DataType] = &[
+    DataType::Int,
+    DataType::Float,
+    DataType::Str,
+    DataType::Bool,
+    DataType::Datetime,
+    DataType::Date,
+    DataType::Bytes,
+    DataType::Decimal(2),
+];
+
 /// The types that are added up, one of each kind.
 const NUMBERS: &[DataType] = &[DataType::Int, DataType::Float, DataType::Decimal(2)];
 
@@ -264,18 +294,16 @@ mod tests {
     use crate::value::{Unscaled, encoding, tests::values_of};
 
     /// Two values of a type, as words into a heap.
-    fn two_values(of: DataType) -> ([u64; 2], Vec<u8>) {
-        let mut heap = Vec::new();
+    fn two_values(of: DataType, heap: &mut Vec<u8>) -> [u64; 2] {
         if of.is_word() {
-            return ([0, 1], heap);
+            return [0, 1];
         }
         let values = values_of(of);
-        let words = [&values[0], &values[2]].map(|value| {
+        [&values[0], &values[2]].map(|value| {
             let start = heap.len();
-            encoding::encode(value, &mut heap);
+            encoding::encode(value, heap);
             (start << 32 | (heap.len() - start)) as u64
-        });
-        (words, heap)
+        })
     }
 
     /// Calls over every type with parameters of all kinds.
@@ -283,7 +311,14 @@ mod tests {
         let mut calls = Vec::new();
         for arguments in sample_arguments(aggregate) {
             let settings = Settings::of(aggregate, &arguments).unwrap();
-            calls.extend(ANY.iter().map(|of| Call { of: Some(*of), settings: settings.clone() }));
+            let bys: Vec<Option<DataType>> = match further(aggregate, &arguments) {
+                Some(_) => ANY.iter().copied().map(Some).collect(),
+                None => vec![None],
+            };
+            for by in bys {
+                let call = |of: &DataType| Call { of: Some(*of), by, settings: settings.clone() };
+                calls.extend(ANY.iter().map(call));
+            }
         }
         calls
     }
@@ -334,6 +369,7 @@ mod tests {
                     ("count" | "count_distinct" | "sum", DataType::Int) => Value::Int(0),
                     ("sum", DataType::Decimal(scale)) => Value::Decimal(scale, Unscaled::new(0)),
                     ("sum", _) => Value::Float(0.0),
+                    ("first_k" | "last_k", DataType::List(item)) => Value::List(item, [].into()),
                     _ => Value::Null,
                 };
                 assert_eq!(aggregate.empty(output), expected);
@@ -352,13 +388,17 @@ mod tests {
                     continue;
                 }
                 let of = call.of.unwrap();
-                let (words, heap) = two_values(of);
+                let mut heap = Vec::new();
+                let words = two_values(of, &mut heap);
+                let by = call.by.map(|by| two_values(by, &mut heap)).unwrap_or_default();
                 let slice = Slice {
                     times: &times,
                     positions: &[1, 2],
                     data_type: Some(of),
                     words: &words,
                     heap: &heap,
+                    by: &by,
+                    ..Slice::default()
                 };
                 let mut state = aggregate.state(&call);
                 state.absorb(&slice, &mask_range(0, 2));

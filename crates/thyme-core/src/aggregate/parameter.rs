@@ -11,6 +11,9 @@ use crate::time::Span;
 /// A [`Setting::Decimal`] counts these in one.
 pub const DECIMAL_ONE: i64 = 1_000_000_000;
 
+/// What [`sample_arguments`] call a column.
+pub const SAMPLE_COLUMN: &str = "by";
+
 /// The most decimals of a number that is kept exactly.
 const DECIMALS_MAX: usize = 9;
 
@@ -24,8 +27,10 @@ pub enum Argument {
     Int(i64),
     /// A number.
     Float(f64),
-    /// A word or a duration.
+    /// A word, a duration or the name of a column.
     Text(String),
+    /// Numbers.
+    Numbers(Vec<f64>),
 }
 
 impl fmt::Display for Argument {
@@ -36,6 +41,7 @@ impl fmt::Display for Argument {
             Argument::Int(v) => write!(f, "{v}"),
             Argument::Float(v) => write!(f, "{v:?}"),
             Argument::Text(v) => write!(f, "{v:?}"),
+            Argument::Numbers(v) => write!(f, "{v:?}"),
         }
     }
 }
@@ -51,6 +57,10 @@ pub enum Setting {
     Decimal(i64),
     /// A duration.
     Span(Span),
+    /// An integer.
+    Int(i64),
+    /// The name of a column.
+    Column(String),
 }
 
 /// What may be given for a parameter.
@@ -64,6 +74,11 @@ pub enum Kind {
     Decimal(i64, i64),
     /// A duration.
     Span,
+    /// An integer from the first to the second.
+    Int(i64, i64),
+    /// The name of a column besides `of`; an aggregate has one such parameter at most, and says in
+    /// [`Aggregate::output_type`] which types it may have.
+    Column,
 }
 
 /// A parameter that an aggregate takes.
@@ -149,6 +164,8 @@ impl Settings {
             Setting::Flag(flag) => Argument::Flag(*flag),
             Setting::Decimal(value) => Argument::Float(*value as f64 / DECIMAL_ONE as f64),
             Setting::Span(span) => Argument::Text(span.to_string()),
+            Setting::Int(value) => Argument::Int(*value),
+            Setting::Column(name) => Argument::Text(name.clone()),
         };
         self.0.iter().map(|(name, setting)| ((*name).to_owned(), argument(setting))).collect()
     }
@@ -175,12 +192,32 @@ impl Settings {
         }
     }
 
+    /// A [`Kind::Int`].
+    pub(super) fn int(&self, name: &str) -> Option<usize> {
+        match self.get(name) {
+            Some(Setting::Int(value)) => usize::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+
     /// A [`Kind::Span`].
     pub(super) fn span(&self, name: &str) -> Option<Span> {
         match self.get(name) {
             Some(Setting::Span(span)) => Some(*span),
             _ => None,
         }
+    }
+}
+
+/// The column besides `of` that a call reads: the parameter that names it, and its name.
+pub fn further<'g>(
+    aggregate: &dyn Aggregate,
+    given: &'g BTreeMap<String, Argument>,
+) -> Option<(&'static str, &'g String)> {
+    let parameter = aggregate.parameters().iter().find(|parameter| parameter.kind == Kind::Column)?;
+    match given.get(parameter.name)? {
+        Argument::Text(column) => Some((parameter.name, column)),
+        _ => None,
     }
 }
 
@@ -214,6 +251,8 @@ impl Parameter {
                 inner.into_iter().chain([Some(Argument::Int(least)), Some(Argument::Int(most))]).collect()
             }
             Kind::Span => ["1s", "1h", "3d"].map(|text| Some(Argument::Text(text.to_owned()))).into(),
+            Kind::Int(least, most) => [3, least, most].map(|value| Some(Argument::Int(value))).into(),
+            Kind::Column => vec![Some(Argument::Text(SAMPLE_COLUMN.to_owned()))],
         };
         if !matches!(self.absent, Absent::Required) {
             samples.push(None);
@@ -235,6 +274,10 @@ impl Kind {
                 range.contains(&read).then_some(Setting::Decimal(read))
             }
             (Kind::Span, Argument::Text(text)) => Span::parse(text).ok().map(Setting::Span),
+            (Kind::Int(least, most), Argument::Int(value)) => {
+                (least..=most).contains(value).then_some(Setting::Int(*value))
+            }
+            (Kind::Column, Argument::Text(column)) => Some(Setting::Column(column.clone())),
             _ => None,
         }
     }
@@ -266,6 +309,8 @@ impl fmt::Display for Kind {
                 write!(f, "a number from {least} to {most} with at most 9 decimals")
             }
             Kind::Span => f.write_str("a duration such as \"7d\""),
+            Kind::Int(least, most) => write!(f, "an integer from {least} to {most}"),
+            Kind::Column => f.write_str("the name of a column"),
         }
     }
 }

@@ -11,7 +11,7 @@ pub const SLICE_ROWS_MAX: usize = 256;
 pub type Mask = [u64; SLICE_ROWS_MAX / 64];
 
 /// Up to [`SLICE_ROWS_MAX`] rows of one entity in (event time, position) order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Slice<'a> {
     /// The event times.
     pub times: &'a [i64],
@@ -24,6 +24,10 @@ pub struct Slice<'a> {
     pub words: &'a [u64],
     /// The bytes of the values that are not words.
     pub heap: &'a [u8],
+    /// For an aggregate that counts nulls: which rows have a value. Empty for any other.
+    pub validity: &'a [u64],
+    /// The further column ([`super::Call::by`]), as `words` are. Empty for an aggregate without one.
+    pub by: &'a [u64],
 }
 
 impl Slice<'_> {
@@ -33,6 +37,11 @@ impl Slice<'_> {
             (Some(data_type), Some(&word)) => word_value(data_type, word, self.heap),
             _ => Value::Null,
         }
+    }
+
+    /// Whether `row` has no value, where nulls count.
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.validity.get(row / 64).is_some_and(|bits| bits >> (row % 64) & 1 == 0)
     }
 
     /// Calls `f` with the words of the picked rows, in order, next to each other.
@@ -154,8 +163,7 @@ mod tests {
     #[test]
     fn runs_and_holes_pick_the_same_words() {
         let words: Vec<u64> = (0..200).collect();
-        let slice =
-            Slice { times: &[], positions: &[], data_type: Some(DataType::Int), words: &words, heap: &[] };
+        let slice = Slice { data_type: Some(DataType::Int), words: &words, ..Slice::default() };
         assert_eq!(slice.with_picked(&mask_range(3, 150), <[u64]>::to_vec), (3..150).collect::<Vec<_>>());
         let holes = [0b1010_0000, 0, 1 << 63, 0];
         assert_eq!(slice.with_picked(&holes, <[u64]>::to_vec), [5, 7, 191]);

@@ -68,6 +68,7 @@ mod tests {
             data_type: Some(DataType::Int),
             words: &words,
             heap: &[],
+            ..Slice::default()
         };
         let mut state = Sum.state(&Call::of(Some(DataType::Int)));
         state.absorb(&slice, &mask_range(0, 3));

@@ -5,6 +5,7 @@
 //! these columns, under any `where` that it has the verdicts of, or that reads no other columns.
 
 use super::document::{AggregateDef, OperatorDef, Pipeline, Place};
+use crate::aggregate;
 use crate::expr::Expr;
 
 /// So many aggregates that nobody asks for any more are carried along at most.
@@ -24,6 +25,15 @@ pub fn kept(aggregate: &AggregateDef) -> AggregateDef {
     }
 }
 
+impl AggregateDef {
+    /// The columns that timelines keep for it: the one that it is of, and one that a parameter names.
+    pub fn columns(&self) -> impl Iterator<Item = &String> {
+        let by =
+            aggregate::lookup(&self.function).and_then(|known| aggregate::further(known, &self.parameters));
+        self.of.iter().chain(by.map(|(_, column)| column))
+    }
+}
+
 /// The aggregates of a pipeline, as timelines keep them, each once.
 pub fn kept_for(pipeline: &Pipeline) -> Vec<AggregateDef> {
     let mut all = Vec::new();
@@ -39,13 +49,13 @@ pub fn kept_for(pipeline: &Pipeline) -> Vec<AggregateDef> {
 /// new. `None`: they lack something, or carry too much that nobody asks for.
 pub fn grown(before: &[AggregateDef], pipeline: &Pipeline) -> Option<Vec<AggregateDef>> {
     let wanted = kept_for(pipeline);
-    let has_column = |name: &String| before.iter().any(|kept| kept.of.as_ref() == Some(name));
+    let has_column = |name: &String| before.iter().any(|kept| kept.columns().any(|column| column == name));
     let judges = |expr: &Expr| {
         let has_verdicts = before.iter().any(|kept| kept.predicate.as_ref() == Some(expr));
         has_verdicts || expr.columns().into_iter().all(has_column)
     };
     let answers = |a: &&AggregateDef| {
-        before.contains(a) || (a.of.iter().all(has_column) && a.predicate.iter().all(judges))
+        before.contains(a) || (a.columns().all(has_column) && a.predicate.iter().all(judges))
     };
     let unused = before.iter().filter(|kept| !wanted.contains(kept)).count();
     if unused > UNUSED_MAX || !wanted.iter().all(|a| answers(&a)) {

@@ -21,11 +21,13 @@ pub fn question<'a>(
         aggregate: slot.aggregate.name(),
         parameters: slot.call.settings.arguments(),
         of: slot.of,
+        by: slot.by,
         predicate: slot.predicate,
         until,
         at,
         window: window.map(Window::sliding),
         retention: None,
+        gives: slot.aggregate.output_type(&slot.call).ok(),
     }
 }
 

@@ -10,8 +10,8 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use proptest::prelude::*;
-use thyme_core::aggregate::{Settings, all, sample_arguments};
-use thyme_core::value::{NAN, canonical};
+use thyme_core::aggregate::{Settings, all, further, sample_arguments};
+use thyme_core::value::{NAN, Unscaled, canonical, column as column_of};
 use thyme_core::{DataType, EventTime, Position, Value};
 use thyme_oracle::Row;
 use thyme_timeline::{Batch, BatchColumn, Layout, Slot, Timeline};
@@ -45,7 +45,14 @@ pub fn all_slots(types: &[DataType], predicates: usize) -> Layout {
             turn += 1;
             for predicate in std::iter::once(None).chain((0..predicates).map(Some)) {
                 let settings = Settings::of(aggregate, &arguments[turn % arguments.len()]).unwrap();
-                let slot = Slot::new(aggregate, settings, of, predicate);
+                let by = further(aggregate, &arguments[turn % arguments.len()]).and_then(|_| {
+                    let columns = (0..types.len()).map(|by| (turn + by) % types.len());
+                    columns.map(|by| (by, types[by])).find(|by| {
+                        let slot = Slot::new(aggregate, settings.clone(), of, predicate).by(Some(*by));
+                        aggregate.output_type(&slot.call).is_ok()
+                    })
+                });
+                let slot = Slot::new(aggregate, settings, of, predicate).by(by);
                 let its_turn = index < USUAL || predicate.map_or(0, |p| p + 1) == turn % (predicates + 1);
                 if its_turn && aggregate.output_type(&slot.call).is_ok() {
                     slots.push(slot);
@@ -75,6 +82,24 @@ fn value(data_type: DataType) -> BoxedStrategy<Value> {
         DataType::Str => "[a-c\u{e9}\u{fffd}\u{10000}]{0,3}".prop_map(|s| Value::Str(s.into())).boxed(),
         DataType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         DataType::Datetime => (-50i64..50).prop_map(Value::Datetime).boxed(),
+        DataType::Date => (-3i32..3).prop_map(Value::Date).boxed(),
+        DataType::Bytes => {
+            prop::collection::vec(any::<u8>(), 0..3).prop_map(|v| Value::Bytes(v.into())).boxed()
+        }
+        DataType::Decimal(scale) => prop_oneof![
+            4 => (-20i128..20).boxed(),
+            1 => prop::sample::select(vec![10i128.pow(38) - 1, 1 - 10i128.pow(38)]).boxed(),
+        ]
+        .prop_map(move |v| Value::Decimal(scale, Unscaled::new(v)))
+        .boxed(),
+        DataType::Vector(length) => {
+            let float = prop_oneof![
+                8 => (-1000i32..1000).prop_map(|cents| f64::from(cents) / 100.0),
+                2 => prop::sample::select(vec![f64::MAX, -f64::MAX, 5e-324, 1e300, -1e300, 0.0]),
+                1 => prop::sample::select(vec![NAN, f64::INFINITY, f64::NEG_INFINITY]),
+            ];
+            prop::collection::vec(float, length as usize).prop_map(|v| Value::Vector(v.into())).boxed()
+        }
         other => unreachable!("no case has a column of type {other}"),
     };
     prop_oneof![1 => Just(Value::Null), 5 => some].boxed()
@@ -82,7 +107,17 @@ fn value(data_type: DataType) -> BoxedStrategy<Value> {
 
 pub fn case() -> impl Strategy<Value = Case> {
     let types = prop::sample::subsequence(
-        vec![DataType::Float, DataType::Int, DataType::Str, DataType::Bool, DataType::Datetime],
+        vec![
+            DataType::Float,
+            DataType::Int,
+            DataType::Str,
+            DataType::Bool,
+            DataType::Datetime,
+            DataType::Date,
+            DataType::Bytes,
+            DataType::Decimal(2),
+            DataType::Vector(2),
+        ],
         0..=3,
     );
     let shape = (types, 0usize..3, prop_oneof![6 => 0usize..40, 3 => 40usize..200, 1 => 200usize..700]);
@@ -166,7 +201,7 @@ pub fn batch_of(case: &Case) -> Batch {
             DataType::Str => collect!(StringArray, Value::Str),
             DataType::Bool => collect!(BooleanArray, Value::Bool),
             DataType::Datetime => collect!(TimestampMicrosecondArray, Value::Datetime),
-            other => unreachable!("no case has a column of type {other}"),
+            other => column_of(other, &values.cloned().collect::<Vec<_>>()),
         }
     };
     let columns = case.types.iter().enumerate();

@@ -74,11 +74,13 @@ proptest! {
                         aggregate: slot.aggregate.name(),
                         parameters: slot.call.settings.arguments(),
                         of: slot.of,
+                        by: slot.by,
                         predicate: slot.predicate,
                         until: *label,
                         at,
                         window: output.window,
                         retention,
+                        gives: slot.aggregate.output_type(&slot.call).ok(),
                     };
                     let expected = answer(&case.rows, &question).unwrap();
                     let extent = Extent::of(output.window.as_ref(), retention, *label);

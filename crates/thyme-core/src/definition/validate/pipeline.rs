@@ -265,11 +265,19 @@ impl Check<'_> {
             self.unknown_function(def, &subject, place, faults);
             return None;
         };
-        let call = self.call(function, def, of, &subject, place, faults)?;
+        let mut call = self.call(function, def, of, &subject, place, faults)?;
+        if let Some((parameter, name)) = aggregate::further(function, &def.parameters) {
+            call.by = columns.data_type(name);
+            if call.by.is_none() {
+                let does = format!("names with {parameter}= the column");
+                self.unknown_column(&does, name, columns, &subject, place, faults);
+                return None;
+            }
+        }
         let output = match function.output_type(&call) {
             Ok(output) => output,
             Err(error) => {
-                let got = of.map_or("no field", DataType::name);
+                let got = call.by.or(of).map_or("no field", DataType::name);
                 faults.add(
                     place,
                     &subject,
@@ -306,7 +314,7 @@ impl Check<'_> {
             return None;
         }
         match Settings::of(function, &def.parameters) {
-            Ok(settings) => Some(Call { of, settings }),
+            Ok(settings) => Some(Call { of, by: None, settings }),
             Err(wrong) => {
                 for ParameterFault { expected, got, message } in wrong {
                     faults.add(place, subject, expected, got, format!("{subject} is wrong: {message}"));
