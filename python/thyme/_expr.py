@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any, NoReturn
 
+from thyme._expr_lists import Lists
 from thyme._expr_numbers import Numbers
 from thyme._expr_texts import Texts
 from thyme._expr_times import Times
 from thyme._expr_values import Values
-from thyme._literal import Scalar, described, literal
+from thyme._literal import Default, Scalar, default, described, literal
 from thyme._place import refuse
 
 
-class Expr(Numbers, Texts, Times, Values):
+class Expr(Numbers, Texts, Times, Lists, Values):
     """An expression. Made with `col` and `lit`; it computes nothing until the engine does.
 
     `/` gives a float; `//` and `%` floor as in Python. A zero divisor and an int64 overflow give null.
-    Methods are those of numbers, texts, datetimes, and of any value; functions of several expressions such as
-    `when`, `coalesce` and `min_of` are imported beside `col`.
+    Methods are those of numbers, texts, datetimes, lists, and of any value; functions of several expressions
+    such as `when`, `coalesce` and `min_of` are imported beside `col`.
     Combine conditions with `&`, `|` and `~`, each side in parentheses.
 
     Example:
@@ -200,37 +202,41 @@ def col(name: str) -> Expr:
     return Expr({"col": name}, f"col({name!r})")
 
 
-def lit(value: Scalar) -> Expr:
-    """A constant. Python scalars in an expression become constants by themselves.
+def lit(value: Default) -> Expr:
+    """A constant. Python values in an expression become constants by themselves.
 
     Args:
-        value: An int within int64, float, str, bool, datetime (naive is UTC) or None.
+        value: An int within int64, float, str, bool, datetime (naive is UTC), date, Decimal, bytes or None, a
+            member of an Enum for its value, or a list or a dict of these: beside a list, a map or a vector it
+            is one, and JSON otherwise.
 
     Raises:
         DefinitionTypeError: It is something else.
-        DefinitionValueError: It is an int outside int64.
+        DefinitionValueError: It is an int outside int64, or a Decimal that is not finite.
     """
-    if isinstance(value, Decimal):
-        hint = "beside a column of Decimals, write the number as a text"
-        refuse(f"a constant: expected an int, float, str, bool, datetime or None, got {value!r}; {hint}")
+    if isinstance(value, (list, tuple, dict)):
+        return Expr({"lit": default(value, "a constant")}, repr(value))
     constant, data_type = literal(value, "a constant")
     node = {"lit": constant} if data_type is None else {"lit": constant, "type": data_type}
     return Expr(node, repr(value))
 
 
+_CONSTANTS = (bool, int, float, str, datetime, date, Decimal, bytes, Enum, list, tuple, dict, type(None))
+
+
 def as_expr(value: Any) -> Expr:
-    """An operand: an expression, or a scalar as a constant.
+    """An operand: an expression, or a constant.
 
     Raises:
         DefinitionTypeError: It is neither.
     """
     if isinstance(value, Expr):
         return value
-    if value is None or isinstance(value, (bool, int, float, str, datetime)):
+    if isinstance(value, _CONSTANTS):
         return lit(value)
     refuse(
         f"{described(value)} cannot stand in an expression: expected col(...), another expression, "
-        "or an int, float, str, bool, datetime or None"
+        "or an int, float, str, bool, datetime, date, Decimal, bytes, list, dict or None"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from thyme._expr_calls import Calls
+from thyme._place import refuse
 
 
 class Texts(Calls):
@@ -29,11 +30,14 @@ class Texts(Calls):
         return self._method("strip")
 
     def len(self) -> Self:
-        """How many code points it has."""
+        """How many code points a text has, items a list or a vector, entries a map, bytes bytes."""
         return self._method("len")
 
     def contains(self, part: Any) -> Self:
-        """Whether `part` is somewhere in it, as written; for a pattern see `matches`."""
+        """Whether a text has `part` in it as written, a list or a vector such an item, or a map such a key.
+
+        For a pattern see `matches`. Without a match it is null for a list with a null in it, as of `is_in`.
+        """
         return self._method("contains", part)
 
     def starts_with(self, part: Any) -> Self:
@@ -47,6 +51,16 @@ class Texts(Calls):
     def replace(self, old: Any, new: Any) -> Self:
         """With `new` for every `old`, from the left, as `str.replace`."""
         return self._method("replace", old, new)
+
+    def split(self, separator: Any) -> Self:
+        """The parts between separators, as `str.split`: a list of texts; null for more than 10,000.
+
+        Args:
+            separator: A text that is not empty, or an expression of texts; null where it is empty.
+        """
+        if isinstance(separator, str) and not separator:
+            refuse(".split() takes a separator that is not empty", kind="value")
+        return self._method("split", separator)
 
     def slice(self, start: Any, stop: Any = None) -> Self:
         """`text[start:stop]`: negative positions count from the end.

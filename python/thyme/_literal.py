@@ -15,7 +15,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 Scalar = int | float | str | bool | datetime | date | Decimal | bytes | Enum | None
 """What may stand as a constant."""
-Default = Scalar | list[Any] | dict[str, Any]
+Default = Scalar | list[Any] | tuple[Any, ...] | dict[Any, Any]
 """What may stand as a default."""
 
 

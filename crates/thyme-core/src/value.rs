@@ -5,6 +5,7 @@ mod columns;
 pub mod decimal;
 pub mod encoding;
 mod json;
+mod json_text;
 mod scalar;
 mod typed;
 mod widen;
@@ -17,6 +18,7 @@ pub use base64::{from_base64, to_base64};
 pub use columns::{canonical_value, cell, column, encoded};
 pub use decimal::Unscaled;
 pub use json::{JSON_DEPTH_MAX, Json};
+pub use json_text::{JsonStep, find_json, parse_json};
 pub use scalar::Scalar;
 pub use typed::{Misfit, check_items, check_size, typed, untyped};
 

@@ -8,8 +8,8 @@ use thyme_core::time::parse_timestamp;
 use thyme_core::value::canonical;
 use thyme_core::{DataType, Error, Result, Value};
 
-use crate::functions;
 use crate::number::{compare_int_float, divide, floor_divide, floor_divide_floats};
+use crate::{functions, nested};
 
 /// A value, and the type that its expression has in every row; only the null literal has none.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,15 +141,25 @@ fn binary(op: Operator, a: Typed, b: Typed) -> Result<Typed> {
     Ok(Typed { value, data_type })
 }
 
-/// The type that both types have a place in: an int may stand for a float, a text for a datetime.
+/// The type that both types have a place in: an int may stand for a float, a text for a datetime, JSON for a list.
 pub(crate) fn common(types: (Option<DataType>, Option<DataType>)) -> Option<DataType> {
-    use DataType::{Datetime, Float, Int, Str};
+    use DataType::{Float, Int, Json, List, Map, Str, Vector};
+    use thyme_core::value::Scalar as S;
     match types {
         (None, other) | (other, None) => other,
         (Some(Int), Some(Float)) | (Some(Float), Some(Int)) => Some(Float),
-        (Some(Str), Some(Datetime)) | (Some(Datetime), Some(Str)) => Some(Datetime),
+        (Some(Str | Json), Some(other)) | (Some(other), Some(Str | Json)) if converts(other) => Some(other),
+        (Some(Vector(a)), Some(Vector(b))) if a == b => Some(Vector(a)),
+        (Some(Vector(_) | List(S::Float)), Some(Vector(_) | List(S::Float | S::Int)))
+        | (Some(List(S::Int)), Some(List(S::Float))) => Some(List(S::Float)),
+        (Some(Map(S::Int)), Some(Map(S::Float))) => Some(Map(S::Float)),
         (Some(a), Some(_)) => Some(a),
     }
+}
+
+/// Whether a constant that says a value of the type in another form is read as one beside it.
+pub(crate) fn converts(data_type: DataType) -> bool {
+    !matches!(data_type, DataType::Int | DataType::Float | DataType::Bool | DataType::Str | DataType::Json)
 }
 
 /// A value in a wider type.
@@ -157,6 +167,14 @@ pub(crate) fn converted(value: Value, to: DataType) -> Result<Value> {
     match (value, to) {
         (Value::Int(v), DataType::Float) => Ok(Value::Float(v as f64)),
         (Value::Str(text), DataType::Datetime) => Ok(Value::Datetime(parse_timestamp(&text)?.0)),
+        (Value::Str(text), DataType::Date) => {
+            let midnight = parse_timestamp(&text)?;
+            i32::try_from(midnight.0.div_euclid(86_400_000_000))
+                .map(Value::Date)
+                .map_err(|_| Error::internal("a day of another age"))
+        }
+        (Value::Json(text), to) if to != DataType::Json => nested::read(&text, to),
+        (value, DataType::List(_) | DataType::Map(_)) => Ok(nested::items_as(value, to)),
         (value, _) => Ok(value),
     }
 }
@@ -177,6 +195,9 @@ pub(crate) fn compared_values(name: &str, a: Value, b: Value) -> Result<Value> {
 }
 
 fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {
+    if let Some(same) = nested::same(&a, &b)? {
+        return Ok(Value::Bool(same == (op == Operator::Eq)));
+    }
     let order = match (a, b) {
         (Value::Null, _) | (_, Value::Null) => return Ok(Value::Null),
         (Value::Int(a), Value::Int(b)) | (Value::Datetime(a), Value::Datetime(b)) => Some(a.cmp(&b)),

@@ -1,6 +1,7 @@
 //! Functions of expressions, one row at a time, each from its own description.
 
 mod casts;
+mod lists;
 mod times;
 
 use std::cmp::Ordering;
@@ -8,11 +9,12 @@ use std::cmp::Ordering;
 use casts::cast;
 use regex::Regex;
 use thyme_core::expr::TEXT_BYTES_MAX;
+use thyme_core::value::Scalar;
 use thyme_core::value::{NAN, canonical};
 use thyme_core::{DataType, Error, Result, Value};
 use times::{clock, difference, truncated};
 
-use crate::expression::{Typed, common, compared_values, converted};
+use crate::expression::{Typed, common, compared_values, converted, converts};
 
 /// The value of a call of the function `name`.
 ///
@@ -77,6 +79,16 @@ pub fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
         "truncate" => typed(truncated(&values())?, DataType::Datetime),
         "diff" => typed(difference(&values())?, Float),
         "hash_bucket" => typed(bucket(&values())?, Int),
+        "first" => lists::part(&args[0], &Value::Int(0)),
+        "last" => lists::part(&args[0], &Value::Int(-1)),
+        "get" => lists::part(&args[0], &args[1].value),
+        "sum" | "min" | "max" => lists::reduced(name, &args[0]),
+        "split" => typed(lists::split(&values())?, DataType::List(Scalar::Str)),
+        "join" => typed(lists::join(&values())?, Str),
+        "len" if first_type != Some(Str) => typed(lists::size(&args[0].value)?, Int),
+        "contains" if !matches!(first_type, None | Some(Str)) => {
+            typed(lists::has(&args[0].value, &args[1].value)?, Bool)
+        }
         "len" => typed(if args[0].value.is_null() { Value::Null } else { text(name, &values())? }, Int),
         "contains" | "starts_with" | "ends_with" | "matches" => typed(text(name, &values())?, Bool),
         "lower" | "upper" | "strip" | "replace" | "slice" | "extract" => typed(text(name, &values())?, Str),
@@ -97,13 +109,11 @@ fn three(values: Vec<Value>) -> Result<[Value; 3]> {
 
 /// The values in the type that all of them have a place in.
 fn alike(args: &[Typed]) -> Result<(Vec<Value>, Option<DataType>)> {
-    // A text is read as a datetime beside one, wherever that stands.
-    let has = |t: DataType| args.iter().any(|arg| arg.data_type == Some(t));
-    let data_type = if has(DataType::Datetime) {
-        Some(DataType::Datetime)
-    } else {
-        args.iter().fold(None, |all, arg| common((all, arg.data_type)))
-    };
+    // What says the same in another form (a text beside a datetime, JSON beside a list) is read, wherever it stands.
+    let others = args.iter().filter(|arg| !matches!(arg.data_type, Some(DataType::Str | DataType::Json)));
+    let is_read = |t: &DataType| converts(*t);
+    let known = others.fold(None, |all, arg| common((all, arg.data_type))).filter(is_read);
+    let data_type = known.or_else(|| args.iter().fold(None, |all, arg| common((all, arg.data_type))));
     let brought = |arg: &Typed| data_type.map_or(Ok(Value::Null), |t| converted(arg.value.clone(), t));
     Ok((args.iter().map(brought).collect::<Result<_>>()?, data_type))
 }

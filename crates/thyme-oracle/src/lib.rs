@@ -18,6 +18,7 @@ pub mod exact;
 pub mod expression;
 pub mod functions;
 pub mod join;
+mod nested;
 pub mod number;
 pub mod pipeline;
 mod shape;

@@ -220,7 +220,7 @@ def evaluate(expr: Document, row: Row) -> Any:
         return row[expr["col"]]
     if "op" in expr:
         return OPERATORS[expr["op"]](*(evaluate(a, row) for a in expr["args"]))
-    return typed(expr["lit"], expr.get("type"))
+    return expr["lit"] if isinstance(expr["lit"], list | dict) else typed(expr["lit"], expr.get("type"))
 
 
 # Aggregates: over the non-null values in (t, position) order ----------------------------------------

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from .oracle_lists import LISTS
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 PARTS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "ms": 1e-3, "us": 1e-6}
@@ -163,63 +165,66 @@ def clock(part: Callable[[datetime], Any]) -> Callable[..., Any]:
     return lambda us, tz="UTC": part(local(us, tz))
 
 
-STRICT: dict[str, Callable[..., Any]] = {
-    "abs": lambda a: None if abs(a) == 2**63 and type(a) is int else abs(a),
-    "sign": lambda a: a if is_nan(a) else type(a)((a > 0) - (a < 0)),
-    "min_of": extreme(min),
-    "max_of": extreme(max),
-    "round": rounded,
-    "floor": whole(math.floor),
-    "ceil": whole(math.ceil),
-    "pow": power,
-    "is_nan": is_nan,
-    "is_in": member,
-    "cast": read,
-    "lower": str.lower,
-    "upper": str.upper,
-    "strip": str.strip,
-    "len": len,
-    "contains": lambda text, part: part in text,
-    "starts_with": str.startswith,
-    "ends_with": str.endswith,
-    "replace": str.replace,
-    "slice": lambda text, start, stop=None: text[start:stop],
-    "concat": lambda *texts: "".join(texts),
-    "matches": lambda text, pattern: re.search(pattern, text) is not None,
-    "extract": extracted,
-    "year": clock(lambda t: t.year),
-    "month": clock(lambda t: t.month),
-    "day": clock(lambda t: t.day),
-    "hour": clock(lambda t: t.hour),
-    "minute": clock(lambda t: t.minute),
-    "second": clock(lambda t: t.second),
-    "weekday": clock(datetime.weekday),
-    "is_weekend": clock(lambda t: t.weekday() > 4),
-    "truncate": truncated,
-    "diff": lambda a, b, unit="s": (a - b) / round(PARTS[unit] * 1_000_000),
-    "hash_bucket": bucket,
-    "haversine_km": haversine,
-} | {
-    name: elementary(getattr(math, name))
-    for name in (
-        "sqrt",
-        "cbrt",
-        "exp",
-        "expm1",
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "tanh",
-        "atan2",
-    )
-}
+STRICT: dict[str, Callable[..., Any]] = (
+    LISTS
+    | {
+        "abs": lambda a: None if abs(a) == 2**63 and type(a) is int else abs(a),
+        "sign": lambda a: a if is_nan(a) else type(a)((a > 0) - (a < 0)),
+        "min_of": extreme(min),
+        "max_of": extreme(max),
+        "round": rounded,
+        "floor": whole(math.floor),
+        "ceil": whole(math.ceil),
+        "pow": power,
+        "is_nan": is_nan,
+        "is_in": member,
+        "cast": read,
+        "lower": str.lower,
+        "upper": str.upper,
+        "strip": str.strip,
+        "len": len,
+        "starts_with": str.startswith,
+        "ends_with": str.endswith,
+        "replace": str.replace,
+        "slice": lambda text, start, stop=None: text[start:stop],
+        "concat": lambda *texts: "".join(texts),
+        "matches": lambda text, pattern: re.search(pattern, text) is not None,
+        "extract": extracted,
+        "year": clock(lambda t: t.year),
+        "month": clock(lambda t: t.month),
+        "day": clock(lambda t: t.day),
+        "hour": clock(lambda t: t.hour),
+        "minute": clock(lambda t: t.minute),
+        "second": clock(lambda t: t.second),
+        "weekday": clock(datetime.weekday),
+        "is_weekend": clock(lambda t: t.weekday() > 4),
+        "truncate": truncated,
+        "diff": lambda a, b, unit="s": (a - b) / round(PARTS[unit] * 1_000_000),
+        "hash_bucket": bucket,
+        "haversine_km": haversine,
+    }
+    | {
+        name: elementary(getattr(math, name))
+        for name in (
+            "sqrt",
+            "cbrt",
+            "exp",
+            "expm1",
+            "log",
+            "log2",
+            "log10",
+            "log1p",
+            "sin",
+            "cos",
+            "tan",
+            "asin",
+            "acos",
+            "atan",
+            "tanh",
+            "atan2",
+        )
+    }
+)
 
 LENIENT: dict[str, Callable[..., Any]] = {
     "clip": lambda value, low, high: None if value is None else clip(value, low, high),

@@ -1,7 +1,6 @@
 """Expressions and the documents they become."""
 
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -105,9 +104,9 @@ def test_an_int_outside_int64_is_refused() -> None:
             col("a") + value
 
 
-@pytest.mark.parametrize("value", [[1], Decimal(1), {"a": 1}, timedelta(1), object(), len, 1j])
+@pytest.mark.parametrize("value", [{1}, [object()], timedelta(1), object(), len, 1j])
 def test_other_operands_are_refused(value: Any) -> None:
-    with pytest.raises(DefinitionTypeError, match="cannot stand in an expression"):
+    with pytest.raises(DefinitionTypeError, match="cannot stand in an expression|expected an int, float"):
         col("a") > value
     with pytest.raises(DefinitionTypeError, match="expected an int, float, str, bool, datetime"):
         lit(value)

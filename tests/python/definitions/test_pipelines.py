@@ -150,7 +150,7 @@ def test_a_join_names_its_columns_and_brings_its_dataset(document_of: Document) 
         ("return rides.filter(True)", ".filter() takes an expression such as col("),
         ("return rides.filter('fare > 0')", "got 'fare > 0' (str)"),
         ("return rides.assign(col('fare'))", ".assign() takes columns by name"),
-        ("return rides.assign(x=[1])", "an object of type list cannot stand in an expression"),
+        ("return rides.assign(x={1})", "an object of type set cannot stand in an expression"),
         ("return rides.assign(x=len)", ".assign() with a function is not supported yet"),
         ("return rides.transform(len)", ".transform() is not supported yet"),
         ("return rides.join('Tip', on='driver', fields=['tip'])", ".join() takes a dataset, a class"),

@@ -12,7 +12,7 @@ use super::evaluate::Operand;
 use super::number::{compare_int_float, float_as_exact_int, int_as_exact_float};
 use super::side::{Side, test};
 use crate::error::{Error, Result};
-use crate::value::DataType;
+use crate::value::{DataType, cell};
 
 /// Compares two operands that are not null constants; a null row gives null.
 pub(super) fn compare(op: Operator, a: (&Operand, DataType), b: (&Operand, DataType)) -> Result<ArrayRef> {
@@ -31,6 +31,7 @@ pub(super) fn compare(op: Operator, a: (&Operand, DataType), b: (&Operand, DataT
         (DataType::Float, DataType::Float) => ordered(op, a.0.floats()?, b.0.floats()?),
         (DataType::Int, DataType::Float) => int_with_float(op, a.0.ints()?, b.0.floats()?),
         (DataType::Float, DataType::Int) => int_with_float(mirrored(op), b.0.ints()?, a.0.floats()?),
+        (left, right) if left == right => nested(op, a.0, b.0, left),
         (left, right) => return Err(Error::internal(format!("{left} was compared with {right}"))),
     };
     Ok(Arc::new(BooleanArray::new(bits?, nulls)))
@@ -48,6 +49,26 @@ fn by_kernel(op: Operator, a: (&Operand, DataType), b: (&Operand, DataType)) -> 
         _ => return Err(not_a_comparison(op)),
     };
     Ok(Arc::new(result?))
+}
+
+/// Whether two values of several parts are the same: those with the same bits are.
+fn nested(op: Operator, a: &Operand, b: &Operand, data_type: DataType) -> Result<BooleanBuffer> {
+    let rows = [a, b].into_iter().find_map(Operand::rows).unwrap_or(1);
+    let constant = |operand: &Operand| match operand {
+        Operand::Scalar(value) => Some(value.clone()),
+        Operand::Column(_) => None,
+    };
+    let (one, other) = (constant(a), constant(b));
+    let (a, b) = (a.array(data_type, 1), b.array(data_type, 1));
+    let equal = |row: usize| {
+        let a = one.clone().unwrap_or_else(|| cell(data_type, &a, row));
+        a == other.clone().unwrap_or_else(|| cell(data_type, &b, row))
+    };
+    match op {
+        Operator::Eq => Ok(BooleanBuffer::collect_bool(rows, equal)),
+        Operator::Ne => Ok(BooleanBuffer::collect_bool(rows, |row| !equal(row))),
+        _ => Err(not_a_comparison(op)),
+    }
 }
 
 /// IEEE comparisons, which are Python's: NaN differs from everything.

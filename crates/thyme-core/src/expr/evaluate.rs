@@ -36,6 +36,14 @@ impl Operand {
         }
     }
 
+    /// Rows; `None` for a constant.
+    pub(super) fn rows(&self) -> Option<usize> {
+        match self {
+            Operand::Column(array) => Some(array.len()),
+            Operand::Scalar(_) => None,
+        }
+    }
+
     /// Ints, or datetimes as microseconds.
     pub(super) fn ints(&self) -> Result<Side<'_, i64>> {
         match self {
@@ -183,7 +191,7 @@ fn operand(node: &Node, batch: &RecordBatch) -> Result<Operand> {
     match node {
         Node::Column { name, data_type } => column(batch, name, *data_type).map(Operand::Column),
         Node::Scalar { value, .. } => Ok(Operand::Scalar(value.clone())),
-        Node::Widen(arg) => widen(operand(arg, batch)?),
+        Node::Widen { arg, to } => widen(operand(arg, batch)?, arg.data_type(), *to),
         Node::Unary { op, arg, data_type } => {
             let array = operand(arg, batch)?.into_array(arg.data_type(), batch.num_rows());
             unary(*op, &array, *data_type).map(Operand::Column)
@@ -209,19 +217,18 @@ fn column(batch: &RecordBatch, name: &str, data_type: DataType) -> Result<ArrayR
     Ok(array.clone())
 }
 
-fn widen(operand: Operand) -> Result<Operand> {
-    match operand {
-        Operand::Column(array) => {
-            let ints = array
-                .as_primitive_opt::<Int64Type>()
-                .ok_or_else(|| Error::internal("a widened operand is not an int"))?;
-            Ok(Operand::Column(Arc::new(ints.unary::<_, Float64Type>(|v| v as f64))))
-        }
-        Operand::Scalar(value) => value
-            .widen(DataType::Float)
-            .map(Operand::Scalar)
-            .ok_or_else(|| Error::internal("a widened constant is not an int")),
+/// What does not fit after all, such as a decimal with too many digits, is null.
+fn widen(operand: Operand, from: Option<DataType>, to: DataType) -> Result<Operand> {
+    let array = match operand {
+        Operand::Scalar(value) => return Ok(Operand::Scalar(value.widen(to).unwrap_or_default())),
+        Operand::Column(array) => array,
+    };
+    if let (Some(ints), DataType::Float) = (array.as_primitive_opt::<Int64Type>(), to) {
+        return Ok(Operand::Column(Arc::new(ints.unary::<_, Float64Type>(|v| v as f64))));
     }
+    let from = from.ok_or_else(|| Error::internal("a widened operand has no type"))?;
+    let values: Vec<Value> = (0..array.len()).map(|row| cell(from, &array, row)).collect();
+    Ok(Operand::Column(column_of(to, &values)))
 }
 
 fn unary(op: Operator, array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> {

@@ -2,6 +2,7 @@
 
 mod constants;
 mod functions;
+mod nested;
 
 use std::sync::Arc;
 

@@ -64,7 +64,8 @@ pub(super) fn build(
     Ok(Arc::new(StringArray::try_new(ends, text.into_bytes().into(), nulls)?))
 }
 
-fn too_much_text() -> Error {
+/// The refusal of more text than a column has room for.
+pub(super) fn too_much_text() -> Error {
     Error::new(
         ErrorKind::TooLarge,
         "an expression makes more than 2 GiB of text in one batch; send smaller batches",

@@ -5,7 +5,7 @@ use super::evaluate::constant;
 use super::functions::{self, Kernel};
 use crate::error::{Error, Result, nearest};
 use crate::time::parse_timestamp;
-use crate::value::{DataType, Value, typed, untyped};
+use crate::value::{DataType, Json, Value, parse_json, typed, untyped};
 
 /// The deepest an expression may be nested.
 pub const DEPTH_MAX: usize = 200;
@@ -27,8 +27,8 @@ pub(super) enum Node {
     Column { name: String, data_type: DataType },
     /// A constant; only null may be without a type.
     Scalar { value: Value, data_type: Option<DataType> },
-    /// An int as a float.
-    Widen(Box<Node>),
+    /// A value in a wider type: an int as a float, say.
+    Widen { arg: Box<Node>, to: DataType },
     /// An operator of one argument.
     Unary { op: Operator, arg: Box<Node>, data_type: DataType },
     /// An operator of two arguments.
@@ -46,7 +46,7 @@ impl Node {
             | Node::Binary { data_type, .. }
             | Node::Function { data_type, .. } => Some(*data_type),
             Node::Scalar { data_type, .. } => *data_type,
-            Node::Widen(_) => Some(DataType::Float),
+            Node::Widen { to, .. } => Some(*to),
         }
     }
 
@@ -115,7 +115,7 @@ impl Compiled {
             match node {
                 Node::Column { name, .. } if !names.contains(&name.as_str()) => names.push(name.as_str()),
                 Node::Column { .. } | Node::Scalar { .. } => {}
-                Node::Widen(arg) | Node::Unary { arg, .. } => stack.push(arg),
+                Node::Widen { arg, .. } | Node::Unary { arg, .. } => stack.push(arg),
                 Node::Binary { left, right, .. } => stack.extend([right.as_ref(), left.as_ref()]),
                 Node::Function { args, .. } => stack.extend(args.iter().rev()),
             }
@@ -275,10 +275,10 @@ fn comparison(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
     let (a, b) = (left.data_type(), right.data_type());
     let is_number = |t: DataType| matches!(t, DataType::Int | DataType::Float);
     let is_nested = |t: Option<DataType>| t.is_some_and(|t| t.scalar().is_none());
+    if is_nested(a) || is_nested(b) {
+        return alike(shown, left, right);
+    }
     match (a, b) {
-        _ if is_nested(a) || is_nested(b) => {
-            return Err(shown.refuse(&[a, b], "it takes plain values, not lists, maps, vectors or json"));
-        }
         (Some(a), Some(b)) if a == b || (is_number(a) && is_number(b)) => {}
         (None, _) | (_, None) => {}
         (Some(DataType::Bool), Some(other)) | (Some(other), Some(DataType::Bool)) if is_number(other) => {
@@ -298,6 +298,21 @@ fn comparison(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
         return Ok(Node::null(Some(DataType::Bool)));
     }
     Ok(join(shown.op, left, right, DataType::Bool))
+}
+
+/// Whether two lists, maps, vectors or JSON values are the same.
+fn alike(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
+    let (a, b) = (left.data_type(), right.data_type());
+    if !matches!(shown.op, Operator::Eq | Operator::Ne) {
+        return Err(shown.refuse(&[a, b], "lists, maps, vectors and json have no order; == and != take them"));
+    }
+    let Some(Some(common)) = unified(a, b) else {
+        return Err(shown.refuse(&[a, b], "both need the same type"));
+    };
+    if left.is_null_constant() || right.is_null_constant() {
+        return Ok(Node::null(Some(DataType::Bool)));
+    }
+    Ok(join(shown.op, widened(left, common), widened(right, common), DataType::Bool))
 }
 
 fn arithmetic(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
@@ -347,32 +362,26 @@ pub(super) fn unified(a: Option<DataType>, b: Option<DataType>) -> Option<Option
     }
 }
 
-/// The node as `data_type`, which its own type fits.
-pub(super) fn widened(node: Node, data_type: DataType) -> Node {
+/// The node as `to`, which its own type fits.
+pub(super) fn widened(node: Node, to: DataType) -> Node {
     match node {
-        Node::Scalar { value: Value::Int(v), .. } if data_type == DataType::Float => {
-            Node::Scalar { value: Value::Float(v as f64), data_type: Some(data_type) }
+        Node::Scalar { value, .. } => {
+            Node::Scalar { value: value.widen(to).unwrap_or_default(), data_type: Some(to) }
         }
-        node if node.is_null_constant() => Node::null(Some(data_type)),
-        node if node.data_type() == Some(DataType::Int) && data_type == DataType::Float => {
-            Node::Widen(Box::new(node))
-        }
-        node => node,
+        node if node.data_type() == Some(to) => node,
+        node => Node::Widen { arg: Box::new(node), to },
     }
 }
 
-/// A text constant beside a datetime, a date or a decimal is read as one; so is an int or a float beside a decimal.
+/// A text constant beside a datetime, a date or a decimal is read as one; so is an int or a float beside a decimal, and
+/// a JSON constant beside a list, a map or a vector.
 fn with_datetime(left: Node, right: Node) -> Result<(Node, Node)> {
     let (a, b) = (left.data_type(), right.data_type());
     Ok((as_type(left, b)?, as_type(right, a)?))
 }
 
-/// A text constant as a datetime, if it stands beside one.
-pub(super) fn as_datetime(node: Node, beside_datetime: bool) -> Result<Node> {
-    as_type(node, beside_datetime.then_some(DataType::Datetime))
-}
-
-fn as_type(node: Node, beside: Option<DataType>) -> Result<Node> {
+/// A constant as what stands beside it, if it says one of these in another form.
+pub(super) fn as_type(node: Node, beside: Option<DataType>) -> Result<Node> {
     match (node, beside) {
         (Node::Scalar { value: Value::Str(text), .. }, Some(DataType::Datetime)) => {
             let time = parse_timestamp(&text).map_err(|e| Error::invalid_definition(e.detail()))?;
@@ -381,15 +390,21 @@ fn as_type(node: Node, beside: Option<DataType>) -> Result<Node> {
         (
             Node::Scalar { value: value @ (Value::Str(_) | Value::Int(_) | Value::Float(_)), .. },
             Some(data_type @ (DataType::Date | DataType::Decimal(_))),
-        ) => {
-            let json = untyped(&value, "", &mut |_, _| {});
-            let value = typed(data_type, &json).map_err(|misfit| {
-                Error::invalid_definition(format!("expected {}, got {}", misfit.expected, misfit.got))
-            })?;
-            Ok(Node::Scalar { value, data_type: Some(data_type) })
-        }
+        ) => read_as(data_type, &untyped(&value, "", &mut |_, _| {})),
+        (
+            Node::Scalar { value: Value::Json(text), .. },
+            Some(data_type @ (DataType::List(_) | DataType::Map(_) | DataType::Vector(_))),
+        ) => read_as(data_type, &parse_json(&text).unwrap_or(Json::Null)),
         (node, _) => Ok(node),
     }
+}
+
+fn read_as(data_type: DataType, json: &Json) -> Result<Node> {
+    let value = typed(data_type, json).map_err(|misfit| {
+        let place = if misfit.path.is_empty() { String::new() } else { format!("{}: ", misfit.path) };
+        Error::invalid_definition(format!("{place}expected {}, got {}", misfit.expected, misfit.got))
+    })?;
+    Ok(Node::Scalar { value, data_type: Some(data_type) })
 }
 
 /// The constant that an operator over constants is worth; other nodes as they are.

@@ -5,8 +5,8 @@ use thyme_core::expr::{Callee, Expr, Literal, LiteralValue, functions};
 
 use super::{agree, rows};
 
-/// What a function takes and gives: `n` a number, `i` an int, `s` a text, `b` a bool, `t` a datetime; what is none of
-/// these is a JSON literal.
+/// What a function takes and gives: `n` a number, `i` an int, `s` a text, `b` a bool, `t` a datetime, `n2` a decimal of
+/// scale 2, lists of these with brackets, `m` a map of ints, `v` a vector; what is none of these is a JSON literal.
 const CALLS: &[(&str, &[&str], &str)] = &[
     ("abs", &["n"], "n"),
     ("abs", &["i"], "i"),
@@ -113,6 +113,47 @@ const CALLS: &[(&str, &[&str], &str)] = &[
     ("hash_bucket", &["s", "1000"], "i"),
     ("hash_bucket", &["b", "7"], "i"),
     ("hash_bucket", &["t", "9223372036854775807"], "i"),
+    ("len", &["[i]"], "i"),
+    ("len", &["m"], "i"),
+    ("len", &["v"], "i"),
+    ("contains", &["[i]", "n"], "b"),
+    ("contains", &["[n]", "i"], "b"),
+    ("contains", &["[s]", "s"], "b"),
+    ("contains", &["[t]", "t"], "b"),
+    ("contains", &["m", "s"], "b"),
+    ("contains", &["v", "n"], "b"),
+    ("get", &["[i]", "i"], "i"),
+    ("get", &["[s]", "-1"], "s"),
+    ("get", &["[n2]", "0"], "n2"),
+    ("get", &["m", "s"], "i"),
+    ("get", &["v", "i"], "n"),
+    ("first", &["[t]"], "t"),
+    ("last", &["[n]"], "n"),
+    ("last", &["v"], "n"),
+    ("sum", &["[i]"], "i"),
+    ("sum", &["[n]"], "n"),
+    ("sum", &["[n2]"], "n2"),
+    ("sum", &["v"], "n"),
+    ("min", &["[i]"], "i"),
+    ("min", &["[n]"], "n"),
+    ("max", &["[s]"], "s"),
+    ("max", &["[t]"], "t"),
+    ("min", &["[n2]"], "n2"),
+    ("max", &["v"], "n"),
+    ("split", &["s", "s"], "[s]"),
+    ("split", &["s", "\"a\""], "[s]"),
+    ("join", &["[s]", "s"], "s"),
+    ("coalesce", &["[i]", "[i]", "[]"], "[i]"),
+    ("coalesce", &["[n]", "[i]"], "[n]"),
+    ("coalesce", &["m", "{\"b\":1,\"a\":null}"], "m"),
+    ("when", &["b", "v", "[1.5,2]"], "v"),
+    ("when", &["b", "[s]", "null"], "[s]"),
+    ("fill_null", &["[n2]", "[0.5,null]"], "[n2]"),
+    ("eq", &["[i]", "[n]"], "b"),
+    ("ne", &["[s]", "[s]"], "b"),
+    ("eq", &["v", "v"], "b"),
+    ("eq", &["m", "{}"], "b"),
+    ("is_not_null", &["m"], "b"),
     ("haversine_km", &["n", "n", "n", "n"], "n"),
 ];
 
@@ -120,6 +161,9 @@ fn literal(json: &str) -> Expr {
     let lit = match json {
         "null" => LiteralValue::Null,
         "true" => LiteralValue::Bool(true),
+        nested if nested.starts_with(['[', '{']) => {
+            LiteralValue::Nested(serde_json::from_str(nested).unwrap())
+        }
         text if text.starts_with('"') => LiteralValue::Str(text.trim_matches('"').to_owned()),
         number => match number.parse() {
             Ok(int) => LiteralValue::Int(int),
@@ -149,6 +193,14 @@ fn leaf(kind: &'static str) -> BoxedStrategy<Expr> {
         ]
         .boxed(),
         "b" => prop_oneof![4 => column(&["b"]), 1 => constant(&["true", "null"])].boxed(),
+        "[i]" => column(&["is"]).boxed(),
+        "[n]" => column(&["xs"]).boxed(),
+        "[s]" => column(&["ss"]).boxed(),
+        "[t]" => column(&["ts"]).boxed(),
+        "[n2]" => column(&["ds"]).boxed(),
+        "m" => column(&["im"]).boxed(),
+        "v" => column(&["v", "w"]).boxed(),
+        "n2" => column(&["ds"]).prop_map(|list| call("first", vec![list])).boxed(),
         _ => prop_oneof![
             2 => column(&["at"]),
             3 => (0..4_000_000_000i64).prop_map(|seconds| call("cast", vec![literal(&(seconds - 1_000_000_000).to_string()), literal("\"datetime\"")])),
@@ -167,7 +219,7 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
 
 fn kind(kind: &'static str, depth: usize) -> BoxedStrategy<Expr> {
     let calls: Vec<_> = CALLS.iter().filter(|(_, _, gives)| *gives == kind).collect();
-    if depth == 0 {
+    if depth == 0 || calls.is_empty() {
         return leaf(kind);
     }
     let calls =
@@ -179,7 +231,10 @@ fn a_call(name: &'static str, takes: &'static [&'static str], depth: usize) -> B
     let args: Vec<BoxedStrategy<Expr>> = takes
         .iter()
         .map(|take| match *take {
-            "n" | "i" | "s" | "b" | "t" => kind(take, depth),
+            "[]" => Just(literal("[]")).boxed(),
+            take if CALLS.iter().any(|(_, _, gives)| *gives == take) || take.starts_with("[t") => {
+                kind(take, depth)
+            }
             constant => Just(literal(constant)).boxed(),
         })
         .collect();

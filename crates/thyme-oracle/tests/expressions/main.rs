@@ -12,7 +12,7 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 use thyme_core::expr::{Compiled, Expr, Literal, LiteralValue, Operator};
-use thyme_core::value::{NAN, canonical};
+use thyme_core::value::{NAN, Scalar, Unscaled, canonical, cell, column};
 use thyme_core::{DataType, Field, Schema, Value};
 use thyme_oracle::expression::Typed;
 use thyme_oracle::{Columns, evaluate};
@@ -26,6 +26,14 @@ fn schema() -> Schema {
         ("s", DataType::Str),
         ("b", DataType::Bool),
         ("at", DataType::Datetime),
+        ("is", DataType::List(Scalar::Int)),
+        ("xs", DataType::List(Scalar::Float)),
+        ("ss", DataType::List(Scalar::Str)),
+        ("ts", DataType::List(Scalar::Datetime)),
+        ("ds", DataType::List(Scalar::Decimal(2))),
+        ("im", DataType::Map(Scalar::Int)),
+        ("v", DataType::Vector(2)),
+        ("w", DataType::Vector(2)),
     ];
     let field = |(name, data_type): (&str, DataType)| Field {
         name: name.to_owned(),
@@ -65,9 +73,30 @@ fn value(data_type: DataType) -> BoxedStrategy<Value> {
         DataType::Str => text().prop_map(|t| Value::Str(t.into())).boxed(),
         DataType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         DataType::Datetime => (-2..3i64).prop_map(|v| Value::Datetime(v * 1_000_000)).boxed(),
+        DataType::Decimal(scale) => decimal().prop_map(move |v| Value::Decimal(scale, v)).boxed(),
+        DataType::List(item) => prop::collection::vec(value(item.into()), 0..4)
+            .prop_map(move |items| Value::List(item, items.into()))
+            .boxed(),
+        DataType::Map(item) => prop::collection::vec((text(), value(item.into())), 0..3)
+            .prop_map(move |entries| Value::map(item, entries.into_iter().map(|(k, v)| (k.into(), v))))
+            .boxed(),
+        DataType::Vector(length) => prop::collection::vec(float(), length as usize)
+            .prop_map(|floats| Value::Vector(floats.into()))
+            .boxed(),
         other => unreachable!("no row has a field of type {other}"),
     };
     prop_oneof![1 => Just(Value::Null), 4 => known].boxed()
+}
+
+/// Small integers, and some near the limit of 38 digits.
+fn decimal() -> impl Strategy<Value = Unscaled> {
+    let limit = 10i128.pow(38) - 1;
+    prop_oneof![
+        4 => (-300..300i64).prop_map(i128::from),
+        1 => prop::sample::select(vec![limit, -limit, limit / 2, 50, -150, 10i128.pow(20)]),
+        1 => -limit..=limit,
+    ]
+    .prop_map(Unscaled::new)
 }
 
 fn literal() -> impl Strategy<Value = Expr> {
@@ -87,10 +116,17 @@ fn literal() -> impl Strategy<Value = Expr> {
 }
 
 fn expression() -> impl Strategy<Value = Expr> {
-    let names: Vec<String> = schema().fields.into_iter().map(|f| f.name).collect();
+    let (plain, others): (Vec<Field>, Vec<Field>) =
+        schema().fields.into_iter().partition(|f| f.data_type.is_plain());
+    let column = |fields: Vec<Field>| {
+        let names: Vec<String> = fields.into_iter().map(|f| f.name).collect();
+        prop::sample::select(names).prop_map(|col| Expr::Column { col })
+    };
+    // Few operators take what is not plain.
     let leaf = prop_oneof![
-        2 => prop::sample::select(names).prop_map(|col| Expr::Column { col }),
-        1 => literal(),
+        18 => column(plain),
+        2 => column(others),
+        10 => literal(),
     ];
     leaf.prop_recursive(4, 24, 2, |inner| {
         (prop::sample::select(Operator::ALL.to_vec()), prop::collection::vec(inner, 2)).prop_map(
@@ -115,7 +151,7 @@ fn rows() -> impl Strategy<Value = Vec<Vec<Value>>> {
 
 fn batch(rows: &[Vec<Value>]) -> RecordBatch {
     let schema = schema();
-    let column = |index: usize, field: &Field| -> ArrayRef {
+    let made = |index: usize, field: &Field| -> ArrayRef {
         let of = |row: &Vec<Value>| row[index].clone();
         let ints = rows.iter().map(of).map(|v| match v {
             Value::Int(v) | Value::Datetime(v) => Some(v),
@@ -136,14 +172,14 @@ fn batch(rows: &[Vec<Value>]) -> RecordBatch {
                 Value::Str(v) => Some(v.to_string()),
                 _ => None,
             }))),
-            other => unreachable!("no row has a field of type {other}"),
+            other => column(other, &rows.iter().map(of).collect::<Vec<_>>()),
         }
     };
-    let columns = schema.fields.iter().enumerate().map(|(index, field)| column(index, field)).collect();
+    let columns = schema.fields.iter().enumerate().map(|(index, field)| made(index, field)).collect();
     RecordBatch::try_new(schema.arrow(), columns).unwrap()
 }
 
-fn cell(array: &ArrayRef, row: usize) -> Value {
+fn value_at(array: &ArrayRef, row: usize, data_type: Option<DataType>) -> Value {
     if array.is_null(row) || *array.data_type() == arrow::datatypes::DataType::Null {
         return Value::Null;
     }
@@ -151,8 +187,13 @@ fn cell(array: &ArrayRef, row: usize) -> Value {
         arrow::datatypes::DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
         arrow::datatypes::DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
         arrow::datatypes::DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
-        arrow::datatypes::DataType::Utf8 => Value::Str(array.as_string::<i32>().value(row).into()),
-        _ => Value::Datetime(array.as_primitive::<TimestampMicrosecondType>().value(row)),
+        arrow::datatypes::DataType::Utf8 if data_type == Some(DataType::Str) => {
+            Value::Str(array.as_string::<i32>().value(row).into())
+        }
+        arrow::datatypes::DataType::Timestamp(..) => {
+            Value::Datetime(array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        _ => cell(data_type.unwrap(), array, row),
     }
 }
 
@@ -169,7 +210,13 @@ fn agree(expr: &Expr, rows: &[Vec<Value>]) -> Result<(), TestCaseError> {
             columns.set(field.name.as_str(), Typed { value: value.clone(), data_type });
         }
         let one = evaluate(expr, &columns).unwrap();
-        prop_assert_eq!(&one.value, &cell(&whole, number), "{} of row {:?}", expr, row);
+        prop_assert_eq!(
+            &one.value,
+            &value_at(&whole, number, compiled.data_type()),
+            "{} of row {:?}",
+            expr,
+            row
+        );
         prop_assert_eq!(one.data_type, compiled.data_type(), "the type of {}", expr);
     }
     Ok(())

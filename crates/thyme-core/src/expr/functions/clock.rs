@@ -8,7 +8,7 @@ use super::{Call, Function, Kernel, arg, nulls_of};
 use crate::error::Result;
 use crate::expr::number::true_div_int;
 use crate::expr::side::{Side, map, map_once, test};
-use crate::expr::typing::{Node, as_datetime};
+use crate::expr::typing::{Node, as_type};
 use crate::time::Span;
 use crate::value::DataType;
 use crate::zone::{Calendar, Clock, DAY_US, Zone};
@@ -129,7 +129,7 @@ fn diff(mut call: Call<'_>) -> Result<Node> {
     };
     for index in [0, 1] {
         let node = std::mem::replace(&mut call.args[index], Node::null(None));
-        call.args[index] = as_datetime(node, true)?;
+        call.args[index] = as_type(node, Some(DataType::Datetime))?;
     }
     call.require(&[0, 1], DataType::Datetime, "it takes two datetimes")?;
     let kernel = Kernel::new(move |args, _| {

@@ -1,19 +1,19 @@
 //! Whether a value lies in a range or a list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 
-use super::{ARGUMENTS_MAX, Call, Form, Function, Kernel, arg};
+use super::{ARGUMENTS_MAX, Call, Cells, Form, Function, Kernel, arg, nulls_of};
 use crate::error::Result;
 use crate::expr::ast::Operator;
 use crate::expr::evaluate::{Operand, bools};
 use crate::expr::number::float_as_exact_int;
 use crate::expr::side::{Side, test};
-use crate::expr::typing::{Node, Shown, as_datetime, binary, fold};
-use crate::value::{DataType, Value};
+use crate::expr::typing::{Node, Shown, as_type, binary, fold};
+use crate::value::{DataType, Value, cell};
 
 pub(super) const ALL: &[Function] = &[
     Function::method("between", (3, 3), between),
@@ -38,6 +38,8 @@ struct Members {
     floats: BTreeSet<u64>,
     texts: BTreeSet<Arc<str>>,
     bools: [bool; 2],
+    /// Dates, bytes and decimals, those of the value's scale.
+    others: HashSet<Value>,
     /// It may also be something unknown: what is none of the others is null then.
     null: bool,
 }
@@ -55,8 +57,7 @@ impl Members {
             },
             Value::Str(v) => drop(self.texts.insert(v.clone())),
             Value::Bool(v) => self.bools[usize::from(*v)] = true,
-            // Refused before.
-            _ => {}
+            other => drop(self.others.insert(other.clone())),
         }
     }
 
@@ -78,18 +79,25 @@ fn is_in(mut call: Call<'_>) -> Result<Node> {
     let Some(data_type) = call.type_of(0) else {
         return Ok(Node::null(Some(DataType::Bool)));
     };
-    if !data_type.is_plain() {
-        return Err(call.refuse(super::PLAIN));
+    if data_type.scalar().is_none() {
+        return Err(call.refuse("it takes values that have no parts"));
     }
     let mut members = Members::default();
     for index in 1..call.args.len() {
         let node = std::mem::replace(&mut call.args[index], Node::null(None));
-        call.args[index] = as_datetime(node, data_type == DataType::Datetime)?;
+        call.args[index] = as_type(node, Some(data_type))?;
         let Some(value) = call.args[index].constant() else {
             return Err(call
                 .refuse_constant("constants; compare with a column by ==", super::shown(&call.args[index])));
         };
         let is_number = |t: DataType| matches!(t, DataType::Int | DataType::Float);
+        if let (DataType::Decimal(_), Some(DataType::Decimal(_) | DataType::Int)) =
+            (data_type, value.data_type())
+        {
+            // One that has digits which the value cannot have equals none.
+            value.clone().widen(data_type).iter().for_each(|value| members.add(value));
+            continue;
+        }
         let fits = value.data_type().is_none_or(|t| t == data_type || (is_number(t) && is_number(data_type)));
         if !fits {
             let expected = format!("constants of type {data_type}, as the value is");
@@ -127,7 +135,11 @@ fn is_in(mut call: Call<'_>) -> Result<Node> {
             let has = |row| members.bools[usize::from(array.value(row))];
             Ok(members.answer(BooleanBuffer::collect_bool(array.len(), has), array.nulls()))
         }),
-        _ => return Err(call.refuse(super::PLAIN)),
+        _ => Kernel::new(move |args, rows| {
+            let cells = Cells::of(args, 0, data_type)?;
+            let has = |row| members.others.contains(&cell(data_type, &cells.array, cells.row(row)));
+            Ok(members.answer(BooleanBuffer::collect_bool(rows, has), nulls_of(args).as_ref()))
+        }),
     };
     Ok(call.strict(1, DataType::Bool, kernel))
 }

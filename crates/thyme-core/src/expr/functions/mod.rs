@@ -10,11 +10,13 @@ mod clock;
 mod distance;
 mod elementary;
 mod hash;
+mod list;
 mod membership;
 mod nulls;
 mod numbers;
 mod pattern;
 mod rounding;
+mod split;
 mod text;
 
 use std::fmt;
@@ -26,10 +28,7 @@ use arrow::buffer::NullBuffer;
 use super::ast::Expr;
 use super::ast::Operator;
 use super::evaluate::Operand;
-/// What a function says of a list or another type that it is not made for.
-const PLAIN: &str = "it takes values of type int, float, str, bool or datetime";
-
-use super::typing::{Node, as_datetime, unified, widened};
+use super::typing::{Node, as_type, unified, widened};
 use crate::error::{Error, Result, nearest};
 use crate::value::{DataType, Value};
 
@@ -76,7 +75,7 @@ impl fmt::Debug for Function {
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    let families: [&'static [Function]; 12] = [
+    let families: [&'static [Function]; 14] = [
         numbers::ALL,
         rounding::ALL,
         elementary::ALL,
@@ -85,6 +84,8 @@ pub fn all() -> impl Iterator<Item = &'static Function> {
         choice::ALL,
         cast::ALL,
         text::ALL,
+        list::ALL,
+        split::ALL,
         pattern::ALL,
         clock::ALL,
         hash::ALL,
@@ -182,6 +183,26 @@ fn arg(args: &[Operand], index: usize) -> Result<&Operand> {
     args.get(index).ok_or_else(|| Error::internal("a function was evaluated without an argument"))
 }
 
+/// The values of an operand of any type: those of a column, or a constant, which every row has.
+struct Cells {
+    array: ArrayRef,
+    is_one: bool,
+}
+
+impl Cells {
+    /// Those of the operand at `index`, of type `data_type`.
+    fn of(args: &[Operand], index: usize, data_type: DataType) -> Result<Cells> {
+        let operand = arg(args, index)?;
+        let is_one = matches!(operand, Operand::Scalar(_));
+        Ok(Cells { array: operand.array(data_type, 1), is_one })
+    }
+
+    /// The row of the array that a row of the batch has.
+    fn row(&self, row: usize) -> usize {
+        if self.is_one { 0 } else { row }
+    }
+}
+
 /// A call whose types are to be checked.
 struct Call<'a> {
     function: &'static Function,
@@ -258,15 +279,17 @@ impl Call<'_> {
         Ok(self)
     }
 
-    /// The type that the arguments from `from` on have in common, which they are brought to. Constant texts beside a
-    /// datetime are read as datetimes.
+    /// The type that the arguments at the places wanted have in common, which they are brought to. A constant beside
+    /// another type that it can say is read as one.
     fn unify(&mut self, wanted: impl Fn(usize) -> bool) -> Result<Option<DataType>> {
-        let chosen = |args: &[Node]| (0..args.len()).filter(|i| wanted(*i)).collect::<Vec<_>>();
-        let places = chosen(&self.args);
-        let has_datetime = places.iter().any(|&i| self.args[i].data_type() == Some(DataType::Datetime));
+        let places: Vec<usize> = (0..self.args.len()).filter(|i| wanted(*i)).collect();
+        let is_written = |t: &DataType| {
+            !matches!(t, DataType::Int | DataType::Float | DataType::Str | DataType::Bool | DataType::Json)
+        };
+        let beside = places.iter().filter_map(|&i| self.args[i].data_type()).find(is_written);
         for &place in &places {
             let node = std::mem::replace(&mut self.args[place], Node::null(None));
-            self.args[place] = as_datetime(node, has_datetime)?;
+            self.args[place] = as_type(node, beside)?;
         }
         let mut common = None;
         for &place in &places {
@@ -274,9 +297,6 @@ impl Call<'_> {
                 .ok_or_else(|| self.refuse("its values need one type"))?;
         }
         if let Some(data_type) = common {
-            if !data_type.is_plain() {
-                return Err(self.refuse(PLAIN));
-            }
             for &place in &places {
                 let node = std::mem::replace(&mut self.args[place], Node::null(None));
                 self.args[place] = widened(node, data_type);

@@ -18,8 +18,6 @@ pub(super) const ALL: &[Function] = &[
     Function::method("lower", (1, 1), |call| of_one(call, |text, out| out.push_str(&text.to_lowercase()))),
     Function::method("upper", (1, 1), |call| of_one(call, |text, out| out.push_str(&text.to_uppercase()))),
     Function::method("strip", (1, 1), |call| of_one(call, |text, out| out.push_str(text.trim()))),
-    Function::method("len", (1, 1), len),
-    Function::method("contains", (2, 2), |call| question(call, |text, part| text.contains(part))),
     Function::method("starts_with", (2, 2), |call| question(call, |text, part| text.starts_with(part))),
     Function::method("ends_with", (2, 2), |call| question(call, |text, part| text.ends_with(part))),
     Function::method("replace", (3, 3), replace),
@@ -46,7 +44,8 @@ fn of_one(call: Call<'_>, write: fn(&str, &mut String)) -> Result<Node> {
     Ok(call.strict(1, DataType::Str, kernel))
 }
 
-fn len(call: Call<'_>) -> Result<Node> {
+/// How many code points a text has.
+pub(super) fn len(call: Call<'_>) -> Result<Node> {
     all_texts(&call)?;
     let kernel = Kernel::new(|args, rows| {
         let nulls = nulls_of(args);
@@ -57,6 +56,11 @@ fn len(call: Call<'_>) -> Result<Node> {
         Ok(Arc::new(Int64Array::new(counts.into(), nulls)))
     });
     Ok(call.strict(1, DataType::Int, kernel))
+}
+
+/// Whether a text has a part.
+pub(super) fn contains(call: Call<'_>) -> Result<Node> {
+    question(call, |text, part| text.contains(part))
 }
 
 fn question(call: Call<'_>, ask: fn(&str, &str) -> bool) -> Result<Node> {

@@ -204,7 +204,7 @@ fn buckets_and_distances() {
 #[test]
 fn faults_name_the_function_and_the_expression() {
     let cases = [
-        ("(roun x)", "no function named \"roun\" in col(\"x\").roun(); did you mean round, hour?"),
+        ("(roun x)", "no function named \"roun\" in col(\"x\").roun(); did you mean round, hour, join?"),
         ("(round s)", "\"round\" cannot take str in col(\"s\").round(): it takes a number"),
         (
             "(round x 0.5)",
