@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 from thyme import _checks
 from thyme._aggregates import Aggregate
+from thyme._dedup import dedup_document
 from thyme._definition import ClassReader, is_kind
 from thyme._expr import Expr, as_expr
 from thyme._join import join_document
@@ -168,6 +169,28 @@ class Stream:
             for old, new in columns.items()
         ]
         return self._then({"op": "rename", "columns": named})
+
+    def dedup(self, *unnamed: Any, by: str | Sequence[str] = (), within: str | None = None) -> Stream:
+        """Leaves out rows that repeat one before them.
+
+        A row repeats another one if it has the same values in the columns `by`, and its event time is the
+        same or later, by less than `within`; of two at one time the one that arrived later repeats the other.
+        The order of arrival changes nothing else: where a row that is before one that counted arrives late,
+        that one counts no more.
+
+        Args:
+            *unnamed: Refused: arguments are given by name.
+            by: The column, or all the columns, that are compared, of type int, str, bool, datetime or date. A
+                row with a null in any of them repeats nothing and is not repeated.
+            within: How near the two are, such as `"1d"`; None: however far, within the input's retention.
+
+        Raises:
+            DefinitionTypeError: An argument has the wrong type, or `by` is missing.
+            DefinitionValueError: `within` is no duration.
+        """
+        if unnamed or not by:
+            refuse('.dedup() takes the compared columns by name, such as .dedup(by=["id"], within="1d")')
+        return self._then(dedup_document(by, within))
 
     def groupby(self, *keys: str) -> Stream:
         """The entity key of what follows.

@@ -10,7 +10,8 @@ use thyme_core::{DataType, EventTime, Position, Result, Value};
 use thyme_engine::{ReadAt, Snapshot};
 use thyme_query::{ColumnBuffer, Reader};
 
-use crate::input::{Streams, columns};
+use crate::compared::Compared;
+use crate::input::{Made, Streams, columns};
 use crate::rights::Rights;
 pub use field::{Event, FieldExplanation, Group, Reason};
 pub use letters::{DeadLetters, Letter};
@@ -157,16 +158,23 @@ fn read(reader: &Reader, snapshot: &Snapshot, explanation: &mut Explanation) -> 
         while !rights.is_read(snapshot.position.record()) {
             rights.read(reader.engine(), u64::MAX, snapshot.position.record())?;
         }
+        let mut compared = Compared::of(fields.iter().map(|f| &f.made), &history, snapshot.position);
+        while !compared.is_read() {
+            let made: Vec<&Made> = fields.iter().map(|f| &f.made).collect();
+            compared.read(reader.engine(), &made, &rights, u64::MAX)?;
+        }
         // What came after S is shown too, as what was left out.
         let (_, applied) = reader.engine().records();
         let until = applied.max(snapshot.position.record());
         reader.engine().read_history(&mut history, until, &|id| inputs.contains(&id), &mut |record| {
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
                 let mut made = None;
-                for field in fields.iter_mut().filter(|f| f.made.input == record.dataset) {
+                let of_it = |(_, f): &(usize, &mut &mut FieldExplanation)| f.made.input == record.dataset;
+                for (index, field) in fields.iter_mut().enumerate().filter(of_it) {
                     if field.may_be_of(&record, row) {
                         let event = made.get_or_insert_with(|| columns(&record, row));
-                        field.take(event, (record.time(row), record.position(row)), verdict, &rights)?;
+                        let place = (record.time(row), record.position(row));
+                        field.take(event, place, verdict, (&rights, compared.repeats(index)))?;
                     }
                 }
             }

@@ -5,6 +5,7 @@
 //! out and why. Nothing here trusts the state: the log alone says what is true.
 
 mod choice;
+mod compared;
 pub mod explain;
 mod input;
 pub mod pass;

@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 
 use thyme_core::{EntityKey, Position, Result, Value};
 use thyme_engine::{Catalog, Engine, History, HistoryRecord};
+use thyme_oracle::dedup::Repeats;
 use thyme_oracle::{Columns, Fate, Row, Verdict};
 
+use crate::compared::Compared;
 use crate::input::{Made, Streams, columns};
 use crate::rights::Rights;
 use crate::sample::{Entity, Sample};
@@ -25,7 +27,7 @@ impl Target {
         record: &HistoryRecord,
         row: usize,
         made: &mut Option<Columns>,
-        (rights, at): (&Rights, Position),
+        (rights, repeats, at): (&Rights, &Repeats, Position),
     ) -> Result<()> {
         let pipeline = &self.made.pipeline;
         if self.made.key_as_it_came {
@@ -38,7 +40,11 @@ impl Target {
         }
         let event = made.get_or_insert_with(|| columns(record, row));
         let time = record.time(row);
-        let fate = pipeline.derive_joined(event, &mut |join, event| rights.join(join, event, time, at))?;
+        let fate = pipeline.derive_among(
+            event,
+            &mut |join, event| rights.join(join, event, time, at),
+            &mut |operator, _| Ok(!repeats.has(operator, record.position(row))),
+        )?;
         if let Fate::Kept(derived) = fate {
             let key = EntityKey::encode(&pipeline.key(&derived))?;
             if self.sample.wants(&key.0) {
@@ -57,6 +63,7 @@ pub struct Pass {
     streams: Streams,
     targets: Vec<Target>,
     rights: Rights,
+    compared: Compared,
     rows: u64,
     until: Position,
 }
@@ -82,8 +89,9 @@ impl Pass {
             });
         }
         let rights = Rights::of(catalog, targets.iter().map(|t| &t.made), &history)?;
+        let compared = Compared::of(targets.iter().map(|t| &t.made), &history, until);
         let streams = Streams::at(&history);
-        Ok(Pass { history, streams, targets, rights, rows: 0, until })
+        Ok(Pass { history, streams, targets, rights, compared, rows: 0, until })
     }
 
     /// Reads on by at most so many records. True when all is read.
@@ -96,7 +104,12 @@ impl Pass {
             self.rights.read(engine, records, until)?;
             return Ok(false);
         }
-        let Pass { history, streams, targets, rights, rows, until } = self;
+        let Pass { history, streams, targets, rights, compared, rows, until } = self;
+        if !compared.is_read() {
+            let made: Vec<&Made> = targets.iter().map(|t| &t.made).collect();
+            compared.read(engine, &made, rights, records)?;
+            return Ok(false);
+        }
         let inputs: Vec<u32> = targets.iter().map(|t| t.made.input).collect();
         let next = until.record().min(history.record().saturating_add(records));
         engine.read_history(history, next, &|id| inputs.contains(&id), &mut |record| {
@@ -107,8 +120,8 @@ impl Pass {
                 let mut made = None;
                 let time = record.time(row);
                 let of = |made: &Made| made.input == record.dataset && !made.is_before(time);
-                for target in targets.iter_mut().filter(|t| of(&t.made)) {
-                    target.take(&record, row, &mut made, (rights, *until))?;
+                for (index, target) in targets.iter_mut().enumerate().filter(|(_, t)| of(&t.made)) {
+                    target.take(&record, row, &mut made, (rights, compared.repeats(index), *until))?;
                 }
             }
             *rows += record.rows() as u64;
@@ -124,7 +137,7 @@ impl Pass {
 
     /// Bytes of log read.
     pub fn bytes(&self) -> u64 {
-        self.history.bytes() + self.rights.bytes()
+        self.history.bytes() + self.rights.bytes() + self.compared.bytes()
     }
 
     /// Rows read.
@@ -146,9 +159,10 @@ impl Target {
         self.sample.entities()
     }
 
-    /// Whether an earlier position would need other rows: a joined row may have come after the event.
+    /// Whether an earlier position would need other rows: a joined row may have come after the event, or one that it
+    /// repeats.
     pub fn is_as_known_then(&self) -> bool {
-        self.made.joins().next().is_some()
+        self.made.joins().next().is_some() || self.made.pipeline.has_dedups()
     }
 
     pub fn rows_of(&self, key: &[Value]) -> Option<&[Row]> {

@@ -521,19 +521,19 @@ impl Applier {
         self.join_again(&catalog, number, scan, &erasing.target)
     }
 
-    /// Fills nodes with joins anew, if an erasure took rows from what they are made of: what a row had joined is
-    /// in the versions of others.
+    /// Fills nodes with joins and dedups anew, if an erasure took rows from what they are made of: what a row had joined,
+    /// or had repeated, is in the versions of others.
     fn join_again(&mut self, current: &Catalog, until: u64, scan: &Scan, target: &Target) -> Result<()> {
         let lost =
             |node: &&Arc<Node>| scan.found.values().any(|f| !f.rows.is_empty() && node.takes(f.dataset));
         let readable = current.datasets.values().filter_map(|live| live.node.as_ref());
-        let joining: Vec<&Arc<Node>> = readable.filter(|n| n.joins().next().is_some()).filter(lost).collect();
-        if joining.is_empty() {
+        let again: Vec<&Arc<Node>> = readable.filter(|n| !n.is_stateless()).filter(lost).collect();
+        if again.is_empty() {
             return Ok(());
         }
-        let again = joining.iter().flat_map(|node| node.parts().chain([*node])).map(|node| node.id);
-        let again = again.chain(retention::refilled_with(current, joining.iter().copied()));
-        self.progress.ids.forget_nodes(&again.collect());
+        let with = retention::refilled_with(current, again.iter().copied());
+        let again = again.iter().flat_map(|node| node.parts().chain([*node])).map(|node| node.id);
+        self.progress.ids.forget_nodes(&again.chain(with).collect());
         let ids = self.progress.ids.clone();
         let filler =
             Filler::new(&self.shared, self.shared.catalog(), ids, &current.commit, &current.document)?;

@@ -283,7 +283,7 @@ impl Base {
             let gone = self.gone.get(&join.right.input)?;
             Some(gone.saturating_add(join.within()?.0))
         });
-        joined.chain(own).max().map(EventTime)
+        joined.chain(own).max().map(|gone| node.whole_after(EventTime(gone)))
     }
 
     /// The event time up to which events may be gone that `node` is made of, however old a row may be that it joins:

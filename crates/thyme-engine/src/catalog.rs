@@ -16,12 +16,15 @@ use crate::expectations::{self, Rules};
 use crate::join::Parts;
 use crate::node::{Node, NodeId};
 use crate::residence::Residence;
+use crate::steps::Inner;
 
 /// How the signatures of the nodes begin that keep the left rows of joins.
 const LEFT_OF: &str = "left of join ";
+/// The same of dedups.
+const KEPT_BY: &str = "kept by dedup ";
 
-fn left_of(number: impl std::fmt::Display, signature: &str) -> String {
-    format!("{LEFT_OF}{number} of {signature}")
+fn part_of(what: &str, number: impl std::fmt::Display, signature: &str) -> String {
+    format!("{what}{number} of {signature}")
 }
 
 /// The stream of all pushes.
@@ -251,9 +254,10 @@ impl Ids {
         let Some(own) = self.nodes.get_mut(node.0 as usize) else { return };
         let before = std::mem::replace(own, signature.to_owned());
         for part in &mut self.nodes {
-            let of = part.strip_prefix(LEFT_OF).and_then(|part| part.split_once(" of "));
-            if let Some((number, _)) = of.filter(|(_, whole)| *whole == before) {
-                *part = left_of(number, signature);
+            let named = |what: &'static str| Some((what, part.strip_prefix(what)?.split_once(" of ")?));
+            let of = named(LEFT_OF).or_else(|| named(KEPT_BY));
+            if let Some((what, (number, _))) = of.filter(|(_, (_, whole))| *whole == before) {
+                *part = part_of(what, number, signature);
             }
         }
     }
@@ -478,19 +482,21 @@ impl<'a> Deriving<'a> {
                 false => self.called(node, definition, pipeline),
             };
         }
-        let mut parts = Vec::with_capacity(rights.len());
+        let mut joined = Vec::with_capacity(rights.len());
         for (number, dataset) in rights.into_iter().enumerate() {
-            let left = self.ids.node(left_of(number, &signature));
+            let left = self.ids.node(part_of(LEFT_OF, number, &signature));
             let right = self.indexes.get(dataset.name.as_str()).cloned();
             let right = right.ok_or_else(|| Error::internal("a joined dataset has no index"))?;
-            parts.push(Parts { left, right, dataset });
+            joined.push(Parts { left, right, dataset });
         }
+        let numbers = 0..pipeline.dedups();
+        let deduped = numbers.map(|number| self.ids.node(part_of(KEPT_BY, number, &signature))).collect();
         let input_id = self.ids.dataset(input);
         let node = Arc::new(Node::compile(
             id,
             definition,
             (input, input_id),
-            parts,
+            Inner { joined, deduped },
             self.ids.kept(id),
             self.residence,
         )?);

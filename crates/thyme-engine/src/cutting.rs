@@ -307,12 +307,17 @@ impl Needs<'_> {
     /// Whether nobody needs events of a dataset up to `time`.
     fn nothing_until(&self, dataset: u32, time: EventTime) -> bool {
         let readable = self.look.catalog.datasets.values().filter_map(|live| live.node.as_ref());
-        let joins = readable.flat_map(|node| node.joins().map(move |join| (node, join)));
+        let joins = readable.clone().flat_map(|node| node.joins().map(move |join| (node, join)));
         let of_left = joins.filter(|(_, join)| join.right.input == dataset).map(|(node, join)| {
             let (bound, within) = (self.bound(node.input)?, join.within()?);
-            Some(EventTime(bound.0.saturating_sub(within.0)))
+            Some(EventTime(node.parts_until(bound).0.saturating_sub(within.0)))
         });
-        of_left.chain([self.bound(dataset)]).all(|bound| bound.is_some_and(|bound| time <= bound))
+        let compared = readable.clone().filter(|node| node.input == dataset && !node.is_stateless());
+        let compared = compared.map(|node| self.bound(dataset).map(|bound| node.parts_until(bound)));
+        of_left
+            .chain(compared)
+            .chain([self.bound(dataset)])
+            .all(|bound| bound.is_some_and(|bound| time <= bound))
     }
 
     /// As it is live. What the last commit left out is as it was committed last: it may be committed again.

@@ -129,7 +129,7 @@ pub(crate) fn refuse_unknown(catalog: &Catalog) {
             for join in node.joins().filter(|join| node.input != live.id && join.right.input == live.id) {
                 from = known.0.saturating_add(join.within().map_or(0, |within| within.0));
             }
-            node.remove_until(EventTime(from));
+            node.remove_until(node.whole_after(EventTime(from)));
         }
     }
 }

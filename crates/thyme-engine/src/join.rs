@@ -303,6 +303,7 @@ pub(crate) fn columns_read(operators: &[OperatorDef], read: BTreeSet<String>) ->
                 read.extend(columns.iter().flat_map(|c| c.expr.columns()).cloned());
             }
             OperatorDef::Join(join) => read.extend(join.left_on.iter().cloned()),
+            OperatorDef::Dedup(dedup) => read.extend(dedup.by.iter().cloned()),
             OperatorDef::Rename(rename) => {
                 let renamed = rename.columns.iter().filter(|c| read.contains(&c.name));
                 let from: Vec<String> = renamed.map(|c| c.from.clone()).collect();

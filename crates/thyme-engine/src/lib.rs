@@ -21,6 +21,7 @@ mod checkpoint;
 mod committer;
 mod cutting;
 pub mod decode;
+mod dedup;
 mod directory;
 mod done;
 mod engine;

@@ -16,12 +16,12 @@ use thyme_timeline::{Batch, BatchColumn, Judge, Layout, Slot};
 
 use crate::feed::{Incoming, Rights};
 use crate::flow::{Flow, Places, column};
-use crate::join::{Join, Parts, columns_of};
+use crate::join::{Join, columns_of};
 use crate::keys::encode_keys;
 use crate::residence::Residence;
 pub(crate) use crate::rows::NodeRows;
 use crate::state::{NodeState, STRIPES};
-use crate::steps::Steps;
+use crate::steps::{Inner, Steps};
 use crate::trial::MaybePartial;
 
 /// The input of a node that takes no rows of records.
@@ -193,13 +193,12 @@ impl Node {
         self
     }
 
-    /// A pipeline; `joined` has the parts of each of its joins, in order, and `kept` what its timelines keep, if that is
-    /// more than its aggregates ask for.
+    /// A pipeline; `kept` is what its timelines keep, if that is more than its aggregates ask for.
     pub(crate) fn compile(
         id: NodeId,
         definition: &Dataset,
         (input, input_id): (&Dataset, u32),
-        joined: Vec<Parts<'_>>,
+        inner: Inner<'_>,
         kept: &[AggregateDef],
         residence: &Arc<Residence>,
     ) -> Result<Node> {
@@ -212,7 +211,7 @@ impl Node {
                 read.extend(columns.iter().map(|column| column.name.clone()));
                 node = node.with_columns(columns, residence);
             }
-            node.steps = Arc::new(Steps::compile(pipeline, input, joined, &read, residence)?);
+            node.steps = Arc::new(Steps::compile(pipeline, input, inner, &read, residence)?);
             node.compile_aggregates(pipeline, kept, definition)?;
         }
         node.state = NodeState::new(residence, id.0, &definition.name, &node.layout);
@@ -360,9 +359,36 @@ impl Node {
         self.steps.joins()
     }
 
-    /// The nodes in which its joins keep the left rows.
+    /// The nodes in which its operators keep rows: joins the left ones, dedups those that they compare.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.joins().map(|join| &join.left)
+        self.steps.parts()
+    }
+
+    /// Whether a row is derived from one event alone, and never again.
+    pub(crate) fn is_stateless(&self) -> bool {
+        self.parts().next().is_none()
+    }
+
+    /// Where it is whole behind, if its input is gone up to `gone`: each row that is read has all those with which it is
+    /// compared. One without retention begins where its input does.
+    pub(crate) fn whole_after(&self, gone: EventTime) -> EventTime {
+        EventTime(gone.0.saturating_add(self.retention.map_or(0, |_| self.reach().0)))
+    }
+
+    /// How many dedups it has.
+    pub(crate) fn dedups(&self) -> usize {
+        self.steps.dedups().count()
+    }
+
+    /// How far before an event those may be that decide whether it counts.
+    fn reach(&self) -> Span {
+        self.steps.reach()
+    }
+
+    /// Up to which event time rows may be removed from its parts, if those up to `until` may be from it: others are
+    /// still compared with them.
+    pub(crate) fn parts_until(&self, until: EventTime) -> EventTime {
+        EventTime(until.0.saturating_sub(self.reach().0))
     }
 
     /// Where it begins, if it reaches back without end and the log does not: nothing up to that time is in it.

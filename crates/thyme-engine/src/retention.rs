@@ -139,7 +139,8 @@ fn joins_allow(catalog: &Catalog, index: &Node) -> EventTime {
     for node in joining(catalog, index) {
         for join in node.joins().filter(|join| join.right.id == index.id) {
             let reach = node.removed_until().zip(join.within());
-            let needed = reach.map_or(i64::MIN, |(removed, within)| removed.0.saturating_sub(within.0));
+            let until = |removed| node.parts_until(removed).0;
+            let needed = reach.map_or(i64::MIN, |(removed, within)| until(removed).saturating_sub(within.0));
             allowed = allowed.min(EventTime(needed));
         }
     }
@@ -305,7 +306,8 @@ impl Keeper {
         }
         let mut rows = 0;
         let Some(until) = node.removed_until() else { return Ok(0) };
-        for part in node.parts().chain([node]) {
+        let parts = node.parts().map(|part| (part, node.parts_until(until)));
+        for (part, until) in parts.chain([(node, until)]) {
             if swept.get(&part.id).is_none_or(|swept| *swept < until) {
                 // Those of which nothing was left the last time.
                 part.state.drop_empty(true);

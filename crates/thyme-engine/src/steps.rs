@@ -8,11 +8,13 @@ use thyme_core::definition::operators::RowsDef;
 use thyme_core::definition::{Assignment, Dataset, OperatorDef, Pipeline};
 use thyme_core::expr::Compiled;
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, Field, Result};
+use thyme_core::{DataType, Error, Field, Result, Span};
 
+use crate::dedup::Dedup;
 use crate::feed::Rights;
 use crate::flow::{Flow, Projected};
 use crate::join::{Join, Parts, columns_read};
+use crate::node::{Node, NodeId};
 use crate::residence::Residence;
 
 /// One operator.
@@ -25,6 +27,15 @@ pub(crate) enum Step {
     /// Keeps rows that have a value in each of these columns.
     Keyed(Vec<Field>),
     Join(Box<Join>),
+    Dedup(Box<Dedup>),
+}
+
+/// What steps keep for themselves: what the catalog has of that, in the order of the operators.
+pub(crate) struct Inner<'a> {
+    /// For each join.
+    pub joined: Vec<Parts<'a>>,
+    /// For each dedup: the number of the node that keeps its rows.
+    pub deduped: Vec<NodeId>,
 }
 
 /// The operators of a pipeline, and the columns that come out.
@@ -36,18 +47,17 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Those of `pipeline` over the rows of `input`; `joined` has the parts of each of its joins, in order, and `read`
-    /// names the columns that are needed in the end.
+    /// Those of `pipeline` over the rows of `input`; `read` names the columns that are needed in the end.
     pub fn compile(
         pipeline: &Pipeline,
         input: &Dataset,
-        joined: Vec<Parts<'_>>,
+        inner: Inner<'_>,
         read: &BTreeSet<String>,
         residence: &Arc<Residence>,
     ) -> Result<Steps> {
         let columns = input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
         let mut steps = Steps { list: Vec::new(), columns, timestamp: input.time_field().to_owned() };
-        let mut joined = joined.into_iter();
+        let (mut joined, mut deduped) = (inner.joined.into_iter(), inner.deduped.into_iter());
         for (index, operator) in pipeline.operators.iter().enumerate() {
             let after = &pipeline.operators[index + 1..];
             match operator {
@@ -57,6 +67,13 @@ impl Steps {
                     let join = Join::compile(def, parts, &steps.columns, &read, residence)?;
                     steps.columns.extend(join.columns());
                     steps.list.push(Step::Join(Box::new(join)));
+                }
+                OperatorDef::Dedup(def) => {
+                    let kept = deduped.next().ok_or_else(|| Error::internal("a dedup has no number"))?;
+                    let read = steps.read_after(after, read);
+                    let columns = (steps.columns.as_slice(), &read);
+                    let dedup = Dedup::compile(def, kept, columns, input.retention, residence)?;
+                    steps.list.push(Step::Dedup(Box::new(dedup)));
                 }
                 OperatorDef::Filter { expr } => {
                     steps.list.push(Step::Filter(Compiled::new(expr, &steps.columns)?));
@@ -150,6 +167,25 @@ impl Steps {
         })
     }
 
+    /// The nodes in which they keep rows: those of joins first, then those of dedups.
+    pub fn parts(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.joins().map(|join| &join.left).chain(self.dedups().map(|dedup| &dedup.kept))
+    }
+
+    /// How far before a row those may be that decide whether it counts; zero where that has no end.
+    pub fn reach(&self) -> Span {
+        let within = self.dedups().map(|dedup| dedup.within().map_or(0, |within| within.0));
+        Span(within.fold(0, i64::saturating_add))
+    }
+
+    /// The dedups, in order.
+    pub fn dedups(&self) -> impl Iterator<Item = &Dedup> {
+        self.list.iter().filter_map(|step| match step {
+            Step::Dedup(dedup) => Some(dedup.as_ref()),
+            _ => None,
+        })
+    }
+
     /// What becomes of rows of the input; `rights` are the record's rows as the indexes that joins read have them.
     pub fn run(&self, mut flow: Option<Flow>, rights: &Rights) -> Result<Option<Flow>> {
         for step in &self.list {
@@ -158,6 +194,10 @@ impl Steps {
                     let own = rights.iter().find(|(index, _)| index.id == join.right.id);
                     let rows = own.and_then(|(_, rows)| rows.as_ref());
                     flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rows)?;
+                }
+                (Step::Dedup(dedup), _) => {
+                    let rows = flow.take().filter(|flow| flow.len() > 0);
+                    flow = rows.map(|flow| dedup.apply(flow)).transpose()?;
                 }
                 (Step::Filter(expr), Some(flow)) => {
                     flow.keep(&BooleanArray::new(expr.evaluate_mask(&flow.batch)?, None))?;

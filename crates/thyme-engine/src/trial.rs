@@ -266,7 +266,9 @@ impl Fresh {
         let all = catalog.datasets.values();
         let joined = all.clone().any(|d| d.joined.as_ref().is_some_and(|joined| joined.id == node.id));
         let made = all.clone().find(|d| d.node.as_ref().is_some_and(|made| made.id == node.id));
-        let came = made.and_then(|made| key_as_it_came(catalog, &made.definition));
+        // Whether a row counts is for rows of other entities to say, too.
+        let alone = made.filter(|_| node.dedups() == 0);
+        let came = alone.and_then(|made| key_as_it_came(catalog, &made.definition));
         let partial = node.partial.get_or_init(Partial::default);
         partial.whole.store(joined, Ordering::Release);
         Fresh {

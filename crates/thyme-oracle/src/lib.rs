@@ -6,7 +6,7 @@
 //! names, and no cleverness.
 //!
 //! An event goes through [`admission`] (is it late, is it there already?), then through the operators of a [`pipeline`]
-//! ([`expression`], [`functions`], [`number`], [`join`]) and becomes a [`Row`] of one entity; [`window`] picks the rows
+//! ([`expression`], [`functions`], [`number`], [`join`], [`dedup`]) and becomes a [`Row`] of one entity; [`window`] picks the rows
 //! that count at `(T, S)` (by a [`calendar`], if it has one), and [`aggregate`] says what they come to, with
 //! [`statistic`], [`collection`] and [`exact`] fractions.
 
@@ -14,6 +14,7 @@ pub mod admission;
 pub mod aggregate;
 pub mod calendar;
 pub mod collection;
+pub mod dedup;
 pub mod exact;
 pub mod expression;
 pub mod functions;

@@ -66,7 +66,7 @@ fn further(parameters: &BTreeMap<String, Argument>) -> Option<String> {
 pub enum Fate {
     /// It is a row of the entity that its key columns name.
     Kept(Columns),
-    /// A filter was not true for it, or an inner join found no row: the index of the operator.
+    /// A filter was not true for it, an inner join found no row, or it repeats another one: the index of the operator.
     Filtered(usize),
     /// The key column is null.
     NoKey(String),
@@ -129,7 +129,7 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// Runs the operators of a pipeline without joins over one event's columns, in order.
+    /// Runs the operators of a pipeline without joins and dedups over one event's columns, in order.
     ///
     /// # Errors
     /// As [`evaluate`]; a join.
@@ -139,8 +139,7 @@ impl Pipeline {
         self.derive_joined(event, &mut |join, _| Err(Error::internal(no_rows(join))))
     }
 
-    /// Runs the operators over one event's columns, in order. `join` adds the columns of a join and says whether
-    /// it found a row (see [`crate::join`]); that depends on the position as of which the event is derived.
+    /// [`Pipeline::derive_among`] of a pipeline without dedups.
     ///
     /// # Errors
     /// As [`evaluate`], and what `join` says.
@@ -148,6 +147,27 @@ impl Pipeline {
         &self,
         event: &Columns,
         join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
+    ) -> Result<Fate> {
+        let alone = || Error::internal("the rows that a dedup compares were not given");
+        self.derive_among(event, join, &mut |_, _| Err(alone()))
+    }
+
+    /// Whether an operator is a dedup.
+    pub fn has_dedups(&self) -> bool {
+        self.operators.iter().any(|operator| matches!(operator, OperatorDef::Dedup(_)))
+    }
+
+    /// Runs the operators over one event's columns, in order. `join` adds the columns of a join and says whether
+    /// it found a row (see [`crate::join`]); `counts` says of the dedup at an index whether it leaves the row (see
+    /// [`crate::dedup`]). Both depend on the position as of which the event is derived.
+    ///
+    /// # Errors
+    /// As [`evaluate`], and what `join` and `counts` say.
+    pub fn derive_among(
+        &self,
+        event: &Columns,
+        join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
+        counts: &mut dyn FnMut(usize, &Columns) -> Result<bool>,
     ) -> Result<Fate> {
         let (mut row, mut time) = (event.clone(), self.time.clone());
         for (index, operator) in self.operators.iter().enumerate() {
@@ -160,6 +180,7 @@ impl Pipeline {
             }
             match operator {
                 OperatorDef::Filter { expr } if !holds(expr, &row)? => return Ok(Fate::Filtered(index)),
+                OperatorDef::Dedup(_) if !counts(index, &row)? => return Ok(Fate::Filtered(index)),
                 OperatorDef::Join(def) if !join(def, &mut row)? && def.how == How::Inner => {
                     return Ok(Fate::Filtered(index));
                 }

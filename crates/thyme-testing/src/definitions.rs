@@ -134,6 +134,8 @@ pub enum Step {
     Assign(Sum),
     /// Brings columns of another dataset.
     Join(Join),
+    /// Leaves out repetitions: the columns, and how near they are.
+    Dedup(Vec<&'static str>, Option<&'static str>),
 }
 
 #[expect(clippy::expect_used, reason = "they are written here")]
@@ -328,6 +330,8 @@ impl Derived {
                 Step::Filter(predicate) => json!({"op": "filter", "expr": predicate.json()}),
                 Step::Assign(sum) => json!({"op": "assign", "columns": [sum.json()]}),
                 Step::Join(join) => join.json(),
+                Step::Dedup(by, None) => json!({"op": "dedup", "by": by}),
+                Step::Dedup(by, Some(within)) => json!({"op": "dedup", "by": by, "within": within}),
             });
         }
         operators.push(json!({"op": "groupby", "keys": self.keys}));

@@ -1,10 +1,11 @@
 //! Random joins of [`crate::definitions::RAW`] with the other raw datasets, and what pipelines with them must give.
 
 use serde_json::{Value as Json, json};
-use thyme_core::definition::Document;
+use thyme_core::definition::{Document, JoinDef};
 use thyme_core::{DataType, EventTime, Position, Value};
+use thyme_oracle::dedup::Repeats;
 use thyme_oracle::join::{Right, add, latest};
-use thyme_oracle::{Fate, Pipeline, Row};
+use thyme_oracle::{Columns, Fate, Pipeline, Row};
 
 use crate::definitions::{COLUMNS, Derived, INPUTS, Output, Step};
 use crate::expression::{Predicate, Sum};
@@ -95,7 +96,7 @@ impl Join {
 }
 
 impl Derived {
-    /// A random one with joins, called `D{number}`.
+    /// A random one with joins and dedups, called `D{number}`.
     pub fn joining(random: &mut Random, number: usize) -> Derived {
         let (name, outputs) = (format!("D{number}"), Vec::new());
         let mut derived = Derived { name, version: 1, keys: &["k"], steps: Vec::new(), outputs };
@@ -112,6 +113,11 @@ impl Derived {
         for (number, made) in ["y", "z"].into_iter().enumerate().take(joins) {
             if random.chance(25) {
                 self.steps.push(Step::Filter(Predicate::over(random, &columns)));
+            }
+            if random.chance(30) {
+                let by = random.pick(&[&["k"][..], &["i"], &["s", "k"], &["at"], &["i", "g"]]);
+                let within = random.pick(&[None, Some("2s"), Some("10s"), Some("1h")]);
+                self.steps.push(Step::Dedup(by.to_vec(), within));
             }
             let join = Join::random(random, number, &columns);
             columns.extend(join.fields.iter().map(|(column, _)| *column));
@@ -142,7 +148,7 @@ impl Derived {
 }
 
 /// The entities of a derived dataset as known at a position, with their rows. `ledgers` and the first datasets of
-/// `document` are those of [`INPUTS`]; what is joined begins after `begins`, where there is one.
+/// `document` are those of [`INPUTS`]; each begins after what `begins` has for it, if anything: the first where the derived one does.
 ///
 /// # Panics
 /// When the oracle cannot compute them.
@@ -155,7 +161,7 @@ pub fn entities(
     at: Position,
 ) -> Vec<(Vec<Value>, Vec<Row>)> {
     let mut admitted: Vec<Vec<Right>> = ledgers.iter().map(|ledger| ledger.admitted().collect()).collect();
-    for (rights, begins) in admitted.iter_mut().zip(begins).skip(1) {
+    for (rights, begins) in admitted.iter_mut().zip(begins) {
         rights.retain(|right| begins.is_none_or(|begins| right.time > begins));
     }
     let rights = |name: &str| {
@@ -173,7 +179,7 @@ pub fn entities(
     entities
 }
 
-/// Runs the left rows that are known at `at` through a pipeline with joins, one by one, and gives the keys and rows
+/// Runs the left rows that are known at `at` through a pipeline with joins and dedups, one by one, and gives the keys and rows
 /// that come out; `rights` has the rows of each joined dataset, by its name.
 ///
 /// # Panics
@@ -186,13 +192,20 @@ pub fn derive<'a>(
     at: Position,
     give: &mut dyn FnMut(Vec<Value>, Row),
 ) {
-    for event in lefts.iter().filter(|event| event.position <= at) {
-        let fate = pipeline.derive_joined(&event.columns, &mut |join, columns| {
-            let dataset = document.dataset(&join.dataset).unwrap();
-            let found = latest(join, dataset, rights(&join.dataset), columns, event.time, at);
-            add(join, dataset, found, columns)?;
-            Ok(found.is_some())
-        });
+    let join = |join: &JoinDef, columns: &mut Columns, time: EventTime| {
+        let dataset = document.dataset(&join.dataset).unwrap();
+        let found = latest(join, dataset, rights(&join.dataset), columns, time, at);
+        add(join, dataset, found, columns)?;
+        Ok(found.is_some())
+    };
+    let known: Vec<Right> = lefts.iter().filter(|event| event.position <= at).cloned().collect();
+    let repeats = Repeats::among(pipeline, &known, &join).unwrap();
+    for event in &known {
+        let fate = pipeline.derive_among(
+            &event.columns,
+            &mut |def, columns| join(def, columns, event.time),
+            &mut |operator, _| Ok(!repeats.has(operator, event.position)),
+        );
         if let Fate::Kept(columns) = fate.unwrap() {
             give(pipeline.key(&columns), pipeline.row(event.time, event.position, &columns).unwrap());
         }

@@ -3,6 +3,7 @@
 use thyme_core::aggregate::Outcome;
 use thyme_core::{EventTime, Extent, Position};
 
+use crate::chunk::Chunk;
 use crate::cursor::Cursor;
 use crate::layout::Layout;
 use crate::row::RowView;
@@ -128,13 +129,23 @@ impl Timeline {
 
     /// The event time of the first row later than `after` that is visible at `at`.
     pub fn next_time(&self, after: EventTime, at: Position) -> Option<EventTime> {
-        let (from, end) = (self.cursor_after(after), self.cursor_after(EventTime(i64::MAX)));
+        let (chunk, row) = self.next_visible(after, at)?;
+        chunk.times().get(row).map(|time| EventTime(*time))
+    }
+
+    /// The first row later than `after` that is visible at `at`.
+    pub fn next_row<'a>(&'a self, layout: &'a Layout, after: EventTime, at: Position) -> Option<RowView<'a>> {
+        let (chunk, row) = self.next_visible(after, at)?;
+        Some(RowView { chunk, layout, row })
+    }
+
+    fn next_visible(&self, after: EventTime, at: Position) -> Option<(&Chunk, usize)> {
+        let (from, end) = (self.start_of(after), self.cursor_after(EventTime(i64::MAX)));
         let mut found = None;
         self.pieces(from, end, &mut |place, from, to| {
-            found = self.chunk(place).and_then(|chunk| {
-                let row = chunk.visible(from, to, at.to_bits()).next()?;
-                chunk.times().get(row).map(|time| EventTime(*time))
-            });
+            found = self
+                .chunk(place)
+                .and_then(|chunk| chunk.visible(from, to, at.to_bits()).next().map(|row| (chunk, row)));
             found.is_none()
         });
         found

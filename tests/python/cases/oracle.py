@@ -321,6 +321,16 @@ def joined(log: Log, step: Document, event: Event) -> Row | None:
     return {f["name"]: rights[-1].row[f["field"]] for f in step["fields"]} if rights else None
 
 
+def is_repeat(step: Document, event: Event, known: list[Event]) -> bool:
+    """Whether one of the rows known at the event's own time is before it, near enough and with the same values."""
+    values = [event.row[name] for name in step["by"]]
+    oldest = event.t - span(step.get("within"))
+    return None not in values and any(
+        other[:2] < event[:2] and other.t > oldest and [other.row[name] for name in step["by"]] == values
+        for other in known
+    )
+
+
 def has_rows(dataset: Document) -> bool:
     """Whether it is raw, or its pipeline ends in rows."""
     return all(o["op"] != "aggregate" for p in dataset.get("pipelines", ()) for o in p["operators"])
@@ -344,7 +354,7 @@ def operated(log: Log, pipeline: Document, at: int) -> tuple[list[Event], list[s
     events = events_of(log, pipeline["inputs"][0], at)
     clock = time_field(log.datasets[pipeline["inputs"][0]])
     keys: list[str] = []
-    for step in pipeline["operators"]:
+    for index, step in enumerate(pipeline["operators"]):
         if step["op"] == "filter":
             events = [e for e in events if evaluate(step["expr"], e.row) is True]
         elif step["op"] == "assign":
@@ -357,6 +367,9 @@ def operated(log: Log, pipeline: Document, at: int) -> tuple[list[Event], list[s
             nulls = {f["name"]: None for f in step["fields"]}
             kept = [(e, row) for e, row in found if row is not None or step.get("how") != "inner"]
             events = [e._replace(row=e.row | (row or nulls)) for e, row in kept]
+        elif step["op"] == "dedup":
+            before = {**pipeline, "operators": pipeline["operators"][:index]}
+            events = [e for e in events if not is_repeat(step, e, operated(log, before, e.t)[0])]
         elif step["op"] in ("select", "drop", "rename"):
             events = [e._replace(row=shaped(step, e.row, clock)) for e in events]
             clock = clock_after(step, clock)

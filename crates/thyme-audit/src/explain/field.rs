@@ -7,6 +7,7 @@ use thyme_core::window::Part;
 use thyme_core::{Error, EventTime, Extent, Position, Result, Span, Value};
 use thyme_engine::{HistoryRecord, LiveDataset, Snapshot};
 use thyme_oracle::collection::keeps_nulls;
+use thyme_oracle::dedup::Repeats;
 use thyme_oracle::window::{Members, contains, last_of};
 use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
 use thyme_query::Reader;
@@ -270,7 +271,7 @@ impl FieldExplanation {
         event: &Columns,
         (time, position): (EventTime, Position),
         verdict: Verdict,
-        rights: &Rights,
+        (rights, repeats): (&Rights, &Repeats),
     ) -> Result<()> {
         let at = self.position;
         let mut join = |join: &JoinDef, event: &mut Columns| rights.join(join, event, time, at);
@@ -279,7 +280,7 @@ impl FieldExplanation {
         }
         let fields = event.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
         let shown = Event { time, position, fields, why: None };
-        let left_out = match self.judge(event, (time, position), verdict, &mut join)? {
+        let left_out = match self.judge(event, (time, position), verdict, (&mut join, repeats))? {
             Ok((row, why)) if self.picks() || why.is_none() => {
                 if self.rows.len() + self.waiting.len() >= ROWS_MAX {
                     return Err(Error::new(
@@ -364,7 +365,7 @@ impl FieldExplanation {
         event: &Columns,
         (time, position): (EventTime, Position),
         verdict: Verdict,
-        join: &mut dyn FnMut(&JoinDef, &mut Columns) -> Result<bool>,
+        (join, repeats): (&mut Joining<'_>, &Repeats),
     ) -> Result<std::result::Result<(Row, Option<LeftOut>), LeftOut>> {
         let pipeline = &self.made.pipeline;
         let out = |reason, why: String| Ok(Err((reason, why)));
@@ -381,12 +382,14 @@ impl FieldExplanation {
         if verdict == Verdict::Duplicate {
             return out(Reason::Duplicate, "an event with its id is there already".to_owned());
         }
-        let derived = match pipeline.derive_joined(event, join)? {
+        let counts = &mut |operator, _: &Columns| Ok(!repeats.has(operator, position));
+        let derived = match pipeline.derive_among(event, join, counts)? {
             Fate::Kept(derived) => derived,
             Fate::Filtered(index) => {
                 let filter = pipeline.operators.get(index).map(ToString::to_string).unwrap_or_default();
                 let why = match pipeline.operators.get(index) {
                     Some(OperatorDef::Join(_)) => format!("{filter} finds no row"),
+                    Some(OperatorDef::Dedup(_)) => format!("{filter} has one before it that it repeats"),
                     _ => format!("{filter} is not true"),
                 };
                 return out(Reason::Filtered, why);
@@ -451,6 +454,9 @@ impl FieldExplanation {
         Ok(())
     }
 }
+
+/// Adds the columns of a join to an event; whether it found a row.
+type Joining<'j> = dyn FnMut(&JoinDef, &mut Columns) -> Result<bool> + 'j;
 
 /// A length of time in its largest units.
 fn length(span: Span) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::dedup::DedupDef;
 pub use super::meta::Meta;
 use super::operators::{DropDef, RenameDef, RowsDef, SelectDef};
 use crate::aggregate::Argument;
@@ -204,6 +205,8 @@ pub enum OperatorDef {
     },
     /// Joins each row with the row of another dataset that is latest at its own time.
     Join(JoinDef),
+    /// Leaves out rows that repeat another one.
+    Dedup(DedupDef),
     /// Keeps some columns.
     Select(SelectDef),
     /// Takes columns away.
@@ -534,6 +537,11 @@ impl Pipeline {
             OperatorDef::Join(join) => Some(join),
             _ => None,
         })
+    }
+
+    /// How many dedups it has.
+    pub fn dedups(&self) -> usize {
+        self.operators.iter().filter(|operator| matches!(operator, OperatorDef::Dedup(_))).count()
     }
 
     /// The names of all datasets it reads: the inputs and what they are joined with.

@@ -1,5 +1,6 @@
 //! Definitions: the document a commit carries, its validation, and what may change.
 
+pub mod dedup;
 pub mod derivation;
 pub mod document;
 pub mod entity;

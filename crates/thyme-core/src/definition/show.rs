@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dedup::DedupDef;
 use super::document::{AggregateDef, How, JoinDef, OperatorDef, Pipeline};
 use crate::schema::{Field, Role};
 
@@ -46,6 +47,7 @@ impl OperatorDef {
             OperatorDef::Filter { .. } => "filter",
             OperatorDef::Assign { .. } => "assign",
             OperatorDef::Join(_) => "join",
+            OperatorDef::Dedup(_) => "dedup",
             OperatorDef::Select(_) => "select",
             OperatorDef::Drop(_) => "drop",
             OperatorDef::Rename(_) => "rename",
@@ -64,6 +66,7 @@ impl fmt::Display for OperatorDef {
                 write!(f, "assign({})", list(columns.iter().map(|c| format!("{}={}", c.name, c.expr))))
             }
             OperatorDef::Join(join) => write!(f, "{join}"),
+            OperatorDef::Dedup(dedup) => write!(f, "{dedup}"),
             OperatorDef::Select(select) => write!(f, "select({})", quoted(&select.columns)),
             OperatorDef::Drop(drop) => write!(f, "drop({})", quoted(&drop.columns)),
             OperatorDef::Rename(rename) => {
@@ -75,6 +78,16 @@ impl fmt::Display for OperatorDef {
             OperatorDef::Aggregate { aggregates } => {
                 write!(f, "aggregate({})", list(aggregates.iter().map(|a| format!("{}={a}", a.name))))
             }
+        }
+    }
+}
+
+impl fmt::Display for DedupDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dedup(by=[{}]", quoted(&self.by))?;
+        match &self.within {
+            Some(within) => write!(f, ", within=\"{within}\")"),
+            None => write!(f, ")"),
         }
     }
 }

@@ -129,6 +129,7 @@ fn operator_items(operator: &OperatorDef) -> usize {
             1 + columns.iter().map(|c| 1 + expression_items(&c.expr)).sum::<usize>()
         }
         OperatorDef::Join(join) => 1 + join.left_on.len() + join.right_on.len() + join.fields.len(),
+        OperatorDef::Dedup(dedup) => 1 + dedup.by.len(),
         OperatorDef::Select(select) => 1 + select.columns.len(),
         OperatorDef::Drop(drop) => 1 + drop.columns.len(),
         OperatorDef::Rename(rename) => 1 + rename.columns.len(),

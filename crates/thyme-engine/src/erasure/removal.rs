@@ -14,7 +14,7 @@ use crate::event_ids;
 use crate::feed::Incoming;
 use crate::node::{Admitted, Node, NodeRows};
 
-/// Removes what the nodes of `catalog` made of the rows that go of record `record`, but for what they join. They
+/// Removes what the nodes of `catalog` made of the rows that go of record `record`, but for those that derive rows again. They
 /// go wherever they are grouped, by whatever key; a row that never got there, being late or filtered, does no
 /// harm. `at` is before the erasure's record.
 ///
@@ -31,7 +31,7 @@ pub(crate) fn remove(catalog: &Catalog, record: u64, found: &Found, at: Position
     let indexes: Vec<&Arc<Node>> = catalog.joined(found.dataset).collect();
     let is_index = |node: &&Arc<Node>| indexes.iter().any(|index| index.id == node.id);
     let others = catalog.fed_by(found.dataset).filter(|node| !is_index(node));
-    for node in others.chain(indexes.iter().copied()).filter(|node| node.joins().next().is_none()) {
+    for node in others.chain(indexes.iter().copied()).filter(|node| node.is_stateless()) {
         if let Some(made) = node.process(incoming, &[])? {
             remove_from(node, &made, at)?;
         }
@@ -94,7 +94,8 @@ pub(crate) fn forget_unread(catalog: &Catalog, at: Position) -> Result<()> {
     let indexes = catalog.datasets.values().filter_map(|live| live.joined.as_ref());
     for node in readable.chain(indexes) {
         let Some(until) = node.removed_until() else { continue };
-        for part in node.parts().chain([node]) {
+        let parts = node.parts().map(|part| (part, node.parts_until(until)));
+        for (part, until) in parts.chain([(node, until)]) {
             let gone = |time: EventTime, _| time <= until;
             part.state.each_where(&|timeline| timeline.begins_until(until), &Err, &mut |keys| {
                 for key in keys {

@@ -97,7 +97,7 @@ impl Trial {
                 let fields = order.iter().filter_map(|place| came.get(*place).cloned()).collect();
                 return Some(witness_of(catalog, node.input, fields));
             }
-            if node.joins().next().is_none() {
+            if node.is_stateless() {
                 return Some(Witness::Rows { node: node.clone(), order });
             }
             if self.is_fresh(node) {

@@ -178,6 +178,8 @@ impl Scene {
             let node = snapshot.catalog.dataset(&derived.name).unwrap().readable().unwrap();
             let pipeline = derived.pipeline(&definitions.raws[0]);
             let all: Vec<usize> = (0..node.outputs.len()).collect();
+            let mut begins = begins.clone();
+            begins.first_mut().into_iter().for_each(|first| *first = node.begins());
             let entities = book.entities(definitions, derived, &begins, position);
             for (key, mut rows) in entities.into_iter().take(keys_max) {
                 rows.retain(|row| is_after_begin(node, row.time));

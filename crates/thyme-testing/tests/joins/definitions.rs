@@ -154,6 +154,22 @@ fn filter(random: &mut Random, columns: &[(String, DataType)]) -> Json {
     }
 }
 
+/// A dedup that `columns` allow.
+fn dedup(random: &mut Random, columns: &[(String, DataType)]) -> Json {
+    let is_key = |data_type| matches!(data_type, DataType::Str | DataType::Int | DataType::Datetime);
+    let usable: Vec<&String> = columns.iter().filter(|(_, t)| is_key(*t)).map(|(name, _)| name).collect();
+    let mut by = vec![random.pick(&usable)];
+    let second = random.pick(&usable);
+    if random.chance(40) && second != by[0] {
+        by.push(second);
+    }
+    let mut dedup = json!({"op": "dedup", "by": by});
+    if random.chance(75) {
+        dedup["within"] = random.pick(&["1s", "3s", "10s", "30m"]).into();
+    }
+    dedup
+}
+
 /// A join that `columns` allow, with columns called `{prefix}_...`.
 fn join(random: &mut Random, prefix: &str, columns: &mut Vec<(String, DataType)>) -> Json {
     let of_type = |wanted: DataType, columns: &[(String, DataType)]| -> Vec<String> {
@@ -189,7 +205,13 @@ fn derived(random: &mut Random, number: usize) -> Json {
         if random.chance(25) {
             operators.push(json!({"op": "filter", "expr": filter(random, &columns)}));
         }
-        operators.push(join(random, &format!("j{round}"), &mut columns));
+        let dedups = random.chance(35);
+        if dedups {
+            operators.push(dedup(random, &columns));
+        }
+        if !dedups || random.chance(70) {
+            operators.push(join(random, &format!("j{round}"), &mut columns));
+        }
         if random.chance(30) {
             let ints: Vec<&(String, DataType)> =
                 columns.iter().filter(|(name, t)| *t == DataType::Int && name != "id").collect();

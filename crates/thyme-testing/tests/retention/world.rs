@@ -66,6 +66,7 @@ pub fn document(terms: Terms, more: &[Json]) -> Document {
         raw("Order", terms.orders),
         derived("ByUser", "Visit", "amount", &[]),
         derived("Joined", "Visit", "paid", &[joined()]),
+        derived("Once", "Visit", "amount", &[once("12h"), joined(), once("2h")]),
     ];
     datasets.extend(more.iter().cloned());
     let ids = json!({"id": 1, "name": "user", "type": "str"});
@@ -81,6 +82,10 @@ pub fn document(terms: Terms, more: &[Json]) -> Document {
 pub fn joined() -> Json {
     json!({"op": "join", "dataset": "Plan", "left_on": ["user"], "right_on": ["user"],
         "fields": [{"name": "paid", "field": "amount"}]})
+}
+
+pub fn once(within: &str) -> Json {
+    json!({"op": "dedup", "by": ["user"], "within": within})
 }
 
 /// An engine that keeps everything, and one over durable parts that does not, which are told the same.

@@ -1,6 +1,7 @@
 //! Pipelines: operators on columns, aggregates, and whether they give the dataset's fields.
 
 mod columns;
+mod dedup;
 mod join;
 
 use super::outputs::{Output, Outputs, show_declared};
@@ -44,6 +45,7 @@ pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, f
                 check.assign(assigned, &mut columns, faults)
             }
             OperatorDef::Join(join) => check.join(join, &mut columns, scope, faults),
+            OperatorDef::Dedup(dedup) => check.dedup(dedup, &columns, faults),
             OperatorDef::Select(select) => check.select(select, &mut columns, faults),
             OperatorDef::Drop(drop) => check.drop(drop, &mut columns, faults),
             OperatorDef::Rename(rename) => check.rename(rename, &mut columns, faults),
@@ -357,7 +359,7 @@ impl Check<'_> {
         if !well_formed {
             let given = show::operator_names(self.pipeline);
             let message = format!(
-                "the operators of {} are {given}: expected filter, assign, select, drop, rename, join and one groupby in any order, then one aggregate; or rows, without groupby and aggregate",
+                "the operators of {} are {given}: expected filter, assign, select, drop, rename, join, dedup and one groupby in any order, then one aggregate; or rows, without groupby and aggregate",
                 self.subject
             );
             faults.add(

@@ -1,6 +1,7 @@
 //! Faults as tables: what is changed in a good document, and what is said about it.
 
 mod chains;
+mod dedup;
 mod featureset;
 mod joins;
 mod known;

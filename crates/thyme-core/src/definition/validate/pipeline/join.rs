@@ -2,19 +2,24 @@
 
 use super::Check;
 use crate::definition::derivation::DEPTH_MAX;
-use crate::definition::document::{Dataset, JoinDef, JoinedField};
+use crate::definition::document::{Dataset, JoinDef, JoinedField, OperatorDef};
 use crate::definition::show;
 use crate::definition::validate::scope::{Columns, Scope, hint};
 use crate::definition::validate::{Faults, names, place};
 use crate::schema::Role;
 
-/// The dataset on the way from a raw one to `dataset` whose pipeline has a join.
-fn joining<'s>(dataset: &'s Dataset, scope: &Scope<'s>) -> Option<&'s str> {
+/// The dataset on the way from a raw one to `dataset` whose pipeline has a join or a dedup, and what that does.
+fn derived_again<'s>(dataset: &'s Dataset, scope: &Scope<'s>) -> Option<(&'s str, &'static str)> {
     let mut made = Some(dataset);
     for _ in 0..DEPTH_MAX {
         let pipeline = made?.pipelines.first()?;
-        if pipeline.joins().next().is_some() {
-            return made.map(|dataset| dataset.name.as_str());
+        let derives_again = |operator: &OperatorDef| match operator {
+            OperatorDef::Join(_) => Some("joins another dataset itself"),
+            OperatorDef::Dedup(_) => Some("dedups"),
+            _ => None,
+        };
+        if let Some(does) = pipeline.operators.iter().find_map(derives_again) {
+            return made.map(|dataset| (dataset.name.as_str(), does));
         }
         made = pipeline.inputs.first().and_then(|name| scope.dataset(name));
     }
@@ -70,10 +75,10 @@ impl Check<'_> {
             faults.add(at, &self.subject, "a dataset of rows", name, message);
             return None;
         }
-        if let Some(maker) = joining(right, scope) {
+        if let Some((maker, does)) = derived_again(right, scope) {
             let message = format!(
-                "{} joins {name}, and {} on the way to it joins another dataset itself; this version joins rows that come of one raw dataset alone: join that other dataset here too",
-                self.subject, maker
+                "{} joins {name}, and {maker} on the way to it {does}; this version joins rows that never change once they are there: do that here instead, or join what {maker} is made of",
+                self.subject
             );
             faults.add(at, &self.subject, "rows of one raw dataset", name, message);
             return None;

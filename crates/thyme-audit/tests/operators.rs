@@ -1,0 +1,235 @@
+//! Pipelines with operators that derive rows again give one thing, bit for bit: live, filled from the log, after a restart, after
+//! an erasure, and as the oracle computes them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use thyme_audit::{Asked, Options as Audit, Origin, Subject, explain, verify};
+use thyme_core::definition::Document;
+use thyme_core::{EntityKey, EventTime, Position, Value};
+use thyme_engine::{Engine, Options, ReadAt};
+use thyme_query::{NoExtractors, Reader};
+use thyme_testing::random::Random;
+
+const SECOND: i64 = 1_000_000;
+const SEEDS: u64 = 6;
+
+fn field(name: &str, data_type: &str, role: &str) -> Json {
+    json!({"name": name, "type": data_type, "role": role, "optional": role == "value"})
+}
+
+fn raw() -> Vec<Json> {
+    let ride = [
+        field("ride", "int", "key"),
+        field("driver", "str", "value"),
+        field("fare", "int", "value"),
+        field("at", "datetime", "timestamp"),
+    ];
+    let driver =
+        [field("driver", "str", "key"), field("city", "str", "value"), field("at", "datetime", "timestamp")];
+    vec![json!({"name": "Ride", "fields": ride}), json!({"name": "Driver", "fields": driver})]
+}
+
+fn dedup(by: &[&str], within: Option<&str>) -> Json {
+    match within {
+        Some(within) => json!({"op": "dedup", "by": by, "within": within}),
+        None => json!({"op": "dedup", "by": by}),
+    }
+}
+
+fn join(how: &str) -> Json {
+    json!({"op": "join", "dataset": "Driver", "left_on": ["driver"], "right_on": ["driver"], "how": how,
+        "fields": [{"name": "city", "field": "city"}]})
+}
+
+/// What is tried: the key that the rows are grouped by, and the operators before that.
+fn pipelines() -> Vec<(&'static str, &'static str, Vec<Json>)> {
+    let paid =
+        json!({"op": "filter", "expr": {"op": "gt", "args": [{"col": "fare"}, {"lit": 2, "type": "int"}]}});
+    vec![
+        ("Near", "driver", vec![dedup(&["driver"], Some("7s"))]),
+        ("Ever", "driver", vec![dedup(&["fare", "driver"], None)]),
+        ("Of", "driver", vec![paid, dedup(&["fare"], Some("30s")), dedup(&["driver"], Some("5s"))]),
+        ("Joined", "city", vec![join("left"), dedup(&["city"], Some("9s"))]),
+        ("Inner", "city", vec![dedup(&["fare"], Some("20s")), join("inner"), dedup(&["city", "fare"], None)]),
+    ]
+}
+
+/// A dataset of aggregates, and one of the rows before them.
+fn made((name, key, before): &(&str, &str, Vec<Json>), suffix: &str) -> [Json; 2] {
+    let fields = [
+        field(key, "str", "key"),
+        field("n", "int", "value"),
+        field("total", "int", "value"),
+        field("first", "int", "value"),
+        field("when", "datetime", "timestamp"),
+    ];
+    let rows =
+        [field(key, "str", "key"), field("fare", "int", "value"), field("at", "datetime", "timestamp")];
+    let kept = json!({"op": "select", "columns": [key, "fare"]});
+    let mut rows_of = before.clone();
+    rows_of.push(kept);
+    let mut operators = before.clone();
+    operators.push(json!({"op": "groupby", "keys": [key]}));
+    operators.push(json!({"op": "aggregate", "aggregates": [
+        {"name": "n", "function": "count", "window": "20s"},
+        {"name": "total", "function": "sum", "of": "fare"},
+        {"name": "first", "function": "first", "of": "fare", "window": "1m"}]}));
+    let dataset = |name: String, fields: &[Json], operators: &[Json]| {
+        let pipeline = json!({"name": "p", "inputs": ["Ride"], "operators": operators});
+        json!({"name": name, "fields": fields, "pipelines": [pipeline]})
+    };
+    [
+        dataset(format!("{name}{suffix}"), &fields, &operators),
+        dataset(format!("{name}Row{suffix}"), &rows, &rows_of),
+    ]
+}
+
+fn commit(engine: &Engine, suffixes: &[&str]) {
+    let mut datasets = raw();
+    for suffix in suffixes {
+        datasets.extend(pipelines().iter().flat_map(|pipeline| made(pipeline, suffix)));
+    }
+    let document: Document = serde_json::from_value(json!({"format": 1, "datasets": datasets})).unwrap();
+    engine.commit(&document, |_| Ok(())).unwrap();
+}
+
+fn open(path: &Path) -> Arc<Engine> {
+    Arc::new(Engine::open(Options { path: Some(path.to_owned()), shards: 2, ..Options::default() }).unwrap())
+}
+
+fn push(engine: &Engine, dataset: &str, rows: &[Json]) -> Position {
+    let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
+    let live = engine.catalog().dataset(dataset).unwrap().clone();
+    let push = engine.read_json(&live, lines.iter().map(|line| line.as_bytes())).unwrap();
+    engine.push(push).unwrap().position
+}
+
+/// Some pushes of both datasets, in any order of their times.
+fn history(engine: &Engine, random: &mut Random) -> Vec<Position> {
+    let mut positions = Vec::new();
+    for number in 0..12 {
+        let (is_ride, count) = (random.chance(70), 1 + random.below(9));
+        let rows: Vec<Json> = (0..count)
+            .map(|row| {
+                let at = random.between(0, 60);
+                let driver = random.pick(&["a", "b", "c"]);
+                match is_ride {
+                    true => {
+                        let fare = if random.chance(10) { Json::Null } else { json!(random.between(1, 5)) };
+                        let driver = if random.chance(10) { Json::Null } else { json!(driver) };
+                        json!({"ride": number * 10 + row, "driver": driver, "fare": fare, "at": at})
+                    }
+                    false => {
+                        let city = if random.chance(15) {
+                            Json::Null
+                        } else {
+                            json!(random.pick(&["Oslo", "Bergen"]))
+                        };
+                        json!({"driver": driver, "city": city, "at": at})
+                    }
+                }
+            })
+            .collect();
+        positions.push(push(engine, if is_ride { "Ride" } else { "Driver" }, &rows));
+    }
+    positions
+}
+
+/// What a dataset gives at all these places.
+fn values(engine: &Engine, dataset: &str, positions: &[Position]) -> Vec<Vec<Value>> {
+    let mut found = Vec::new();
+    for position in positions {
+        for key in ["a", "b", "c", "Oslo", "Bergen"] {
+            for second in (0..100).step_by(13) {
+                let time = EventTime(second * SECOND);
+                let at = ReadAt { time: Some(time), position: Some(*position), ..ReadAt::default() };
+                let snapshot = engine.snapshot(at).unwrap();
+                let node = snapshot.catalog.dataset(dataset).unwrap().readable().unwrap().clone();
+                let key = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
+                let all: Vec<usize> = (0..node.outputs.len()).collect();
+                found.push(match node.outputs.is_empty() {
+                    false => snapshot.outputs(&node, &key.0, time, &all).unwrap(),
+                    true => {
+                        let row = snapshot.latest_row(&node, &key.0, time).unwrap();
+                        row.map(|(at, row)| [vec![Value::Datetime(at.0)], row].concat()).unwrap_or_default()
+                    }
+                });
+            }
+        }
+    }
+    found
+}
+
+fn is_verified(engine: &Arc<Engine>, what: &str) {
+    let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));
+    let report = verify(&reader, Audit { reference: None, samples: 30, seed: 7 }).unwrap();
+    assert!(report.compared() > 0, "{what}");
+    assert_eq!(report.different(), 0, "{what}: {:?}", report.differences);
+}
+
+fn run(seed: u64) {
+    let mut random = Random::new(seed);
+    let root = tempfile::tempdir().unwrap();
+    let engine = open(root.path());
+    commit(&engine, &["Live"]);
+    let mut positions = history(&engine, &mut random);
+    commit(&engine, &["Live", "Filled"]);
+    positions.extend(history(&engine, &mut random));
+    let alike = |engine: &Engine, positions: &[Position], what: &str| {
+        let mut all = Vec::new();
+        for (name, ..) in pipelines() {
+            for kind in ["", "Row"] {
+                let of = |suffix: &str| values(engine, &format!("{name}{kind}{suffix}"), positions);
+                let (live, filled) = (of("Live"), of("Filled"));
+                assert_eq!(live, filled, "seed {seed}, {name}{kind}, {what}");
+                let is_some = |row: &&Vec<Value>| !row.is_empty() && row[0] != Value::Int(0);
+                assert!(live.iter().any(|row| is_some(&row)), "seed {seed}, {name}{kind}, {what}");
+                all.push(live);
+            }
+        }
+        all
+    };
+    let before = alike(&engine, &positions, "live");
+    is_verified(&engine, &format!("seed {seed}"));
+    drop(engine);
+    let engine = open(root.path());
+    assert_eq!(alike(&engine, &positions, "restarted"), before, "seed {seed}");
+    for (dataset, key) in [("Driver", Value::Str("a".into())), ("Ride", Value::Int(1))] {
+        let live = engine.catalog().dataset(dataset).unwrap().clone();
+        engine.erase(&live, &[vec![key]]).unwrap();
+    }
+    let after = push(&engine, "Ride", &[json!({"ride": 999, "driver": "b", "fare": 5, "at": 30})]);
+    alike(&engine, &[after], "erased");
+    is_verified(&engine, &format!("seed {seed}, erased"));
+}
+
+#[test]
+fn rows_that_are_derived_again_are_the_same_however_they_came() {
+    (0..SEEDS).for_each(run);
+}
+
+#[test]
+fn an_explanation_says_which_event_is_repeated() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = open(root.path());
+    commit(&engine, &["Live"]);
+    let ride = |ride: i64, at: i64| json!({"ride": ride, "driver": "a", "fare": 1, "at": at});
+    push(&engine, "Ride", &[ride(1, 10), ride(2, 13), ride(3, 5)]);
+    let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));
+    let subject = Subject::Field { dataset: "NearLive".into(), field: "total".into() };
+    let at = ReadAt { time: Some(EventTime(60 * SECOND)), ..ReadAt::default() };
+    let asked = Asked { subject, at, inputs: Vec::new(), limit: 9 };
+    let explained = explain(&reader, asked, &|_| Ok(vec![Value::Str("a".into())])).unwrap();
+    let Origin::Field(field) = &explained.explanation.origin else { unreachable!("it is a field") };
+    assert!(field.is_same() && field.counted.total == 1, "{field:?}");
+    assert_eq!(field.operators[..1], ["dedup(by=[\"driver\"], within=\"7s\")"]);
+    let left_out: Vec<_> = field.left_out.values().flat_map(|group| &group.shown).collect();
+    let says = |why: &str| why == "dedup(by=[\"driver\"], within=\"7s\") has one before it that it repeats";
+    assert!(
+        left_out.len() == 2 && left_out.iter().all(|e| e.why.as_deref().is_some_and(says)),
+        "{left_out:?}"
+    );
+}
