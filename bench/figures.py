@@ -25,6 +25,7 @@ from joined import joins
 from report import Figure, say
 from served import served
 from server import BenchError, Server, floor_server, run, serving
+from streamed import streamed
 from wide import wide
 
 FEATURESET = "UserFeatures"
@@ -407,6 +408,7 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "ingest": ingest,
     "training": training,
     "wide": wide,
+    "streamed": streamed,
     "online": online,
     "served": served,
     "extractors": extractors,

@@ -2,8 +2,8 @@
 
     python bench/run.py [--quick] [--only FIGURES]
 
-FIGURES is one of ingest, training, wide, online, served, extractors, freshness, footprint, joins, budget,
-backfill.
+FIGURES is one of ingest, training, wide, streamed, online, served, extractors, freshness, footprint, joins,
+budget, backfill.
 
 Servers are real processes on fresh data directories, reached over HTTP. See `docs/benchmarks.md`.
 """
