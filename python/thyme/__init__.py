@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from thyme import errors
 from thyme._aggregates import Avg, Count, First, Last, Max, Min, Sum
-from thyme._collections import FirstK, LastK
+from thyme._collections import (
+    AvgBy,
+    BottomK,
+    CountBy,
+    Distinct,
+    FirstK,
+    Histogram,
+    LastK,
+    MostFrequent,
+    SumBy,
+    TopK,
+)
 from thyme._dataset import dataset
 from thyme._expr import Expr, col, lit
 from thyme._extractor import extractor, extractor_inputs, extractor_outputs
@@ -82,10 +93,14 @@ __all__ = [
     "ApproxPercentile",
     "AsyncThymeClient",
     "Avg",
+    "AvgBy",
+    "BottomK",
     "Config",
     "Count",
+    "CountBy",
     "CountDistinct",
     "Delta",
+    "Distinct",
     "EntropyOf",
     "ExpDecaySum",
     "Expr",
@@ -93,6 +108,7 @@ __all__ = [
     "First",
     "FirstK",
     "Forever",
+    "Histogram",
     "Hopping",
     "Kurtosis",
     "Last",
@@ -102,6 +118,7 @@ __all__ = [
     "Median",
     "Min",
     "MockContext",
+    "MostFrequent",
     "Quantile",
     "Range",
     "Rate",
@@ -114,10 +131,12 @@ __all__ = [
     "Stddev",
     "Stream",
     "Sum",
+    "SumBy",
     "ThymeClient",
     "ThymeResult",
     "TimeSinceFirst",
     "TimeSinceLast",
+    "TopK",
     "Tumbling",
     "Variance",
     "atan2",

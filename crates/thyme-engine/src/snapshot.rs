@@ -385,6 +385,10 @@ impl Snapshot {
         let output = &node.outputs[index];
         match outcome {
             Outcome::Value(value) => value.widen(output.data_type).unwrap_or_default(),
+            Outcome::Cut(value, dropped) => {
+                node.state.note_dropped(dropped);
+                value.widen(output.data_type).unwrap_or_default()
+            }
             Outcome::Nothing => output.over_nothing.clone(),
             Outcome::Overflow => {
                 let subject = format!("{}.{}", node.dataset, output.name);
@@ -402,6 +406,11 @@ impl Node {
     /// How many entities it has, late to change under load.
     pub fn entities(&self) -> u64 {
         self.state.entities().0
+    }
+
+    /// How many categories were left out of maps that were read of it, since they were beyond a limit.
+    pub fn categories_dropped(&self) -> u64 {
+        self.state.dropped()
     }
 
     /// Whether it is an index of raw rows rather than a pipeline.

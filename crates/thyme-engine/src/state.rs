@@ -80,6 +80,8 @@ pub(crate) struct NodeState {
     stored: AtomicU64,
     /// Whether the store has nothing of it any more, though somebody may still read it.
     retired: AtomicBool,
+    /// Categories beyond the limits of maps that were read.
+    categories_dropped: AtomicU64,
 }
 
 impl Drop for NodeState {
@@ -102,9 +104,20 @@ impl NodeState {
             residence: residence.clone(),
             stored: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            categories_dropped: AtomicU64::new(0),
         });
         residence.register(&state);
         state
+    }
+
+    /// A map that was read left out so many categories.
+    pub fn note_dropped(&self, categories: u64) {
+        self.categories_dropped.fetch_add(categories, Ordering::Relaxed);
+    }
+
+    /// How many categories maps have left out.
+    pub fn dropped(&self) -> u64 {
+        self.categories_dropped.load(Ordering::Relaxed)
     }
 
     /// Takes up what the store has of the node.

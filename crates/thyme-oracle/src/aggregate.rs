@@ -7,7 +7,7 @@ use thyme_core::aggregate::{Argument, Outcome};
 use thyme_core::value::Unscaled;
 use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value, Window};
 
-use crate::collection::{collected, keeps_nulls};
+use crate::collection::{Given, collected, collects, keeps_nulls};
 use crate::number::exact_sum;
 use crate::statistic::{counts, statistic};
 use crate::window::{Row, members};
@@ -59,37 +59,74 @@ pub fn answer(rows: &[Row], question: &Question<'_>) -> Result<Outcome> {
     let values = || counted.iter().map(|row| value(row));
     Ok(Outcome::Value(match question.aggregate {
         "count" => Value::Int(counted.len() as i64),
-        "sum" => match total(values())? {
-            Total::Int(total) => match i64::try_from(total) {
-                Ok(total) => Value::Int(total),
-                Err(_) => return Ok(Outcome::Overflow),
-            },
-            Total::Float(total) => Value::Float(total),
-            Total::Decimal(scale, total) => match total.parse::<i128>() {
-                Ok(sum) if sum.unsigned_abs() < 10u128.pow(38) => Value::Decimal(scale, Unscaled::new(sum)),
-                _ => return Ok(Outcome::Overflow),
-            },
-        },
-        "avg" => Value::Float(match total(values())? {
-            Total::Int(total) => total as f64 / counted.len() as f64 + 0.0,
-            Total::Float(total) => total / counted.len() as f64 + 0.0,
-            Total::Decimal(scale, total) => {
-                let sum: f64 = format!("{total}e-{scale}").parse().unwrap_or(f64::NAN);
-                sum / counted.len() as f64 + 0.0
-            }
-        }),
+        "sum" => return sum(&values().collect::<Vec<_>>()),
+        "avg" => avg(&values().collect::<Vec<_>>())?,
         "min" => extreme(values(), Ordering::Less)?,
         "max" => extreme(values(), Ordering::Greater)?,
         "first" => values().next().unwrap_or_default(),
         "last" => values().next_back().unwrap_or_default(),
-        "first_k" | "last_k" => {
-            return collected(&values().collect::<Vec<_>>(), question);
+        name if collects(name) => {
+            let mut given = Vec::new();
+            for row in &counted {
+                given.push(Given { value: value(row), by: at(row, question.by), row });
+            }
+            return collected(&given, question);
         }
         _ => {
             let rows: Vec<(i64, Value)> = counted.iter().map(|row| (row.time.0, value(row))).collect();
             return statistic(&rows, question);
         }
     }))
+}
+
+/// The sum of values, of vectors that of each element.
+pub(crate) fn sum(values: &[Value]) -> Result<Outcome> {
+    if let Some(elements) = elements(values) {
+        return Ok(Outcome::Value(Value::Vector(elements.iter().map(|each| exact_sum(each)).collect())));
+    }
+    Ok(match total(values.iter().cloned())? {
+        Total::Int(total) => match i64::try_from(total) {
+            Ok(total) => Outcome::Value(Value::Int(total)),
+            Err(_) => Outcome::Overflow,
+        },
+        Total::Float(total) => Outcome::Value(Value::Float(total)),
+        Total::Decimal(scale, total) => match total.parse::<i128>() {
+            Ok(sum) if sum.unsigned_abs() < 10u128.pow(38) => {
+                Outcome::Value(Value::Decimal(scale, Unscaled::new(sum)))
+            }
+            _ => Outcome::Overflow,
+        },
+    })
+}
+
+/// The mean of values, of vectors that of each element.
+pub(crate) fn avg(values: &[Value]) -> Result<Value> {
+    let count = values.len() as f64;
+    let mean = |sum: f64| match sum / count {
+        nan if nan.is_nan() => thyme_core::value::NAN,
+        mean => mean + 0.0,
+    };
+    if let Some(elements) = elements(values) {
+        return Ok(Value::Vector(elements.iter().map(|each| mean(exact_sum(each))).collect()));
+    }
+    Ok(Value::Float(match total(values.iter().cloned())? {
+        Total::Int(total) => mean(total as f64),
+        Total::Float(total) => mean(total),
+        Total::Decimal(scale, total) => mean(format!("{total}e-{scale}").parse().unwrap_or(f64::NAN)),
+    }))
+}
+
+/// Of vectors: what they have in each place.
+fn elements(values: &[Value]) -> Option<Vec<Vec<f64>>> {
+    let Some(Value::Vector(first)) = values.first() else { return None };
+    let at = |place: usize| {
+        let each = values.iter().map(|value| match value {
+            Value::Vector(vector) => vector.get(place).copied(),
+            _ => None,
+        });
+        each.collect::<Option<Vec<f64>>>()
+    };
+    (0..first.len()).map(at).collect()
 }
 
 /// The value that is `wanted` than all others; any NaN gives NaN.
@@ -108,13 +145,14 @@ pub(crate) fn extreme(values: impl Iterator<Item = Value>, wanted: Ordering) -> 
 }
 
 /// The order of two values of one type, neither of them NaN; strings by code point.
-fn compare(a: &Value, b: &Value) -> Result<Ordering> {
+pub(crate) fn compare(a: &Value, b: &Value) -> Result<Ordering> {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) | (Value::Datetime(a), Value::Datetime(b)) => Ok(a.cmp(b)),
         (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b).unwrap_or(Ordering::Equal)),
         (Value::Str(a), Value::Str(b)) => Ok(a.chars().cmp(b.chars())),
         (Value::Bool(a), Value::Bool(b)) => Ok(a.cmp(b)),
         (Value::Date(a), Value::Date(b)) => Ok(a.cmp(b)),
+        (Value::Bytes(a), Value::Bytes(b)) => Ok(a.cmp(b)),
         (Value::Decimal(_, a), Value::Decimal(_, b)) => Ok(a.get().cmp(&b.get())),
         _ => Err(Error::internal(format!("{a} and {b} are not of one type"))),
     }

@@ -6,7 +6,7 @@ use thyme_core::aggregate::{Argument, Outcome};
 use thyme_core::definition::{Dataset, How, JoinDef, OperatorDef};
 use thyme_core::expr::Expr;
 use thyme_core::schema::Role;
-use thyme_core::{DataType, Error, EventTime, Position, Result, Span, Value, Window};
+use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value, Window};
 
 use crate::aggregate::{Question, answer};
 use crate::expression::{Columns, evaluate, holds};
@@ -51,6 +51,15 @@ pub struct Output {
     pub predicate: Option<Expr>,
     /// What it is over nothing.
     pub over_nothing: Value,
+}
+
+/// How long the vectors are that a field is of, if it is of vectors.
+fn vector_of(of: Option<&String>, field: &Field, input: &Dataset) -> Option<u32> {
+    let read = of.and_then(|of| input.fields.field(of)).map(|read| read.data_type);
+    match (field.data_type, read) {
+        (DataType::Vector(length), _) | (_, Some(DataType::Vector(length))) => Some(length),
+        _ => None,
+    }
 }
 
 /// The column that parameters name.
@@ -102,8 +111,13 @@ impl Pipeline {
                 let field = dataset.fields.field(&aggregate.name).ok_or_else(|| {
                     Error::internal(format!("{} has no field {}", dataset.name, aggregate.name))
                 })?;
+                let length = vector_of(aggregate.of.as_ref(), field, input);
                 let over_nothing = match (&aggregate.default, aggregate.function.as_str()) {
                     (Some(default), _) => default.value(field.data_type)?,
+                    (None, "sum") if length.is_some() => {
+                        let zeros = vec![0.0; length.unwrap_or_default() as usize];
+                        Value::Vector(zeros.into()).widen(field.data_type).unwrap_or_default()
+                    }
                     (None, "count" | "count_distinct" | "sum") => {
                         Value::Int(0).widen(field.data_type).unwrap_or_default()
                     }
@@ -277,7 +291,9 @@ impl Pipeline {
             gives: Some(output.data_type),
         };
         Ok(match answer(rows, &question)? {
-            Outcome::Value(value) => value.widen(output.data_type).unwrap_or_default(),
+            Outcome::Value(value) | Outcome::Cut(value, _) => {
+                value.widen(output.data_type).unwrap_or_default()
+            }
             Outcome::Nothing => output.over_nothing.clone().widen(output.data_type).unwrap_or_default(),
             Outcome::Overflow => Value::Null,
         })

@@ -359,6 +359,9 @@ fn hash(value: &Value) -> u64 {
         Value::Int(v) | Value::Datetime(v) => v.to_le_bytes().to_vec(),
         Value::Float(v) => v.to_le_bytes().to_vec(),
         Value::Bool(v) => u64::from(*v).to_le_bytes().to_vec(),
+        Value::Date(v) => i64::from(*v).to_le_bytes().to_vec(),
+        Value::Bytes(v) => v.to_vec(),
+        Value::Decimal(_, v) => v.get().to_le_bytes().to_vec(),
         // Of nothing else distinct values are counted.
         _ => Vec::new(),
     };

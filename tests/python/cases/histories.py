@@ -63,6 +63,9 @@ FUNCTIONS = {
     "CountDistinct": tuple(VALUES),
     "FirstK": tuple(VALUES),
     "LastK": tuple(VALUES),
+    **dict.fromkeys(("TopK", "BottomK", "Distinct", "MostFrequent"), tuple(VALUES)),
+    **dict.fromkeys(("SumBy", "AvgBy", "Histogram"), ("int", "float")),
+    "CountBy": tuple(VALUES),
     "TimeSinceLast": tuple(VALUES),
     "TimeSinceFirst": tuple(VALUES),
 }
@@ -70,11 +73,15 @@ FUNCTIONS = {
 GIVES = {
     "Count": "int",
     "CountDistinct": "int",
+    "CountBy": "dict[str, int]",
+    "AvgBy": "dict[str, float]",
+    "Histogram": "list[int]",
     **dict.fromkeys(("Avg", "Variance", "Stddev", "Skew", "Kurtosis", "Quantile", "Median"), "float"),
     **dict.fromkeys(("Slope", "Rate", "ApproxPercentile", "TimeSinceLast", "TimeSinceFirst"), "float"),
 }
 # Functions that give a list of what their column has.
-LISTS = ("FirstK", "LastK")
+LISTS = ("FirstK", "LastK", "TopK", "BottomK", "Distinct", "MostFrequent")
+GROUPS = ('key_column="s"', 'key_column="s", limit=2', 'key_column="j", limit=3', 'key_column="b"')
 ENDS = ("k=1", "k=4", "k=3, dedup=True", "k=5, dropnull=False", "k=2, dedup=True, dropnull=False")
 # Arguments that a function takes.
 PARAMETERS = {
@@ -90,10 +97,15 @@ PARAMETERS = {
     "CountDistinct": ("", "exact=True"),
     "FirstK": ENDS,
     "LastK": ENDS,
+    **dict.fromkeys(("TopK", "BottomK"), ("k=1", "k=3", 'k=4, by="x"', 'k=20, by="i"', 'k=2, by="s"')),
+    "Distinct": ("", "limit=2", "limit=5"),
+    "MostFrequent": ("k=1", "k=3"),
+    **dict.fromkeys(("CountBy", "SumBy", "AvgBy"), GROUPS),
+    "Histogram": ("bins=[0]", "bins=[-0.5, 0, 3.25, 1e16]"),
 }
 # What depends on when the window ends, not on its rows alone.
 OF_TIME = ("Rate", "TimeSinceLast", "TimeSinceFirst")
-OPTIONAL_OF = ("Count", "Rate", "TimeSinceLast", "TimeSinceFirst")
+OPTIONAL_OF = ("Count", "CountBy", "Rate", "TimeSinceLast", "TimeSinceFirst")
 DEFAULTS = {"int": "-99", "float": "0.25", "str": '"none"', "bool": "True"}
 
 HEADER = """\
@@ -160,7 +172,11 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     """An aggregate and the type of what it gives."""
     function = random.choice(list(FUNCTIONS))
     of = random.choice([name for name, kind in columns.items() if kind in FUNCTIONS[function]])
-    kind = f"list[{columns[of]}]" if function in LISTS else GIVES.get(function, columns[of])
+    kind = GIVES.get(function, columns[of])
+    if function in LISTS:
+        kind = f"list[{columns[of]}]"
+    elif function == "SumBy":
+        kind = f"dict[str, {columns[of]}]"
     arguments = [] if function in OPTIONAL_OF and random.random() < 0.5 else [f'of="{of}"']
     if more := random.choice(PARAMETERS.get(function, ("",))):
         arguments.append(more)

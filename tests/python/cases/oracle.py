@@ -265,11 +265,20 @@ def extreme(pick: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
     )
 
 
+def by_element(fold: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    """Of vectors what each of their elements comes to."""
+    return lambda values: (
+        [fold(list(each)) for each in zip(*values, strict=True)]
+        if isinstance(values[0], list)
+        else fold(values)
+    )
+
+
 FOLDS: dict[str, Callable[[list[Any]], Any]] = {
     "count": len,
-    "sum": lambda values: int64(total(values)),
-    "avg": lambda values: (
-        rounded(Fraction(s)) / len(values) if math.isfinite(s := exact_total(values)) else s
+    "sum": by_element(lambda values: int64(total(values))),
+    "avg": by_element(
+        lambda values: rounded(Fraction(s)) / len(values) if math.isfinite(s := exact_total(values)) else s
     ),
     "min": extreme(min),
     "max": extreme(max),
@@ -302,6 +311,8 @@ def aggregated(aggregate: Document, events: list[Event], now: int, reach: float,
         return typed(aggregate["default"], kind)
     if aggregate["function"] in ("first_k", "last_k"):
         return []
+    if aggregate["function"] == "sum" and kind.startswith("vector["):
+        return [0.0] * int(kind[7:-1])
     return typed(0, kind) if aggregate["function"] in ("count", "count_distinct", "sum") else None
 
 

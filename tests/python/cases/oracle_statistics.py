@@ -7,6 +7,8 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -157,6 +159,14 @@ def raw(value: Any) -> bytes:
         return value.encode()
     if isinstance(value, float):
         return struct.pack("<d", value)
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, Decimal):
+        with localcontext(prec=80):
+            integer = value.scaleb(-int(value.as_tuple().exponent))
+        return int(integer).to_bytes(16, "little", signed=True)
+    if isinstance(value, date):
+        return struct.pack("<q", (value - date(1970, 1, 1)).days)
     return struct.pack("<q", int(value))
 
 

@@ -1,7 +1,9 @@
 //! `Avg`: the exact sum rounded once, divided by the count, rounded once.
 
+use super::elements::{self, Elements};
+use super::tally::Tallied;
 use super::total::{Amount, Total};
-use super::{Aggregate, Call, NUMBERS, Outcome, State, Sweeper, accept, decimal};
+use super::{Aggregate, Call, Outcome, SUMMED, State, Sweeper, accept, decimal};
 use crate::error::Result;
 use crate::value::{DataType, Value, canonical};
 
@@ -19,8 +21,10 @@ impl Aggregate for Avg {
     }
 
     fn output_type(&self, call: &Call) -> Result<DataType> {
-        accept(self, call, NUMBERS)?;
-        Ok(DataType::Float)
+        match accept(self, call, SUMMED)? {
+            vector @ DataType::Vector(_) => Ok(vector),
+            _ => Ok(DataType::Float),
+        }
     }
 
     fn empty(&self, _output: DataType) -> Value {
@@ -30,6 +34,7 @@ impl Aggregate for Avg {
     fn state(&self, call: &Call) -> Box<dyn State> {
         match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::avg)),
+            Some(DataType::Vector(length)) => Box::new(Tallied(Elements::new(length, elements::avg))),
             of => Box::new(Total::new(of, finish)),
         }
     }
@@ -37,12 +42,13 @@ impl Aggregate for Avg {
     fn sweeper(&self, call: &Call) -> Box<dyn Sweeper> {
         match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::avg)),
+            Some(DataType::Vector(length)) => Box::new(Tallied(Elements::new(length, elements::avg))),
             of => Box::new(Total::new(of, finish)),
         }
     }
 }
 
-fn finish(amount: &Amount, count: u64) -> Outcome {
+pub(super) fn finish(amount: &Amount, count: u64) -> Outcome {
     let sum = match amount {
         Amount::Int(total) => *total as f64,
         Amount::Float(total) => total.round(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::hyper_log_log::{Sketch, SlidingSketch, hash};
 use super::member::{Member, members};
 use super::{
-    Absent, Aggregate, Call, Extent, Kind, Mask, Outcome, PLAIN, Parameter, Setting, Slice, State, Sweeper,
+    Absent, Aggregate, Call, Extent, Kind, Mask, Outcome, Parameter, SCALARS, Setting, Slice, State, Sweeper,
     accept,
 };
 use crate::error::Result;
@@ -36,7 +36,7 @@ impl Aggregate for CountDistinct {
     }
 
     fn output_type(&self, call: &Call) -> Result<DataType> {
-        accept(self, call, PLAIN)?;
+        accept(self, call, SCALARS)?;
         Ok(DataType::Int)
     }
 

@@ -23,14 +23,19 @@ pub(super) struct Wide {
 }
 
 impl Wide {
-    fn add(&mut self, value: i128) {
+    pub(super) fn add(&mut self, value: i128) {
         self.high += value >> 64;
         self.low += value & i128::from(u64::MAX);
     }
 
-    fn subtract(&mut self, value: i128) {
+    pub(super) fn subtract(&mut self, value: i128) {
         self.high -= value >> 64;
         self.low -= value & i128::from(u64::MAX);
+    }
+
+    pub(super) fn merge(&mut self, other: &Wide) {
+        self.high += other.high;
+        self.low += other.low;
     }
 
     /// The upper part, and the lower 64 bits.
@@ -120,8 +125,7 @@ impl State for Total {
 
     fn merge(&mut self, later: &dyn State) {
         let Some(later) = later.as_any().downcast_ref::<Self>() else { return };
-        self.total.high += later.total.high;
-        self.total.low += later.total.low;
+        self.total.merge(&later.total);
         self.count += later.count;
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::member::{Member, members};
 use super::tally::{Tallied, Tally, Way};
-use super::{Aggregate, Call, ExactSum, Extent, Mask, Outcome, PLAIN, Slice, State, Sweeper, accept};
+use super::{Aggregate, Call, ExactSum, Extent, Mask, Outcome, SCALARS, Slice, State, Sweeper, accept};
 use crate::error::Result;
 use crate::value::{DataType, Value, canonical};
 
@@ -22,7 +22,7 @@ impl Aggregate for EntropyOf {
     }
 
     fn output_type(&self, call: &Call) -> Result<DataType> {
-        accept(self, call, PLAIN)?;
+        accept(self, call, SCALARS)?;
         Ok(DataType::Float)
     }
 

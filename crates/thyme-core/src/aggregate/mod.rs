@@ -16,10 +16,13 @@ mod decay;
 mod decimal;
 mod difference;
 mod edge;
+mod elements;
 mod ends;
 mod entropy;
 mod exact_sum;
 mod extreme;
+mod grouped;
+mod histogram;
 mod hyper_log_log;
 mod member;
 mod moments;
@@ -36,7 +39,9 @@ mod slope;
 mod special;
 mod sum;
 mod tally;
+mod top;
 mod total;
+mod values;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -63,6 +68,8 @@ pub enum Outcome {
     Nothing,
     /// The value.
     Value(Value),
+    /// The value, without so many of its parts, which were beyond its limit.
+    Cut(Value, u64),
     /// An int outside int64: null, and an event of severity `error` says so.
     Overflow,
 }
@@ -205,6 +212,14 @@ pub fn all() -> &'static [&'static dyn Aggregate] {
         &decay::ExpDecaySum,
         &slope::Slope,
         &rate::Rate,
+        &top::Best::Top,
+        &top::Best::Bottom,
+        &values::Values::Distinct,
+        &values::Values::MostFrequent,
+        &grouped::Grouped::Count,
+        &grouped::Grouped::Sum,
+        &grouped::Grouped::Avg,
+        &histogram::Histogram,
     ]
 }
 
@@ -220,6 +235,28 @@ fn accept(aggregate: &dyn Aggregate, call: &Call, accepted: &[DataType]) -> Resu
         ))),
         None => Err(Error::invalid_definition(format!(
             "{name} needs a field: expected of= with the name of a field of type {}",
+            names()
+        ))),
+    }
+}
+
+/// The type of the column that `parameter` names, if it is of the kind of one of `accepted`.
+fn accept_by(
+    aggregate: &dyn Aggregate,
+    call: &Call,
+    parameter: &str,
+    accepted: &[DataType],
+) -> Result<DataType> {
+    let (name, names) =
+        (aggregate.name(), || accepted.iter().map(|t| kind(*t)).collect::<Vec<_>>().join(", "));
+    match call.by {
+        Some(data_type) if accepted.iter().any(|t| kind(*t) == kind(data_type)) => Ok(data_type),
+        Some(data_type) => Err(Error::invalid_definition(format!(
+            "{name} does not take a column of type {data_type} as {parameter}=: expected one of {}",
+            names()
+        ))),
+        None => Err(Error::invalid_definition(format!(
+            "{name} needs {parameter}= with the name of a column of type {}",
             names()
         ))),
     }
@@ -258,10 +295,6 @@ const ANY: &[DataType] = &[
     DataType::Json,
 ];
 
-/// The types of one word or text.
-const PLAIN: &[DataType] =
-    &[DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
-
 /// The types whose values are in an order, one of each kind.
 const ORDERED: &[DataType] = &[
     DataType::Int,
@@ -285,8 +318,11 @@ const SCALARS: &[DataType] = &[
     DataType::Decimal(2),
 ];
 
-/// The types that are added up, one of each kind.
+/// The types of numbers, one of each kind.
 const NUMBERS: &[DataType] = &[DataType::Int, DataType::Float, DataType::Decimal(2)];
+
+/// The types that are added up, one of each kind.
+const SUMMED: &[DataType] = &[DataType::Int, DataType::Float, DataType::Decimal(2), DataType::Vector(2)];
 
 #[cfg(test)]
 mod tests {
@@ -350,13 +386,14 @@ mod tests {
             assert_eq!(output("sum", Some(of)).unwrap(), of);
             assert_eq!(output("avg", Some(of)).unwrap(), DataType::Float);
         }
+        assert_eq!(output("avg", Some(DataType::Vector(2))).unwrap(), DataType::Vector(2));
         assert_eq!(
             output("sum", Some(DataType::Str)).unwrap_err().to_string(),
-            "sum is not defined on a field of type str: expected one of int, float, decimal"
+            "sum is not defined on a field of type str: expected one of int, float, decimal, vector"
         );
         assert_eq!(
             output("avg", None).unwrap_err().to_string(),
-            "avg needs a field: expected of= with the name of a field of type int, float, decimal"
+            "avg needs a field: expected of= with the name of a field of type int, float, decimal, vector"
         );
     }
 
@@ -367,6 +404,7 @@ mod tests {
                 let Ok(output) = aggregate.output_type(&call) else { continue };
                 let expected = match (aggregate.name(), output) {
                     ("count" | "count_distinct" | "sum", DataType::Int) => Value::Int(0),
+                    ("sum", DataType::Vector(n)) => Value::Vector(vec![0.0; n as usize].into()),
                     ("sum", DataType::Decimal(scale)) => Value::Decimal(scale, Unscaled::new(0)),
                     ("sum", _) => Value::Float(0.0),
                     ("first_k" | "last_k", DataType::List(item)) => Value::List(item, [].into()),
@@ -404,7 +442,7 @@ mod tests {
                 state.absorb(&slice, &mask_range(0, 2));
                 let copy = state.boxed_clone();
                 let outcome = state.outcome(&Extent::ALL);
-                assert!(matches!(outcome, Outcome::Value(_)) && state.bytes() > 0);
+                assert!(matches!(outcome, Outcome::Value(_) | Outcome::Cut(..)) && state.bytes() > 0);
                 state.reset();
                 assert_eq!(state.outcome(&Extent::ALL), Outcome::Nothing);
                 assert_eq!(copy.outcome(&Extent::ALL), outcome);

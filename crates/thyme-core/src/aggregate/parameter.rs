@@ -7,9 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
 use crate::time::Span;
+use crate::value::canonical;
 
 /// A [`Setting::Decimal`] counts these in one.
 pub const DECIMAL_ONE: i64 = 1_000_000_000;
+
+/// The most edges of bins.
+const EDGES_MAX: usize = 1000;
 
 /// What [`sample_arguments`] call a column.
 pub const SAMPLE_COLUMN: &str = "by";
@@ -61,6 +65,8 @@ pub enum Setting {
     Int(i64),
     /// The name of a column.
     Column(String),
+    /// The bits of floats in ascending order.
+    Edges(Vec<u64>),
 }
 
 /// What may be given for a parameter.
@@ -79,6 +85,8 @@ pub enum Kind {
     /// The name of a column besides `of`; an aggregate has one such parameter at most, and says in
     /// [`Aggregate::output_type`] which types it may have.
     Column,
+    /// One to so many finite numbers, each greater than the one before.
+    Edges,
 }
 
 /// A parameter that an aggregate takes.
@@ -166,6 +174,9 @@ impl Settings {
             Setting::Span(span) => Argument::Text(span.to_string()),
             Setting::Int(value) => Argument::Int(*value),
             Setting::Column(name) => Argument::Text(name.clone()),
+            Setting::Edges(bits) => {
+                Argument::Numbers(bits.iter().map(|bits| f64::from_bits(*bits)).collect())
+            }
         };
         self.0.iter().map(|(name, setting)| ((*name).to_owned(), argument(setting))).collect()
     }
@@ -197,6 +208,14 @@ impl Settings {
         match self.get(name) {
             Some(Setting::Int(value)) => usize::try_from(*value).ok(),
             _ => None,
+        }
+    }
+
+    /// [`Kind::Edges`]; empty if there are none.
+    pub(super) fn edges(&self, name: &str) -> Vec<f64> {
+        match self.get(name) {
+            Some(Setting::Edges(bits)) => bits.iter().map(|bits| f64::from_bits(*bits)).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -252,6 +271,10 @@ impl Parameter {
             }
             Kind::Span => ["1s", "1h", "3d"].map(|text| Some(Argument::Text(text.to_owned()))).into(),
             Kind::Int(least, most) => [3, least, most].map(|value| Some(Argument::Int(value))).into(),
+            Kind::Edges => {
+                let many = (0..70).map(|edge| f64::from(edge) - 35.0).collect();
+                [vec![0.0], vec![-1.5, 0.0, 1.0, 7.0], many].map(|v| Some(Argument::Numbers(v))).into()
+            }
             Kind::Column => vec![Some(Argument::Text(SAMPLE_COLUMN.to_owned()))],
         };
         if !matches!(self.absent, Absent::Required) {
@@ -276,6 +299,12 @@ impl Kind {
             (Kind::Span, Argument::Text(text)) => Span::parse(text).ok().map(Setting::Span),
             (Kind::Int(least, most), Argument::Int(value)) => {
                 (least..=most).contains(value).then_some(Setting::Int(*value))
+            }
+            (Kind::Edges, Argument::Numbers(edges)) => {
+                let edges: Vec<f64> = edges.iter().map(|edge| canonical(*edge)).collect();
+                let sound = edges.is_sorted_by(|a, b| a < b) && edges.iter().all(|edge| edge.is_finite());
+                let bits = || edges.iter().map(|edge| edge.to_bits()).collect();
+                (sound && (1..=EDGES_MAX).contains(&edges.len())).then(|| Setting::Edges(bits()))
             }
             (Kind::Column, Argument::Text(column)) => Some(Setting::Column(column.clone())),
             _ => None,
@@ -310,6 +339,7 @@ impl fmt::Display for Kind {
             }
             Kind::Span => f.write_str("a duration such as \"7d\""),
             Kind::Int(least, most) => write!(f, "an integer from {least} to {most}"),
+            Kind::Edges => write!(f, "a list of 1 to {EDGES_MAX} finite numbers in ascending order"),
             Kind::Column => f.write_str("the name of a column"),
         }
     }

@@ -28,6 +28,12 @@ impl Rank {
         }
     }
 
+    /// Whether it is the float that is no number.
+    pub(super) fn is_nan(&self, data_type: DataType) -> bool {
+        data_type == DataType::Float
+            && *self > Rank::Number(order_float(f64::INFINITY.to_bits() as i64).into())
+    }
+
     /// The value.
     pub(super) fn value(&self, data_type: DataType) -> Value {
         match (self, data_type) {

@@ -1,7 +1,9 @@
 //! `Sum`: exact for ints, the exact real sum rounded once for floats.
 
+use super::elements::{self, Elements};
+use super::tally::Tallied;
 use super::total::{Amount, Total};
-use super::{Aggregate, Call, NUMBERS, Outcome, State, Sweeper, accept, decimal};
+use super::{Aggregate, Call, Outcome, SUMMED, State, Sweeper, accept, decimal};
 use crate::error::Result;
 use crate::value::{DataType, Unscaled, Value};
 
@@ -19,13 +21,14 @@ impl Aggregate for Sum {
     }
 
     fn output_type(&self, call: &Call) -> Result<DataType> {
-        accept(self, call, NUMBERS)
+        accept(self, call, SUMMED)
     }
 
     fn empty(&self, output: DataType) -> Value {
         match output {
             DataType::Float => Value::Float(0.0),
             DataType::Decimal(scale) => Value::Decimal(scale, Unscaled::new(0)),
+            DataType::Vector(length) => Value::Vector(vec![0.0; length as usize].into()),
             _ => Value::Int(0),
         }
     }
@@ -33,6 +36,7 @@ impl Aggregate for Sum {
     fn state(&self, call: &Call) -> Box<dyn State> {
         match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::sum)),
+            Some(DataType::Vector(length)) => Box::new(Tallied(Elements::new(length, elements::sum))),
             of => Box::new(Total::new(of, finish)),
         }
     }
@@ -40,12 +44,13 @@ impl Aggregate for Sum {
     fn sweeper(&self, call: &Call) -> Box<dyn Sweeper> {
         match call.of {
             Some(DataType::Decimal(scale)) => Box::new(decimal::Total::new(scale, decimal::sum)),
+            Some(DataType::Vector(length)) => Box::new(Tallied(Elements::new(length, elements::sum))),
             of => Box::new(Total::new(of, finish)),
         }
     }
 }
 
-fn finish(amount: &Amount, _count: u64) -> Outcome {
+pub(super) fn finish(amount: &Amount, _count: u64) -> Outcome {
     match amount {
         Amount::Int(total) => {
             i64::try_from(*total).map_or(Outcome::Overflow, |v| Outcome::Value(Value::Int(v)))

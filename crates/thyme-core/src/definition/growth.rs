@@ -120,6 +120,16 @@ mod tests {
                 json!([{"name": "x", "function": "quantile", "of": "a", "parameters": {"q": 0.5}}]),
                 true,
             ),
+            (
+                "a further column that is kept",
+                json!([{"name": "x", "function": "count_by", "parameters": {"key_column": "a"}}]),
+                true,
+            ),
+            (
+                "a further column that is not",
+                json!([{"name": "x", "function": "sum_by", "of": "a", "parameters": {"key_column": "b"}}]),
+                false,
+            ),
             ("another column", json!([{"name": "x", "function": "sum", "of": "b"}]), false),
             (
                 "the same where",

@@ -54,6 +54,13 @@ pub(super) fn datasets(ready: &Ready, out: &mut Exposition) {
             family.sample(&[("dataset", name)], node.entities());
         }
     }
+    let help = "Categories left out of maps that were read, being beyond their limit.";
+    let mut family = out.family("thyme_map_categories_dropped_total", Counter, help);
+    for (name, live) in &catalog.datasets {
+        if let Some(node) = live.node.as_ref().filter(|node| !node.is_index()) {
+            family.sample(&[("dataset", name)], node.categories_dropped());
+        }
+    }
 }
 
 /// What was pushed since the start.
