@@ -29,7 +29,18 @@ from thyme._extractor import extractor, extractor_inputs, extractor_outputs
 from thyme._feature import feature
 from thyme._featureset import featureset
 from thyme._field import Field, field
-from thyme._functions import atan2, coalesce, concat, haversine_km, max_of, min_of, when
+from thyme._functions import (
+    atan2,
+    coalesce,
+    concat,
+    cosine,
+    dot,
+    haversine_km,
+    l2,
+    max_of,
+    min_of,
+    when,
+)
 from thyme._pipeline import Stream, inputs, pipeline
 from thyme._source import source
 from thyme._statistics import (
@@ -143,7 +154,9 @@ __all__ = [
     "coalesce",
     "col",
     "concat",
+    "cosine",
     "dataset",
+    "dot",
     "errors",
     "expectations",
     "extractor",
@@ -154,6 +167,7 @@ __all__ = [
     "field",
     "haversine_km",
     "inputs",
+    "l2",
     "lit",
     "local",
     "max_of",

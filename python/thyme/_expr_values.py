@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, Self
 
 from thyme._expr_calls import Calls
 from thyme._literal import described
 from thyme._place import refuse
-
-_NAMES = {int: "int", float: "float", str: "str", bool: "bool", datetime: "datetime"}
+from thyme._types import type_name
 
 
 class Values(Calls):
@@ -49,19 +47,33 @@ class Values(Calls):
             refuse(f'.is_in() takes a list of constants, such as .is_in(["a", "b"]), got {described(values)}')
         return self._method("is_in", *values)
 
-    def cast(self, to: type | str) -> Self:
+    def cast(self, to: Any) -> Self:
         """As another type; null where it is none of that type.
 
-        A float becomes an int without its fraction, a text that is read a number, true or false, or an ISO
-        8601 time, a number a datetime as seconds since the epoch, and everything a text.
+        A float becomes an int without its fraction and a Decimal by rounding half to even; a text that is
+        read a number, true or false, an ISO 8601 time, a date or JSON; a number a datetime as seconds since
+        the epoch; lists and maps item by item; JSON what events of that type would say; and all that has no
+        parts a text.
 
         Args:
-            to: int, float, str, bool, datetime, or their names.
+            to: A type as of a field, such as int, date, list[str] or Annotated[Decimal, Scale(2)], or its
+                name in documents, such as "decimal(2)", "vector[384]" or "json".
         """
-        name = _NAMES.get(to) if isinstance(to, type) else to
-        if name not in _NAMES.values():
-            refuse(f".cast() takes int, float, str, bool or datetime, got {described(to)}")
-        return self._method("cast", name)
+        return self._method("cast", _named(to, ".cast()"))
+
+    def json_extract(self, path: str, dtype: Any = None) -> Self:
+        """What JSON has at a path: of a `dict` or `Any` field, or of a text that holds JSON.
+
+        Null if there is nothing or null, or the text is no JSON.
+
+        Args:
+            path: Keys with points between them and positions in brackets, such as "a.b[0]", the last one
+                being [-1]. A key with a point or a bracket in it is written ["a.b"].
+            dtype: The type it is read as, as of `cast`: null if it is none. Without it JSON.
+        """
+        if dtype is None:
+            return self._method("json_extract", path)
+        return self._method("json_extract", path, _named(dtype, ".json_extract()"))
 
     def hash_bucket(self, buckets: int) -> Self:
         """A bucket from 0 to `buckets - 1`, for ever the same for the same int, text, bool or datetime.
@@ -70,3 +82,11 @@ class Values(Calls):
         finaliser of SplitMix64, modulo `buckets`.
         """
         return self._method("hash_bucket", buckets)
+
+
+def _named(to: Any, what: str) -> str:
+    name = type_name(to)
+    if name is None:
+        expected = "a type such as int, date, list[str] or Annotated[Decimal, Scale(2)]"
+        refuse(f'{what} takes {expected}, or its name, such as "decimal(2)" or "json"; got {described(to)}')
+    return name

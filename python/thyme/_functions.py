@@ -8,6 +8,8 @@ from thyme._expr import Expr, as_expr
 from thyme._literal import Scalar
 from thyme._place import refuse
 
+Vector = list[float] | list[int] | None
+
 
 def min_of(*values: Expr | Scalar) -> Expr:
     """The least of several values of a row; null if any is null, NaN if any is NaN.
@@ -49,6 +51,31 @@ def haversine_km(lat1: Expr | Scalar, lon1: Expr | Scalar, lat2: Expr | Scalar, 
         lon2: The second longitude.
     """
     return _free("haversine_km", (lat1, lon1, lat2, lon2))
+
+
+def dot(a: Expr | Vector, b: Expr | Vector) -> Expr:
+    """The sum of the products of two vectors of one length, in a fixed order of additions.
+
+    `((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))`, where `sj` adds up the products at j, j + 8, ...
+
+    Args:
+        a: A vector, or a list of numbers as one.
+        b: Another of the same length.
+    """
+    return _free("dot", (a, b))
+
+
+def cosine(a: Expr | Vector, b: Expr | Vector) -> Expr:
+    """The cosine of the angle between two vectors: `dot(a, b) / sqrt(dot(a, a) * dot(b, b))`.
+
+    From -1 to 1; null if a vector is all zeros.
+    """
+    return _free("cosine", (a, b))
+
+
+def l2(a: Expr | Vector, b: Expr | Vector) -> Expr:
+    """The Euclidean distance of two vectors of one length; squares are added as `dot` adds."""
+    return _free("l2", (a, b))
 
 
 def when(condition: Expr) -> When:

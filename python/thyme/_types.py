@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -149,6 +150,21 @@ def field_type(annotation: Any, scope: Scope, wrappers: tuple[type, ...]) -> Fie
         if name is not None:
             return FieldType(name, found.optional)
     raise UnsupportedAnnotation(_complaint(annotation, found.types))
+
+
+_PLAIN_NAMES = r"(int|float|str|bool|datetime|date|bytes|decimal\(\d+\))"
+_NAMES = re.compile(rf"{_PLAIN_NAMES}|json|list\[{_PLAIN_NAMES}\]|dict\[str, ?{_PLAIN_NAMES}\]|vector\[\d+\]")
+
+
+def type_name(kind: Any) -> str | None:
+    """The name in documents of a type, given as that or as an annotation; None if it is neither."""
+    if isinstance(kind, str):
+        return kind if _NAMES.fullmatch(kind) else None
+    try:
+        found = field_type(kind, Scope({}, {}), ())
+    except UnsupportedAnnotation:
+        return None
+    return None if found is None or found.optional else found.name
 
 
 def _name(annotation: Any, found: _Members, scope: Scope, wrappers: tuple[type, ...]) -> str | None:

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use thyme_core::expr::{Callee, Expr, LiteralValue, Operator, TEXT_BYTES_MAX};
 use thyme_core::time::parse_timestamp;
-use thyme_core::value::canonical;
+use thyme_core::value::{Unscaled, canonical};
 use thyme_core::{DataType, Error, Result, Value};
 
 use crate::number::{compare_int_float, divide, floor_divide, floor_divide_floats};
-use crate::{functions, nested};
+use crate::{decimals, functions, nested};
 
 /// A value, and the type that its expression has in every row; only the null literal has none.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +116,7 @@ fn unary(op: Operator, a: Typed) -> Result<Typed> {
         (Operator::Not, Value::Bool(v)) => Value::Bool(!v),
         (Operator::Neg, Value::Int(v)) => int(-i128::from(v)),
         (Operator::Neg, Value::Float(v)) => Value::Float(canonical(-v)),
+        (Operator::Neg, Value::Decimal(scale, v)) => Value::Decimal(scale, Unscaled::new(-v.get())),
         (_, value) => return Err(misfit(op, &value, &Value::Null)),
     };
     Ok(Typed { value, data_type })
@@ -135,6 +136,9 @@ fn binary(op: Operator, a: Typed, b: Typed) -> Result<Typed> {
         Operator::Eq | Operator::Ne | Operator::Lt | Operator::Le | Operator::Gt | Operator::Ge => {
             (compared(op, a.value, b.value)?, bool)
         }
+        _ if [a.data_type, b.data_type].iter().any(|t| matches!(t, Some(DataType::Decimal(_)))) => {
+            return decimals::arithmetic(op, &a, &b);
+        }
         Operator::Div => (arithmetic(op, a.value, b.value)?, common(types).map(|_| DataType::Float)),
         _ => (arithmetic(op, a.value, b.value)?, common(types)),
     };
@@ -143,12 +147,16 @@ fn binary(op: Operator, a: Typed, b: Typed) -> Result<Typed> {
 
 /// The type that both types have a place in: an int may stand for a float, a text for a datetime, JSON for a list.
 pub(crate) fn common(types: (Option<DataType>, Option<DataType>)) -> Option<DataType> {
-    use DataType::{Float, Int, Json, List, Map, Str, Vector};
+    use DataType::{Decimal, Float, Int, Json, List, Map, Str, Vector};
     use thyme_core::value::Scalar as S;
     match types {
         (None, other) | (other, None) => other,
         (Some(Int), Some(Float)) | (Some(Float), Some(Int)) => Some(Float),
         (Some(Str | Json), Some(other)) | (Some(other), Some(Str | Json)) if converts(other) => Some(other),
+        (Some(Decimal(a)), Some(Decimal(b))) => Some(Decimal(a.max(b))),
+        (Some(Int | Float), Some(Decimal(scale))) | (Some(Decimal(scale)), Some(Int | Float)) => {
+            Some(Decimal(scale))
+        }
         (Some(Vector(a)), Some(Vector(b))) if a == b => Some(Vector(a)),
         (Some(Vector(_) | List(S::Float)), Some(Vector(_) | List(S::Float | S::Int)))
         | (Some(List(S::Int)), Some(List(S::Float))) => Some(List(S::Float)),
@@ -173,6 +181,10 @@ pub(crate) fn converted(value: Value, to: DataType) -> Result<Value> {
                 .map(Value::Date)
                 .map_err(|_| Error::internal("a day of another age"))
         }
+        (
+            value @ (Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::Decimal(..)),
+            DataType::Decimal(scale),
+        ) => Ok(decimals::of_scale(&value, scale)),
         (Value::Json(text), to) if to != DataType::Json => nested::read(&text, to),
         (value, DataType::List(_) | DataType::Map(_)) => Ok(nested::items_as(value, to)),
         (value, _) => Ok(value),
@@ -209,8 +221,11 @@ fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {
         (Value::Datetime(a), Value::Str(b)) => Some(a.cmp(&parse_timestamp(&b)?.0)),
         (Value::Str(a), Value::Datetime(b)) => Some(parse_timestamp(&a)?.0.cmp(&b)),
         (Value::Bytes(a), Value::Bytes(b)) => Some(a.iter().cmp(b.iter())),
-        (a @ (Value::Date(_) | Value::Decimal(..)), b) => Some(as_number(&a)?.cmp(&beside(&a, &b)?)),
-        (a, b @ (Value::Date(_) | Value::Decimal(..))) => Some(beside(&b, &a)?.cmp(&as_number(&b)?)),
+        (a @ Value::Decimal(..), b) | (a, b @ Value::Decimal(..)) => decimals::compared(&a, &b),
+        (Value::Date(a), Value::Date(b)) => Some(a.cmp(&b)),
+        (a @ Value::Date(_), b @ Value::Str(_)) | (a @ Value::Str(_), b @ Value::Date(_)) => {
+            return compared(op, converted(a, DataType::Date)?, converted(b, DataType::Date)?);
+        }
         (a, b) => return Err(misfit(op, &a, &b)),
     };
     // NaN has no order: it differs from everything.
@@ -223,37 +238,6 @@ fn compared(op: Operator, a: Value, b: Value) -> Result<Value> {
         Operator::Gt => order == Ordering::Greater,
         _ => order != Ordering::Less,
     }))
-}
-
-/// A day's or a decimal's number.
-fn as_number(value: &Value) -> Result<i128> {
-    match value {
-        Value::Date(day) => Ok(i128::from(*day)),
-        Value::Decimal(_, unscaled) => Ok(unscaled.get()),
-        other => Err(misfit(Operator::Eq, other, &Value::Null)),
-    }
-}
-
-/// The number of what stands beside a date or a decimal: another, or a constant that says one in its digits.
-fn beside(one: &Value, other: &Value) -> Result<i128> {
-    let wrong = || misfit(Operator::Eq, one, other);
-    match (one, other) {
-        (Value::Date(_), Value::Str(text)) => {
-            let midnight = parse_timestamp(text)?;
-            Ok(i128::from(midnight.0.div_euclid(86_400_000_000)))
-        }
-        (Value::Decimal(scale, _), Value::Str(_) | Value::Int(_) | Value::Float(_)) => {
-            let text = match other {
-                Value::Str(text) => text.to_string(),
-                Value::Float(float) => format!("{float}"),
-                int => int.to_string(),
-            };
-            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-            let fraction = format!("{fraction:0<width$}", width = usize::from(*scale));
-            format!("{whole}{fraction}").parse().map_err(|_| wrong())
-        }
-        _ => as_number(other),
-    }
 }
 
 /// What raises in Python (a zero divisor) and an int outside 64 bits is null.

@@ -1,8 +1,10 @@
 //! Functions of expressions, one row at a time, each from its own description.
 
 mod casts;
+mod json;
 mod lists;
 mod times;
+mod vectors;
 
 use std::cmp::Ordering;
 
@@ -85,6 +87,8 @@ pub fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
         "sum" | "min" | "max" => lists::reduced(name, &args[0]),
         "split" => typed(lists::split(&values())?, DataType::List(Scalar::Str)),
         "join" => typed(lists::join(&values())?, Str),
+        "dot" | "cosine" | "l2" => typed(vectors::compared(name, &args)?, Float),
+        "json_extract" => json::extracted(&args),
         "len" if first_type != Some(Str) => typed(lists::size(&args[0].value)?, Int),
         "contains" if !matches!(first_type, None | Some(Str)) => {
             typed(lists::has(&args[0].value, &args[1].value)?, Bool)

@@ -15,6 +15,7 @@ pub mod aggregate;
 pub mod calendar;
 pub mod collection;
 pub mod dedup;
+mod decimals;
 pub mod exact;
 pub mod expression;
 pub mod functions;

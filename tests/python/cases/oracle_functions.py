@@ -12,27 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from .oracle_casts import cast, is_nan, json_extract, whole
 from .oracle_lists import LISTS
+from .oracle_vectors import VECTORS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 PARTS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "ms": 1e-3, "us": 1e-6}
 INT64 = range(-(2**63), 2**63)
-
-
-def is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def whole(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """To an int; what raises, or leaves 64 bits, is null."""
-
-    def rounded(value: Any) -> Any:
-        if not math.isfinite(value):
-            return None
-        return result if (result := int(function(value))) in INT64 else None
-
-    return rounded
 
 
 def elementary(function: Callable[..., float]) -> Callable[..., float | None]:
@@ -81,27 +68,6 @@ def chosen(*args: Any) -> Any:
         if condition is True:
             return value
     return args[-1]
-
-
-def read(value: Any, kind: str) -> Any:
-    """A cast of anything but a datetime."""
-    text = value.strip() if isinstance(value, str) else None
-    if kind == "str":
-        names = {math.inf: "Infinity", -math.inf: "-Infinity"}
-        if isinstance(value, float):
-            return "NaN" if is_nan(value) else names.get(value, repr(value))
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    if kind == "bool":
-        return bool(value) if text is None else {"true": True, "false": False}.get(text.lower())
-    if kind == "int":
-        if text is not None:
-            return int(text) if re.fullmatch(r"[+-]?[0-9]+", text) and int(text) in INT64 else None
-        return whole(math.trunc)(value)
-    if text is None:
-        return float(value)
-    special = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-    decimal = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-    return special.get(text, float(text) + 0.0 if re.fullmatch(decimal, text) else None)
 
 
 def local(us: int, tz: str = "UTC") -> datetime:
@@ -167,6 +133,7 @@ def clock(part: Callable[[datetime], Any]) -> Callable[..., Any]:
 
 STRICT: dict[str, Callable[..., Any]] = (
     LISTS
+    | VECTORS
     | {
         "abs": lambda a: None if abs(a) == 2**63 and type(a) is int else abs(a),
         "sign": lambda a: a if is_nan(a) else type(a)((a > 0) - (a < 0)),
@@ -178,7 +145,8 @@ STRICT: dict[str, Callable[..., Any]] = (
         "pow": power,
         "is_nan": is_nan,
         "is_in": member,
-        "cast": read,
+        "cast": cast,
+        "json_extract": json_extract,
         "lower": str.lower,
         "upper": str.upper,
         "strip": str.strip,

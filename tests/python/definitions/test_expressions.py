@@ -1,11 +1,12 @@
 """Expressions and the documents they become."""
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import pytest
 
-from thyme import Expr, coalesce, col, concat, haversine_km, lit, max_of, min_of, when
+from thyme import Expr, Scale, coalesce, col, concat, dot, haversine_km, lit, max_of, min_of, when
 from thyme.errors import DefinitionTypeError, DefinitionValueError
 
 A = {"col": "a"}
@@ -55,6 +56,15 @@ def call(op: str, *args: Any) -> dict[str, Any]:
         (col("a").is_in([2, None]), call("is_in", A, TWO, {"lit": None})),
         (col("a").cast(float), call("cast", A, {"lit": "float", "type": "str"})),
         (col("a").cast("int"), call("cast", A, {"lit": "int", "type": "str"})),
+        (col("a").cast(list[str]), call("cast", A, {"lit": "list[str]", "type": "str"})),
+        (col("a").cast(Annotated[Decimal, Scale(2)]), call("cast", A, {"lit": "decimal(2)", "type": "str"})),
+        (
+            col("a").json_extract("b[0]", dtype=dict),
+            call("json_extract", A, {"lit": "b[0]", "type": "str"}, {"lit": "json", "type": "str"}),
+        ),
+        (col("a").split(","), call("split", A, {"lit": ",", "type": "str"})),
+        (coalesce(col("a"), [1, None]), call("coalesce", A, {"lit": [1, None]})),
+        (dot(col("a"), [1.5]), call("dot", A, {"lit": [1.5]})),
         (col("a").hour(), call("hour", A)),
         (
             col("a").truncate("1d", "Asia/Kolkata"),
@@ -156,7 +166,10 @@ def test_what_is_no_expression_yet_is_refused() -> None:
         assert 1 in col("a")
     with pytest.raises(DefinitionTypeError, match="list of constants"):
         col("a").is_in("abc")
-    with pytest.raises(DefinitionTypeError, match="cast"):
-        col("a").cast(dict)
+    for kind in (set, list, "lists", Decimal, int | None):
+        with pytest.raises(DefinitionTypeError, match=r"cast\(\) takes a type such as int"):
+            col("a").cast(kind)
+    with pytest.raises(DefinitionValueError, match="not empty"):
+        col("a").split("")
     with pytest.raises(DefinitionTypeError, match="one value"):
         min_of()

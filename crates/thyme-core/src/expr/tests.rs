@@ -1,6 +1,7 @@
 //! Expressions end to end: from JSON to columns.
 
 mod constants;
+mod converted;
 mod functions;
 mod nested;
 

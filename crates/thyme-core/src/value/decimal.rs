@@ -44,6 +44,18 @@ pub fn rescaled(unscaled: i128, from: u8, to: u8) -> Option<i128> {
     is_decimal(moved).then_some(moved)
 }
 
+/// `unscaled` digits with the scale `from` as the nearest with the scale `to`, half to even; `None` if those are more
+/// than 38.
+pub fn rounded(unscaled: i128, from: u8, to: u8) -> Option<i128> {
+    if from <= to {
+        return rescaled(unscaled, from, to);
+    }
+    let unit = 10i128.checked_pow(u32::from(from - to))?;
+    let (below, rest) = (unscaled.div_euclid(unit), unscaled.rem_euclid(unit));
+    let above = unit - rest;
+    Some(if rest > above || (rest == above && below % 2 != 0) { below + 1 } else { below })
+}
+
 /// Why a text is no decimal number of the scale that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecimalFault {
@@ -210,5 +222,12 @@ mod tests {
         assert_eq!(rescaled(12_300, 4, 2), Some(123));
         assert_eq!(rescaled(12_301, 4, 2), None);
         assert_eq!(rescaled(10i128.pow(37), 0, 1), None);
+        for (unscaled, nearest) in
+            [(149, 1), (150, 2), (250, 2), (251, 3), (-150, -2), (-250, -2), (-251, -3), (-50, 0)]
+        {
+            assert_eq!(rounded(unscaled, 2, 0), Some(nearest), "{unscaled}");
+        }
+        assert_eq!(rounded(10i128.pow(38) - 1, 38, 0), Some(1));
+        assert_eq!(rounded(10i128.pow(37), 0, 1), None);
     }
 }

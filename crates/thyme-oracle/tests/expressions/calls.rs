@@ -6,7 +6,8 @@ use thyme_core::expr::{Callee, Expr, Literal, LiteralValue, functions};
 use super::{agree, rows};
 
 /// What a function takes and gives: `n` a number, `i` an int, `s` a text, `b` a bool, `t` a datetime, `n2` a decimal of
-/// scale 2, lists of these with brackets, `m` a map of ints, `v` a vector; what is none of these is a JSON literal.
+/// scale 2, `d` a date, `y` bytes, lists of these with brackets, `m` a map of ints, `v` a vector, `j` JSON, `js` a text of
+/// it; what is none of these is a JSON literal.
 const CALLS: &[(&str, &[&str], &str)] = &[
     ("abs", &["n"], "n"),
     ("abs", &["i"], "i"),
@@ -154,6 +155,59 @@ const CALLS: &[(&str, &[&str], &str)] = &[
     ("eq", &["v", "v"], "b"),
     ("eq", &["m", "{}"], "b"),
     ("is_not_null", &["m"], "b"),
+    ("dot", &["v", "v"], "n"),
+    ("dot", &["v", "[2,0.5]"], "n"),
+    ("cosine", &["v", "v"], "n"),
+    ("l2", &["v", "v"], "n"),
+    ("json_extract", &["j", "\"a\""], "j"),
+    ("json_extract", &["j", "\"a.b[0]\"", "\"int\""], "i"),
+    ("json_extract", &["j", "\"a[-1]\"", "\"float\""], "n"),
+    ("json_extract", &["j", "\"b\"", "\"str\""], "s"),
+    ("json_extract", &["j", r#""["a b"].b""#, "\"bool\""], "b"),
+    ("json_extract", &["js", "\"a\"", "\"decimal(2)\""], "n2"),
+    ("json_extract", &["js", "\"a\""], "j"),
+    ("json_extract", &["js", "\"[1]\"", "\"list[int]\""], "[i]"),
+    ("json_extract", &["js", "\"b\"", "\"datetime\""], "t"),
+    ("json_extract", &["s", "\"a\"", "\"str\""], "s"),
+    ("cast", &["js", "\"json\""], "j"),
+    ("cast", &["j", "\"str\""], "s"),
+    ("cast", &["j", "\"int\""], "i"),
+    ("cast", &["j", "\"decimal(2)\""], "n2"),
+    ("cast", &["j", "\"list[int]\""], "[i]"),
+    ("cast", &["[n]", "\"json\""], "j"),
+    ("cast", &["m", "\"json\""], "j"),
+    ("cast", &["v", "\"json\""], "j"),
+    ("cast", &["s", "\"json\""], "j"),
+    ("cast", &["[n]", "\"list[int]\""], "[i]"),
+    ("cast", &["[i]", "\"list[float]\""], "[n]"),
+    ("cast", &["[n2]", "\"list[str]\""], "[s]"),
+    ("cast", &["[s]", "\"list[datetime]\""], "[t]"),
+    ("cast", &["[i]", "\"vector[2]\""], "v"),
+    ("cast", &["v", "\"list[int]\""], "[i]"),
+    ("cast", &["m", "\"dict[str, int]\""], "m"),
+    ("cast", &["n", "\"decimal(2)\""], "n2"),
+    ("cast", &["s", "\"decimal(2)\""], "n2"),
+    ("cast", &["n2", "\"decimal(2)\""], "n2"),
+    ("cast", &["n2", "\"int\""], "i"),
+    ("cast", &["n2", "\"float\""], "n"),
+    ("cast", &["n2", "\"str\""], "s"),
+    ("cast", &["n2", "\"bool\""], "b"),
+    ("cast", &["n4", "\"decimal(2)\""], "n2"),
+    ("cast", &["n2", "\"decimal(4)\""], "n4"),
+    ("cast", &["t", "\"date\""], "d"),
+    ("cast", &["s", "\"date\""], "d"),
+    ("cast", &["d", "\"datetime\""], "t"),
+    ("cast", &["d", "\"str\""], "s"),
+    ("cast", &["s", "\"bytes\""], "y"),
+    ("cast", &["y", "\"str\""], "s"),
+    ("len", &["y"], "i"),
+    ("eq", &["j", "j"], "b"),
+    ("coalesce", &["d", "d"], "d"),
+    ("coalesce", &["d", "\"2026-03-15\""], "d"),
+    ("between", &["d", "\"1970-01-01\"", "d"], "b"),
+    ("is_in", &["d", "\"1970-01-02\"", "null"], "b"),
+    ("is_in", &["n2", "0.5", "-1"], "b"),
+    ("lt", &["n2", "n2"], "b"),
     ("haversine_km", &["n", "n", "n", "n"], "n"),
 ];
 
@@ -164,7 +218,7 @@ fn literal(json: &str) -> Expr {
         nested if nested.starts_with(['[', '{']) => {
             LiteralValue::Nested(serde_json::from_str(nested).unwrap())
         }
-        text if text.starts_with('"') => LiteralValue::Str(text.trim_matches('"').to_owned()),
+        text if text.starts_with('"') => LiteralValue::Str(text[1..text.len() - 1].to_owned()),
         number => match number.parse() {
             Ok(int) => LiteralValue::Int(int),
             Err(_) => LiteralValue::Float(number.parse().unwrap()),
@@ -200,7 +254,19 @@ fn leaf(kind: &'static str) -> BoxedStrategy<Expr> {
         "[n2]" => column(&["ds"]).boxed(),
         "m" => column(&["im"]).boxed(),
         "v" => column(&["v", "w"]).boxed(),
-        "n2" => column(&["ds"]).prop_map(|list| call("first", vec![list])).boxed(),
+        "j" => column(&["note"]).boxed(),
+        "js" => constant(&[
+            r#""{"a": 12.50, "b": "2026-03-15T10:00:00Z"}""#,
+            r#""[0, [1, null, 2]]""#,
+            r#""{"a": 9223372036854775808, "a": 7}""#,
+            r#""{"a": [1, }""#,
+            r#""{"a": "0.30", "b": null}""#,
+        ])
+        .boxed(),
+        "n2" => prop_oneof![3 => column(&["amount"]), 1 => column(&["ds"]).prop_map(|list| call("first", vec![list]))].boxed(),
+        "n4" => column(&["rate"]).boxed(),
+        "d" => column(&["day"]).boxed(),
+        "y" => column(&["raw"]).boxed(),
         _ => prop_oneof![
             2 => column(&["at"]),
             3 => (0..4_000_000_000i64).prop_map(|seconds| call("cast", vec![literal(&(seconds - 1_000_000_000).to_string()), literal("\"datetime\"")])),
@@ -232,7 +298,9 @@ fn a_call(name: &'static str, takes: &'static [&'static str], depth: usize) -> B
         .iter()
         .map(|take| match *take {
             "[]" => Just(literal("[]")).boxed(),
-            take if CALLS.iter().any(|(_, _, gives)| *gives == take) || take.starts_with("[t") => {
+            take if CALLS.iter().any(|(_, _, gives)| *gives == take)
+                || ["[t]", "js", "y"].contains(&take) =>
+            {
                 kind(take, depth)
             }
             constant => Just(literal(constant)).boxed(),

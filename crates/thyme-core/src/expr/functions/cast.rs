@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMicrosecondType};
 
-use super::{Call, Function, Kernel, arg};
+use super::{Call, Function, Kernel, arg, cast_values};
 use crate::error::{Error, Result};
 use crate::expr::evaluate::bools;
 use crate::expr::number::float_as_exact_int;
@@ -18,23 +18,32 @@ use crate::value::{DataType, NAN, canonical};
 
 pub(super) const ALL: &[Function] = &[Function::method("cast", (2, 2), cast)];
 
-const TYPES: [DataType; 5] =
-    [DataType::Int, DataType::Float, DataType::Str, DataType::Bool, DataType::Datetime];
+/// The type that the constant at `index` names.
+pub(super) fn named(call: &Call<'_>, index: usize) -> Result<DataType> {
+    let expected = "the name of a type, such as \"int\", \"decimal(2)\" or \"list[str]\"";
+    let name = call.text_constant(index, expected)?.unwrap_or_default();
+    DataType::named(&name).ok_or_else(|| call.refuse_constant(expected, format!("\"{name}\"")))
+}
 
 /// The second argument is the name of a type.
 fn cast(call: Call<'_>) -> Result<Node> {
-    let expected = "the name of a type: int, float, str, bool or datetime";
-    let name = call.text_constant(1, expected)?.unwrap_or_default();
-    let Some(to) = TYPES.into_iter().find(|t| t.name() == &*name) else {
-        return Err(call.refuse_constant(expected, format!("\"{name}\"")));
-    };
-    let Some(from) = call.type_of(0) else {
-        return Ok(Node::null(Some(to)));
-    };
+    let to = named(&call, 1)?;
+    match call.type_of(0) {
+        None => Ok(Node::null(Some(to))),
+        Some(from) if from == to => Ok(call.first()),
+        Some(from) if from.fits(to) => Ok(widened(call.first(), to)),
+        Some(from) => match kernel(from, to) {
+            Some(kernel) => Ok(call.strict(1, to, kernel)),
+            None => Err(call.refuse(&format!("a {from} cannot become a {to}"))),
+        },
+    }
+}
+
+/// What makes values of `to` of those of `from`, another type; `None` if nothing does.
+pub(super) fn kernel(from: DataType, to: DataType) -> Option<Kernel> {
     use DataType::{Bool, Datetime, Float, Int, Str};
-    let kernel = match (from, to) {
-        (from, to) if from == to => return Ok(call.first()),
-        (Int, Float) => return Ok(widened(call.first(), Float)),
+    Some(match (from, to) {
+        (Int, Float) => primitive::<Int64Type, Float64Type>(|v| Some(v as f64)),
         (Float, Int) => primitive::<Float64Type, Int64Type>(|v| float_as_exact_int(v.trunc())),
         (Int, Bool) => to_bool::<Int64Type>(|v| v != 0),
         (Int, Datetime) => {
@@ -61,9 +70,8 @@ fn cast(call: Call<'_>) -> Result<Node> {
             |all| Arc::new(all.collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
         ),
         (_, Str) if from.is_plain() => to_text(from),
-        _ => return Err(call.refuse(&format!("a {from} cannot become a {to}"))),
-    };
-    Ok(call.strict(1, to, kernel))
+        _ => return cast_values::kernel(from, to),
+    })
 }
 
 /// A decimal number, or one of the texts that JSON uses for what it cannot say.

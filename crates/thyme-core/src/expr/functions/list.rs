@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, UInt64Array};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
 
@@ -76,6 +76,21 @@ impl Items {
             },
         };
         offsets[row] as usize..offsets[row + 1] as usize
+    }
+
+    /// The column of lists, vectors or maps: of one row if they are a constant.
+    pub(super) fn array(&self) -> &ArrayRef {
+        &self.cells.array
+    }
+
+    /// Where each list begins and ends, and which are null.
+    pub(super) fn lists(&self) -> (OffsetBuffer<i32>, Option<NullBuffer>) {
+        let array = &self.cells.array;
+        let offsets = match array.as_list_opt::<i32>() {
+            Some(lists) => lists.offsets().clone(),
+            None => OffsetBuffer::from_lengths(std::iter::repeat_n(self.length, array.len())),
+        };
+        (offsets, array.nulls().cloned())
     }
 
     /// The items, as a column.

@@ -5,11 +5,13 @@
 //! [`Kernel`] over them. A null argument gives null unless a member says otherwise.
 
 mod cast;
+mod cast_values;
 mod choice;
 mod clock;
 mod distance;
 mod elementary;
 mod hash;
+mod json;
 mod list;
 mod membership;
 mod nulls;
@@ -18,6 +20,7 @@ mod pattern;
 mod rounding;
 mod split;
 mod text;
+mod vector;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +33,7 @@ use super::ast::Operator;
 use super::evaluate::Operand;
 use super::typing::{Node, as_type, unified, widened};
 use crate::error::{Error, Result, nearest};
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Value, cell, column};
 
 /// The most arguments of a function that takes any number.
 pub const ARGUMENTS_MAX: usize = 10_000;
@@ -75,7 +78,7 @@ impl fmt::Debug for Function {
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    let families: [&'static [Function]; 14] = [
+    let families: [&'static [Function]; 16] = [
         numbers::ALL,
         rounding::ALL,
         elementary::ALL,
@@ -90,6 +93,8 @@ pub fn all() -> impl Iterator<Item = &'static Function> {
         clock::ALL,
         hash::ALL,
         distance::ALL,
+        vector::ALL,
+        json::ALL,
     ];
     families.into_iter().flatten()
 }
@@ -165,6 +170,22 @@ impl fmt::Debug for Kernel {
 impl Kernel {
     fn new(compute: impl Fn(&[Operand], usize) -> Result<ArrayRef> + Send + Sync + 'static) -> Kernel {
         Kernel(Arc::new(compute))
+    }
+
+    /// What makes a column of `to` of one of `from`, value by value; `None` is null.
+    fn of_values(
+        from: DataType,
+        to: DataType,
+        f: impl Fn(Value) -> Option<Value> + Send + Sync + 'static,
+    ) -> Kernel {
+        Kernel::new(move |args, rows| {
+            let cells = Cells::of(args, 0, from)?;
+            let made = |row: usize| match cell(from, &cells.array, cells.row(row)) {
+                Value::Null => Value::Null,
+                value => f(value).unwrap_or_default(),
+            };
+            Ok(column(to, &(0..rows).map(made).collect::<Vec<_>>()))
+        })
     }
 
     /// Computes the rows of a batch.

@@ -234,7 +234,7 @@ fn faults_name_the_function_and_the_expression() {
         ),
         (
             "(cast i \"number\")",
-            "\"cast\" in col(\"i\").cast(\"number\"): expected the name of a type: int, float, str, bool or datetime, got \"number\"",
+            "\"cast\" in col(\"i\").cast(\"number\"): expected the name of a type, such as \"int\", \"decimal(2)\" or \"list[str]\", got \"number\"",
         ),
         (
             "(cast x \"bool\")",

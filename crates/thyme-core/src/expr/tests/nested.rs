@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::expr::{Compiled, Expr};
 use crate::value::{DataType, Json, Value, cell, column, typed};
 
-const ROWS: usize = 4;
+pub(super) const ROWS: usize = 4;
 
 /// Columns by the JSON of their values.
 fn columns() -> Vec<(&'static str, &'static str, [&'static str; ROWS])> {
@@ -31,7 +31,7 @@ fn columns() -> Vec<(&'static str, &'static str, [&'static str; ROWS])> {
     ]
 }
 
-fn types() -> Vec<(String, DataType)> {
+pub(super) fn types() -> Vec<(String, DataType)> {
     columns().into_iter().map(|(name, t, _)| (name.to_owned(), DataType::named(t).unwrap())).collect()
 }
 
@@ -59,7 +59,7 @@ fn expr(json: serde_json::Value) -> serde_json::Value {
     }
 }
 
-fn parse(json: serde_json::Value) -> Expr {
+pub(super) fn parse(json: serde_json::Value) -> Expr {
     serde_json::from_value(expr(json)).unwrap()
 }
 
@@ -75,7 +75,7 @@ fn shown(json: serde_json::Value) -> Vec<String> {
     (0..array.len()).map(|row| cell(data_type, &array, row).to_string()).collect()
 }
 
-fn check(cases: Vec<(serde_json::Value, [&str; ROWS])>) {
+pub(super) fn check(cases: Vec<(serde_json::Value, [&str; ROWS])>) {
     for (json, expected) in cases {
         assert_eq!(shown(json.clone()), expected, "{json}");
     }
