@@ -21,6 +21,7 @@ use crate::request::{Reply, Request};
 use crate::routes;
 use crate::runs::{BYTES_MAX, Callers, Recorder};
 use crate::verifier::{Verified, Verifier};
+use crate::waiting::Waiting;
 
 /// How an application is opened.
 #[derive(Clone, Debug)]
@@ -85,6 +86,7 @@ pub(crate) struct Ready {
     pub jobs: Arc<Jobs>,
     pub actions: Actions,
     pub runs: Arc<Recorder>,
+    pub waiting: Waiting,
     /// Held while the values of a plan are computed.
     pub previewing: Mutex<()>,
 }
@@ -205,6 +207,7 @@ impl App {
             jobs,
             actions,
             runs,
+            waiting: Waiting::default(),
             previewing: Mutex::default(),
         })
     }

@@ -42,6 +42,7 @@ mod tls;
 mod trail;
 mod untaken;
 mod verifier;
+mod waiting;
 mod wire;
 mod writes;
 

@@ -113,6 +113,9 @@ pub(crate) fn read_at(
 
 /// The state that a request reads, waited for as long as whoever sent it is there.
 pub(crate) fn snapshot_of(ready: &Ready, request: &Request, at: ReadAt) -> Result<Snapshot> {
+    let (_, applied) = ready.engine().records();
+    let awaited = at.min_position.max(at.position).filter(|position| position.record() > applied);
+    let _place = awaited.map(|position| ready.waiting.enter(position)).transpose()?;
     ready.engine().snapshot_while(at, &|| !request.gone.is_set())
 }
 

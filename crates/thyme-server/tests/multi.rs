@@ -176,3 +176,27 @@ fn one_query_that_is_wrong_refuses_all_and_says_which() {
     let (status, answer) = post(&app, "/features/multi", &json!({"queries": [query, query]}));
     assert!(status == 413 && answer["detail"].as_str().unwrap().contains("1200000 rows"), "{answer}");
 }
+
+#[test]
+fn reads_that_wait_leave_threads_to_others() {
+    let app = open();
+    let waits = "/features?featureset=Keys&entity_id=a&min_position=e1000&wait_ms=60000";
+    let get = |target: &str| app.request(&Request::new("GET", target, Vec::new(), Vec::new().into()));
+    let refused = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..257 {
+            // One of them finds no place; the others wait until the application closes.
+            scope.spawn(|| {
+                let reply = get(waits);
+                let said = String::from_utf8_lossy(&reply.body).into_owned();
+                assert_eq!(reply.status, 503, "{said}");
+                refused.fetch_or(said.contains("256 other reads wait"), Ordering::Relaxed);
+            });
+        }
+        while !refused.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        assert_eq!(get("/features?featureset=Keys&entity_id=a").status, 200);
+        app.close();
+    });
+}
