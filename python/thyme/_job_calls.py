@@ -154,8 +154,9 @@ class JobCalls:
         memory: str | int | None = None,
     ) -> ThymeResult:
         """See `ThymeClient.offline_result`."""
+        from thyme._manifest import SUFFIX, Recorder, write
         from thyme._offline import Kept, Output, memory_bytes, read_back
-        from thyme._training import told_of
+        from thyme._training import begun_by, manifest_of, told_of
 
         said = await self.offline_job(job)
         if not wait and said["status"] != "done":
@@ -164,24 +165,34 @@ class JobCalls:
                 f"job {job} is {said['status']}: {said['rows_done']} of {said['rows']} rows are computed"
             )
         first: ThymeResult | None = None
+        # A job of an earlier version does not say which columns are those of its labels.
+        recorder, own = Recorder(), said.get("columns")
         with (
-            Output(output) if output is not None else nullcontext() as written,
+            Output(output, recorder.accept) if output is not None else nullcontext() as written,
             Kept(memory_bytes(memory)) as kept,
             told_of(progress, f"{said['featureset']}: job {job}", said["rows"]) as told,
         ):
             async for part in self._answers(job):
                 table = part.to_arrow_with_meta()
                 first = first or part
+                if written is not None and own:
+                    await self._session.offload(recorder.add, table.select(own), table)
                 await self._session.offload(kept.add if written is None else written.write, table)
                 told(table.num_rows)
             table = await self._session.offload(kept.table) if written is None else None
         assert first is not None  # there is at least one part
         schema = first.to_arrow_with_meta().schema
-        return ThymeResult(
+        result = ThymeResult(
             table=table if written is None else lambda: read_back(written.place, schema),
             metadata=first.metadata,
             query_run_id=first.query_run_id,
         )
+        if written is not None and written.is_regular and own:
+            begun, beside = begun_by(said, written.place), written.place.beside(SUFFIX)
+            made = await manifest_of(self._session, begun, recorder, said["rows_a_part"], result.metadata)
+            await self._session.offload(write, beside, made)
+            result.metadata["manifest"] = beside.text
+        return result
 
     async def _answers(self, job: str) -> AsyncIterator[ThymeResult]:
         """The answers to all parts, each as soon as it is there."""

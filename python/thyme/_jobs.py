@@ -121,7 +121,7 @@ class JobsClient:
 
         Args:
             job: The id.
-            output: Writes the rows to this file; see `query_offline`.
+            output: Writes the rows to this file, with a manifest beside it; see `query_offline`.
             wait: Waits until it is done; otherwise that is an error if it is not.
             progress: Told about rows that have come.
             memory: What the rows that are kept for the result may take.

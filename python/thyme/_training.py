@@ -123,13 +123,13 @@ class TrainingSet:
                 try:
                     result = await query.run(slices, written, recorder if written.is_regular else None)
                 except DiffersError:
-                    made = await self._made(session, made, recorder, size, query.metadata)
+                    made = await manifest_of(session, made, recorder, size, query.metadata)
                     raise _differs(again, made, query.metadata) from None
             if again is not None:
                 result.metadata["rebuilt"] = {"output": written.place.text, **_rebuilt(again, recorder)}
             elif written.is_regular:
                 beside = written.place.beside(SUFFIX)
-                made = await self._made(session, made, recorder, size, result.metadata)
+                made = await manifest_of(session, made, recorder, size, result.metadata)
                 await session.offload(write, beside, made)
                 result.metadata["manifest"] = beside.text
             return result
@@ -206,33 +206,6 @@ class TrainingSet:
             "output": {"name": PurePath(output.path).name},
         }
 
-    async def _made(
-        self,
-        session: Session,
-        begun: Mapping[str, Any],
-        recorder: Recorder,
-        size: int,
-        metadata: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """The whole manifest."""
-        as_of = metadata["as_of"]
-        try:
-            committed = await session.fetch("/api/v1/history", {"commit": as_of["commit"]})
-            hashes = definitions_of(committed["definitions"], self._featureset, self._spine[0])
-        except ForbiddenError:
-            # A key that is for some featuresets sees no definitions. The commit stands for them.
-            hashes = {}
-        made = recorder.made(size)
-        for part in ("labels", "output"):
-            made[part] = {**begun[part], **made[part]}
-        return {
-            **begun,
-            "as_of": as_of,
-            "definitions": {"commit": as_of["commit"], "sha256": hashes},
-            **made,
-            "warnings": metadata.get("warnings") or [],
-        }
-
     async def _source(self, session: Session) -> AbstractContextManager[Labels | Spine]:
         """Where the rows come from."""
         dataset, time_range, every = self._spine
@@ -275,6 +248,57 @@ class TrainingSet:
         types = {**catalog.types(self._featureset), **keys}
         types.update(zip(self._columns, keys.values(), strict=False))
         return {**types, str(self._timestamp_column): "datetime"}
+
+
+async def manifest_of(
+    session: Session,
+    begun: Mapping[str, Any],
+    recorder: Recorder,
+    size: int,
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The whole manifest of what was computed."""
+    as_of = metadata["as_of"]
+    try:
+        committed = await session.fetch("/api/v1/history", {"commit": as_of["commit"]})
+        spine = begun["arguments"]["spine"]
+        hashes = definitions_of(committed["definitions"], begun["featureset"], spine)
+    except ForbiddenError:
+        # A key that is for some featuresets sees no definitions. The commit stands for them.
+        hashes = {}
+    made = recorder.made(size)
+    for part in ("labels", "output"):
+        made[part] = {**begun[part], **made[part]}
+    return {
+        **begun,
+        "as_of": as_of,
+        "definitions": {"commit": as_of["commit"], "sha256": hashes},
+        **made,
+        "warnings": metadata.get("warnings") or [],
+    }
+
+
+def begun_by(job: Mapping[str, Any], output: Place) -> dict[str, Any]:
+    """What the manifest of a job's result begins with. Its labels came as rows, whatever held them before."""
+    given = job["arguments"]
+    asked = [] if given["features"] is None else given["features"].split(",")
+    return {
+        "thyme_manifest": FORMAT,
+        "featureset": job["featureset"],
+        "arguments": {
+            "entity_column": given["entity_column"] or None,
+            "timestamp_column": given["timestamp_column"],
+            "as_served": given["as_served"],
+            # An id is a number, and no name begins with a digit.
+            "features": [int(each) if each.isdigit() else each for each in asked] or None,
+            "meta": given["meta"],
+            "spine": None,
+            "time_range": None,
+            "every": None,
+        },
+        "labels": {"kind": "rows"},
+        "output": {"name": PurePath(output.path).name},
+    }
 
 
 async def _answered(session: Session, params: Mapping[str, Any], body: bytes) -> ThymeResult:

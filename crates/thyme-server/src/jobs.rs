@@ -41,6 +41,9 @@ pub(crate) struct Job {
     pub position: String,
     /// The definitions that all parts are computed under.
     pub commit: String,
+    /// The columns of the labels.
+    #[serde(default)]
+    pub columns: Vec<String>,
     pub since: i64,
     pub ended: Option<i64>,
     /// How many erasures there had been.
@@ -91,6 +94,19 @@ impl Job {
         self.query.iter().rev().find(|(name, _)| name == "featureset").map_or("", |(_, value)| value)
     }
 
+    /// What was asked for, as `/features/offline` takes it.
+    fn arguments(&self) -> Json {
+        let given = |name| self.query.iter().filter(move |(known, _)| known == name).map(|(_, value)| value);
+        let flag = |name| given(name).next_back().is_some_and(|value| value == "1");
+        json!({
+            "entity_column": given("entity_column").collect::<Vec<_>>(),
+            "timestamp_column": given("timestamp_column").next_back(),
+            "features": given("features").next_back(),
+            "as_served": flag("as_served"),
+            "meta": flag("meta"),
+        })
+    }
+
     /// As it is shown.
     pub fn shown(&self) -> Json {
         let rows = |parts: &[Part]| parts.iter().map(|part| part.rows).sum::<u64>();
@@ -101,6 +117,9 @@ impl Job {
             "featureset": self.featureset(),
             "position": self.position,
             "commit": self.commit,
+            "arguments": self.arguments(),
+            "columns": self.columns,
+            "rows_a_part": self.parts.first().map_or(0, |part| part.rows),
             "since": format_rfc3339(self.since),
             "ended": self.ended.map(format_rfc3339),
             "parts": self.parts.len(),
@@ -349,6 +368,7 @@ impl Damaged {
             query: Vec::new(),
             position: String::new(),
             commit: String::new(),
+            columns: Vec::new(),
             since,
             ended: None,
             erasures: erasures(engine) - after,

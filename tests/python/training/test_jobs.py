@@ -81,10 +81,38 @@ def test_a_job_gives_what_an_answer_gives_at_its_position(
         "done", len(result), len(result), 1.0)  # fmt: skip
     written = client.offline_result(job, output=tmp_path / "out.parquet", wait=False)
     assert written.to_dict() == direct.to_dict()
+    manifest = json.loads(Path(written.metadata["manifest"]).read_text())
+    assert (manifest["as_of"]["position"], manifest["output"]["rows"]) == (position, len(result))
     assert [each["id"] for each in client.offline_jobs()] == [job]
     client.cancel_offline(job)
     assert client.offline_jobs() == []
     assert files(tmp_path / "data") == []
+
+
+def test_the_file_of_a_job_is_made_again_from_its_manifest(client: LocalClient, tmp_path: Path) -> None:
+    rows = pa.Table.from_pylist(labels(150, trips(400)))
+    output = tmp_path / "out.parquet"
+    asked: dict[str, Any] = {**ASKED, "features": ["paid_2d", 7], "meta": True}
+    job = client.start_offline(TrainFeatures, rows, **asked)
+    client.offline_result(job, output=output)
+    direct = tmp_path / "direct.parquet"
+    client.query_offline(
+        TrainFeatures, rows, output=direct, position=client.offline_job(job)["position"], **asked
+    )
+    manifests = [json.loads(Path(f"{each}.manifest.json").read_text()) for each in (output, direct)]
+    for manifest in manifests:
+        # What differs is the file's name and when it was asked for.
+        del manifest["output"]["name"], manifest["as_of"]["time"]
+    assert manifests[0] == manifests[1]
+    first = output.read_bytes()
+    client.cancel_offline(job)
+    client.log(TrainTrip, trips(100, seed=5))
+    output.unlink()
+    client.rebuild(f"{output}.manifest.json", rows)
+    assert output.read_bytes() == first
+    rows = rows.set_column(rows.column_names.index("hour"), "hour", pa.array([23] * len(rows)))
+    with pytest.raises(ConflictError, match="the rows that were given are not those"):
+        client.rebuild(f"{output}.manifest.json", rows)
 
 
 def test_parts_that_come_twice_count_once_and_their_order_is_kept(client: LocalClient) -> None:

@@ -29,6 +29,7 @@ pub(crate) fn create(ready: &Ready, request: &Request) -> Result<Reply> {
         query,
         position: snapshot.position.to_string(),
         commit: snapshot.catalog.commit.clone(),
+        columns: empty.schema().fields().iter().map(|field| field.name().clone()).collect(),
         since: 0,
         ended: None,
         erasures: erasures(ready.engine()),
