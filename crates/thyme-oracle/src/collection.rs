@@ -45,7 +45,7 @@ pub(crate) fn collected(rows: &[Given<'_>], question: &Question<'_>) -> Result<O
             let often = |value: &Value| rows.iter().filter(|row| row.value == *value).count();
             let mut counted: Vec<(usize, Value)> = values.into_iter().map(|v| (often(&v), v)).collect();
             // What is as frequent stays in its order.
-            counted.sort_by(|a, b| b.0.cmp(&a.0));
+            counted.sort_by_key(|(often, _)| std::cmp::Reverse(*often));
             counted.truncate(int(question, "k", 1));
             listed(counted.into_iter().map(|(_, value)| value).collect(), question)
         }
