@@ -17,6 +17,7 @@ import httpx
 import orders
 import pyarrow as pa
 import pyarrow.parquet as pq
+from aggregates import aggregates
 from backfill import backfill
 from budget import budget
 from extracted import extractors
@@ -417,4 +418,5 @@ ALL: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "joins": joins,
     "budget": budget,
     "backfill": backfill,
+    "aggregates": aggregates,
 }

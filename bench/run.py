@@ -3,7 +3,7 @@
     python bench/run.py [--quick] [--only FIGURES]
 
 FIGURES is one of ingest, training, wide, streamed, online, served, extractors, freshness, footprint, joins,
-budget, backfill.
+budget, backfill, aggregates.
 
 Servers are real processes on fresh data directories, reached over HTTP. See `docs/benchmarks.md`.
 """
