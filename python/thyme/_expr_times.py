@@ -1,4 +1,4 @@
-"""Methods of datetimes."""
+"""Methods of datetimes and dates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from thyme._expr_calls import Calls
 
 
 class Times(Calls):
-    """What an expression of datetimes can be asked. A null gives null.
+    """What an expression of datetimes or dates can be asked. A null gives null.
+
+    A date has a calendar, but neither a clock nor a zone: `year month day weekday is_weekend truncate diff`.
 
     `tz` is a name of the tz database, such as "Europe/London", which Thyme brings along; without it the zone
     is UTC.
     """
 
     __slots__ = ()
+
+    def date(self, tz: str = "UTC") -> Self:
+        """The day that the calendar of a zone shows, as a date; null outside the years 1 to 9999."""
+        return self._zoned("date", tz)
 
     def year(self, tz: str = "UTC") -> Self:
         """The year that clocks show in a zone."""
@@ -63,7 +69,7 @@ class Times(Calls):
         """The time since `earlier` as a float, negative if that is later.
 
         Args:
-            earlier: A datetime, an ISO 8601 text, or an expression of datetimes.
+            earlier: A datetime, an ISO 8601 text, or an expression of datetimes; for a date another date.
             unit: One of us, ms, s, m, h, d (of 24 hours), w.
         """
         return self._method("diff", earlier, unit)

@@ -76,10 +76,11 @@ class Values(Calls):
         return self._method("json_extract", path, _named(dtype, ".json_extract()"))
 
     def hash_bucket(self, buckets: int) -> Self:
-        """A bucket from 0 to `buckets - 1`, for ever the same for the same int, text, bool or datetime.
+        """A bucket from 0 to `buckets - 1`, for ever the same for the same value but a float.
 
-        FNV-1a of 64 bits over the value's bytes (UTF-8; eight bytes, lowest first; one byte), then the
-        finaliser of SplitMix64, modulo `buckets`.
+        FNV-1a of 64 bits over the value's bytes (UTF-8; eight bytes, lowest first, also of a date's days; one
+        byte; a Decimal's digits as a text without zeros at its end), then the finaliser of SplitMix64, modulo
+        `buckets`.
         """
         return self._method("hash_bucket", buckets)
 

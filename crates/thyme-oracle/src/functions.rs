@@ -9,13 +9,15 @@ mod vectors;
 use std::cmp::Ordering;
 
 use casts::cast;
+use num_bigint::BigInt;
 use regex::Regex;
 use thyme_core::expr::TEXT_BYTES_MAX;
-use thyme_core::value::Scalar;
-use thyme_core::value::{NAN, canonical};
+use thyme_core::value::{NAN, Scalar, Unscaled, canonical};
 use thyme_core::{DataType, Error, Result, Value};
 use times::{clock, difference, truncated};
 
+use crate::decimals;
+use crate::exact::Fraction;
 use crate::expression::{Typed, common, compared_values, converted, converts};
 
 /// The value of a call of the function `name`.
@@ -78,7 +80,10 @@ pub fn call(name: &str, args: Vec<Typed>) -> Result<Typed> {
             let weekday = clock("weekday", &values())?;
             typed(if let Value::Int(day) = weekday { Value::Bool(day > 4) } else { Value::Null }, Bool)
         }
-        "truncate" => typed(truncated(&values())?, DataType::Datetime),
+        "truncate" => {
+            Ok(Typed { value: truncated(&values())?, data_type: first_type.or(Some(DataType::Datetime)) })
+        }
+        "date" => typed(times::date(&values())?, DataType::Date),
         "diff" => typed(difference(&values())?, Float),
         "hash_bucket" => typed(bucket(&values())?, Int),
         "first" => lists::part(&args[0], &Value::Int(0)),
@@ -127,6 +132,8 @@ fn number(name: &str, value: &Value) -> Result<Value> {
         (_, Value::Null) => Value::Null,
         ("abs", Value::Int(v)) => i64::try_from(i128::from(*v).abs()).map_or(Value::Null, Value::Int),
         ("abs", Value::Float(v)) => Value::Float(if *v < 0.0 { -*v } else { *v }),
+        ("abs", Value::Decimal(scale, v)) => Value::Decimal(*scale, Unscaled::new(v.get().abs())),
+        (_, Value::Decimal(scale, v)) => decimals::of_scale(&Value::Int(v.get().signum() as i64), *scale),
         (_, Value::Int(v)) => Value::Int(v.cmp(&0) as i64),
         (_, Value::Float(v)) => Value::Float(match v.partial_cmp(&0.0) {
             Some(order) => f64::from(order as i8),
@@ -160,6 +167,7 @@ fn rounded(name: &str, args: &[Typed]) -> Result<Typed> {
             let nearest = half_even(v, unit);
             i64::try_from(nearest * unit).map_or(Value::Null, Value::Int)
         }
+        (Value::Decimal(scale, v), digits) => rounded_decimal(name, (v.get(), *scale), digits),
         (Value::Float(v), None) => match name {
             "floor" => whole(v.floor()),
             "ceil" => whole(v.ceil()),
@@ -176,6 +184,38 @@ fn rounded(name: &str, args: &[Typed]) -> Result<Typed> {
         (other, _) => return Err(misuse(name, std::slice::from_ref(other))),
     };
     Ok(Typed { value, data_type })
+}
+
+/// To an int without digits; with them to a decimal of the same scale.
+fn rounded_decimal(name: &str, (v, scale): (i128, u8), digits: Option<i64>) -> Value {
+    // More digits than it has change nothing.
+    if digits.is_some_and(|digits| digits >= i64::from(scale)) {
+        return Value::Decimal(scale, Unscaled::new(v));
+    }
+    let power = |places: i64| match places {
+        0.. => Fraction::new(decimals::ten(places as u8), BigInt::from(1)),
+        _ => Fraction::new(BigInt::from(1), decimals::ten(-places as u8)),
+    };
+    let exact = Fraction::new(BigInt::from(v), decimals::ten(scale));
+    let moved = exact.times(&power(digits.unwrap_or(0)));
+    let nearest = match name {
+        "floor" => casts::whole_beside(&moved, -1),
+        "ceil" => casts::whole_beside(&moved, 1),
+        _ => casts::nearest(&moved),
+    };
+    let Some(nearest) = nearest else { return Value::Null };
+    match digits {
+        None => i64::try_from(nearest).map_or(Value::Null, Value::Int),
+        Some(digits) => {
+            let back = Fraction::new(BigInt::from(nearest), BigInt::from(1)).times(&power(-digits));
+            let unscaled = back.times(&power(scale.into()));
+            let (numerators, denominator) = Fraction::common(std::slice::from_ref(&unscaled));
+            match numerators.first().map(|n| i128::try_from(n / denominator)) {
+                Some(Ok(v)) if v.unsigned_abs() < 10u128.pow(38) => Value::Decimal(scale, Unscaled::new(v)),
+                _ => Value::Null,
+            }
+        }
+    }
 }
 
 /// How many times `unit` is nearest to `v`, half to even.
@@ -231,6 +271,8 @@ fn extreme(name: &str, values: Vec<Value>) -> Value {
         (Value::Int(a), Value::Int(b)) | (Value::Datetime(a), Value::Datetime(b)) => a.cmp(b),
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
         (Value::Str(a), Value::Str(b)) => a.chars().cmp(b.chars()),
+        (Value::Date(a), Value::Date(b)) => a.cmp(b),
+        (a @ Value::Decimal(..), b) => decimals::compared(a, b).unwrap_or(Ordering::Equal),
         _ => Ordering::Equal,
     };
     let found =
@@ -406,6 +448,14 @@ fn bucket(args: &[Value]) -> Result<Value> {
         Value::Null => return Ok(Value::Null),
         Value::Int(v) | Value::Datetime(v) => v.to_le_bytes().to_vec(),
         Value::Bool(v) => vec![u8::from(*v)],
+        Value::Date(day) => i64::from(*day).to_le_bytes().to_vec(),
+        Value::Bytes(bytes) => bytes.to_vec(),
+        Value::Decimal(..) => {
+            let text = args[0].to_string();
+            let short =
+                if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+            short.as_bytes().to_vec()
+        }
         Value::Str(text) => text.as_bytes().to_vec(),
         other => return Err(misuse("hash_bucket", std::slice::from_ref(other))),
     };

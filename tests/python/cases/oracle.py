@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from .oracle_collections import COLLECTIONS, Counted
+from .oracle_decimals import decimals
 from .oracle_functions import FUNCTIONS
 from .oracle_shape import clock_after, declared, shaped, time_field
 from .oracle_statistics import STATISTICS, Given, forgotten
@@ -190,13 +191,13 @@ def compared(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
-    "add": strict(lambda a, b: a + b),
-    "sub": strict(lambda a, b: a - b),
-    "mul": strict(lambda a, b: a * b),
-    "div": divisor(lambda a, b: a / b),
-    "floor_div": divisor(lambda a, b: a // b),
-    "mod": divisor(lambda a, b: a % b),
-    "neg": strict(lambda a: -a),
+    "add": strict(decimals("add", lambda a, b: a + b)),
+    "sub": strict(decimals("sub", lambda a, b: a - b)),
+    "mul": strict(decimals("mul", lambda a, b: a * b)),
+    "div": divisor(decimals("div", lambda a, b: a / b)),
+    "floor_div": divisor(decimals("floor_div", lambda a, b: a // b)),
+    "mod": divisor(decimals("mod", lambda a, b: a % b)),
+    "neg": strict(lambda a: a.copy_negate() if isinstance(a, Decimal) else -a),
     "eq": compared(lambda a, b: a == b),
     "ne": compared(lambda a, b: a != b),
     "lt": compared(lambda a, b: a < b),
@@ -209,7 +210,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "is_null": lambda a: a is None,
     "fill_null": lambda a, b: b if a is None else a,
     "between": lambda a, low, high: both(
-        None if a is None or low is None else a >= low, None if a is None or high is None else a <= high
+        compared(lambda a, low: a >= low)(a, low), compared(lambda a, high: a <= high)(a, high)
     ),
     **FUNCTIONS,
 }

@@ -8,12 +8,14 @@ not share.
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .oracle_casts import cast, is_nan, json_extract, whole
+from .oracle_casts import as_decimal, cast, is_nan, json_extract, whole
 from .oracle_lists import LISTS
+from .oracle_types import as_compared
 from .oracle_vectors import VECTORS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,7 +52,19 @@ def power(base: Any, exponent: Any) -> Any:
 
 
 def extreme(pick: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *values: math.nan if any(map(is_nan, values)) else pick(values)
+    def picked(*values: Any) -> Any:
+        values = alike(values)
+        return None if None in values else math.nan if any(map(is_nan, values)) else pick(values)
+
+    return picked
+
+
+def alike(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Decimals and what stands beside them at the largest scale; null where that leaves 38 digits."""
+    if not any(isinstance(v, Decimal) for v in values):
+        return values
+    scale = max(-int(v.as_tuple().exponent) for v in values if isinstance(v, Decimal))
+    return tuple(None if v is None else as_decimal(v if type(v) is int else str(v), scale) for v in values)
 
 
 def clip(value: Any, low: Any, high: Any) -> Any:
@@ -60,7 +74,8 @@ def clip(value: Any, low: Any, high: Any) -> Any:
 
 
 def member(value: Any, *values: Any) -> bool | None:
-    return True if any(value == v for v in values) else None if None in values else False
+    pairs = (as_compared(value, v) for v in values if v is not None)
+    return True if any(a == b for a, b in pairs) else None if None in values else False
 
 
 def chosen(*args: Any) -> Any:
@@ -82,28 +97,53 @@ def begin(day: datetime, tz: str) -> int:
     return at
 
 
-def truncated(us: int, unit: str, tz: str = "UTC") -> int:
+def truncated(us: Any, unit: str, tz: str = "UTC") -> Any:
+    if isinstance(us, date):
+        return starts(datetime(us.year, us.month, us.day))[unit].date()
     shown = local(us, tz).replace(tzinfo=None)
     day = datetime(shown.year, shown.month, shown.day)
-    starts = {
-        "1d": day,
-        "1w": day - timedelta(days=shown.weekday()),
-        "1mo": datetime(shown.year, shown.month, 1),
-        "1q": datetime(shown.year, (shown.month - 1) // 3 * 3 + 1, 1),
-        "1y": datetime(shown.year, 1, 1),
-    }
-    if unit in starts:
-        return begin(starts[unit], tz)
+    if unit in starts(day):
+        return begin(starts(day)[unit], tz)
     return us - (shown - day) // MICROSECOND % (int(unit[:-1]) * int(PARTS[unit[-1]]) * 1_000_000)
 
 
+def starts(day: datetime) -> dict[str, datetime]:
+    """The first days of what a day lies in."""
+    return {
+        "1d": day,
+        "1w": day - timedelta(days=day.weekday()),
+        "1mo": datetime(day.year, day.month, 1),
+        "1q": datetime(day.year, (day.month - 1) // 3 * 3 + 1, 1),
+        "1y": datetime(day.year, 1, 1),
+    }
+
+
+def midnight(day: date) -> int:
+    return (day - EPOCH.date()).days * 86_400_000_000
+
+
+def difference(a: Any, b: Any, unit: str = "s") -> float:
+    a, b = as_compared(a, b)
+    us = (midnight(a) - midnight(b)) if isinstance(a, date) else a - b
+    return float(us / round(PARTS[unit] * 1_000_000))
+
+
 def bucket(value: Any, buckets: int) -> int:
+    if isinstance(value, date):
+        value = (value - EPOCH.date()).days
+    if isinstance(value, Decimal):
+        text = format(value, "f")
+        value = text.rstrip("0").rstrip(".") if "." in text else text
     data = (
-        value.encode()
-        if isinstance(value, str)
-        else bytes([value])
-        if isinstance(value, bool)
-        else value.to_bytes(8, "little", signed=True)
+        value
+        if isinstance(value, bytes)
+        else (
+            value.encode()
+            if isinstance(value, str)
+            else bytes([value])
+            if isinstance(value, bool)
+            else value.to_bytes(8, "little", signed=True)
+        )
     )
     state, bits = 0xCBF29CE484222325, 2**64 - 1
     for byte in data:
@@ -128,7 +168,7 @@ def haversine(lat1: float, lon1: float, lat2: float, lon2: float) -> float | Non
 
 
 def clock(part: Callable[[datetime], Any]) -> Callable[..., Any]:
-    return lambda us, tz="UTC": part(local(us, tz))
+    return lambda us, tz="UTC": part(local(midnight(us) if isinstance(us, date) else us, tz))
 
 
 STRICT: dict[str, Callable[..., Any]] = (
@@ -167,7 +207,8 @@ STRICT: dict[str, Callable[..., Any]] = (
         "weekday": clock(datetime.weekday),
         "is_weekend": clock(lambda t: t.weekday() > 4),
         "truncate": truncated,
-        "diff": lambda a, b, unit="s": (a - b) / round(PARTS[unit] * 1_000_000),
+        "diff": difference,
+        "date": lambda us, tz="UTC": local(us, tz).date(),
         "hash_bucket": bucket,
         "haversine_km": haversine,
     }

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, Float64Array, Int64Array};
 use arrow::buffer::NullBuffer;
 
 use super::ast::Operator;
+use super::decimals;
 use super::evaluate::Operand;
 use super::number::{floor_div_float, floor_div_int, floor_mod_float, floor_mod_int, true_div_int};
 use super::side::{Side, map, map_checked};
@@ -67,6 +68,9 @@ pub(super) fn negate(array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> 
     if data_type == DataType::Int {
         // 0 - i64::MIN overflows and is null like any other overflow.
         return ints(Operator::Sub, &Operand::Scalar(Value::Int(0)), &operand);
+    }
+    if let DataType::Decimal(scale) = data_type {
+        return decimals::negate(&operand, scale);
     }
     let values = map(operand.floats()?, Side::One(()), |v, ()| canonical(-v));
     Ok(Arc::new(Float64Array::new(values.into(), array.nulls().cloned())))

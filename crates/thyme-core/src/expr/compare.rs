@@ -8,6 +8,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::kernels::cmp;
 
 use super::ast::Operator;
+use super::decimals;
 use super::evaluate::Operand;
 use super::number::{compare_int_float, float_as_exact_int, int_as_exact_float};
 use super::side::{Side, test};
@@ -21,9 +22,21 @@ pub(super) fn compare(op: Operator, a: (&Operand, DataType), b: (&Operand, DataT
         (DataType::Str, DataType::Str)
         | (DataType::Bool, DataType::Bool)
         | (DataType::Date, DataType::Date)
-        | (DataType::Bytes, DataType::Bytes)
-        | (DataType::Decimal(_), DataType::Decimal(_)) => {
-            return by_kernel(op, a, b);
+        | (DataType::Bytes, DataType::Bytes) => return by_kernel(op, a, b),
+        (DataType::Decimal(s), DataType::Decimal(t)) => {
+            if s == t {
+                return by_kernel(op, a, b);
+            }
+            let ordered = decimals::order_of((a.0, s), (b.0, t))?;
+            Ok(match op {
+                Operator::Eq => ordered.rows(Ordering::is_eq),
+                Operator::Ne => ordered.rows(Ordering::is_ne),
+                Operator::Lt => ordered.rows(Ordering::is_lt),
+                Operator::Le => ordered.rows(Ordering::is_le),
+                Operator::Gt => ordered.rows(Ordering::is_gt),
+                Operator::Ge => ordered.rows(Ordering::is_ge),
+                _ => return Err(not_a_comparison(op)),
+            })
         }
         (DataType::Int, DataType::Int) | (DataType::Datetime, DataType::Datetime) => {
             ordered(op, a.0.ints()?, b.0.ints()?)

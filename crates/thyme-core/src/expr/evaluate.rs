@@ -8,15 +8,19 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::kernels::{boolean, zip::zip};
-use arrow::datatypes::{Float64Type, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{
+    Date32Type, Decimal128Type, Float64Type, Int64Type, Schema, TimestampMicrosecondType,
+};
 
 use super::arithmetic::{arithmetic, negate};
 use super::ast::Operator;
 use super::compare::compare;
+use super::decimals;
 use super::side::Side;
 use super::texts::Texts;
 use super::typing::{Compiled, Node};
 use crate::error::{Error, Result};
+use crate::value::decimal::rescaled;
 use crate::value::{DataType, Value, cell, column as column_of};
 
 /// The value of a node on a batch.
@@ -68,6 +72,30 @@ impl Operand {
             Operand::Scalar(_) => None,
         }
         .ok_or_else(|| Error::internal("a float operand is not a float"))
+    }
+
+    /// The integers of decimals.
+    pub(super) fn decimals(&self) -> Result<Side<'_, i128>> {
+        match self {
+            Operand::Column(array) => {
+                array.as_primitive_opt::<Decimal128Type>().map(|a| Side::Many(a.values().as_ref()))
+            }
+            Operand::Scalar(Value::Decimal(_, v)) => Some(Side::One(v.get())),
+            Operand::Scalar(_) => None,
+        }
+        .ok_or_else(decimals::misfit)
+    }
+
+    /// The days of dates.
+    pub(super) fn days(&self) -> Result<Side<'_, i32>> {
+        match self {
+            Operand::Column(array) => {
+                array.as_primitive_opt::<Date32Type>().map(|a| Side::Many(a.values().as_ref()))
+            }
+            Operand::Scalar(Value::Date(day)) => Some(Side::One(*day)),
+            Operand::Scalar(_) => None,
+        }
+        .ok_or_else(|| Error::internal("a date operand is not a date"))
     }
 
     /// Texts.
@@ -226,6 +254,10 @@ fn widen(operand: Operand, from: Option<DataType>, to: DataType) -> Result<Opera
     if let (Some(ints), DataType::Float) = (array.as_primitive_opt::<Int64Type>(), to) {
         return Ok(Operand::Column(Arc::new(ints.unary::<_, Float64Type>(|v| v as f64))));
     }
+    if let (Some(ints), DataType::Decimal(scale)) = (array.as_primitive_opt::<Int64Type>(), to) {
+        let decimals = ints.unary_opt::<_, Decimal128Type>(|v| rescaled(v.into(), 0, scale));
+        return Ok(Operand::Column(Arc::new(decimals.with_data_type(to.arrow()))));
+    }
     let from = from.ok_or_else(|| Error::internal("a widened operand has no type"))?;
     let values: Vec<Value> = (0..array.len()).map(|row| cell(from, &array, row)).collect();
     Ok(Operand::Column(column_of(to, &values)))
@@ -267,7 +299,10 @@ fn binary(op: Operator, left: &Node, right: &Node, batch: &RecordBatch) -> Resul
         | Operator::Mul
         | Operator::Div
         | Operator::FloorDiv
-        | Operator::Mod => arithmetic(op, &a, &b, left),
+        | Operator::Mod => match (left, right) {
+            (DataType::Decimal(s), DataType::Decimal(t)) => decimals::arithmetic(op, (&a, s), (&b, t)),
+            _ => arithmetic(op, &a, &b, left),
+        },
         _ => compare(op, (&a, left), (&b, right)),
     }
 }

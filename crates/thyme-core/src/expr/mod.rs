@@ -12,6 +12,7 @@ pub mod typing;
 
 mod arithmetic;
 mod compare;
+mod decimals;
 mod literal;
 mod number;
 mod show;

@@ -2,6 +2,7 @@
 
 mod constants;
 mod converted;
+mod exact;
 mod functions;
 mod nested;
 

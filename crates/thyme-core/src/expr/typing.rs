@@ -1,6 +1,7 @@
 //! Type checking: from a tree as written to one that can be evaluated.
 
 use super::ast::{Callee, Expr, Literal, Operator};
+use super::decimals;
 use super::evaluate::constant;
 use super::functions::{self, Kernel};
 use crate::error::{Error, Result, nearest};
@@ -183,7 +184,7 @@ pub(super) struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn refuse(&self, types: &[Option<DataType>], expected: &str) -> Error {
+    pub(super) fn refuse(&self, types: &[Option<DataType>], expected: &str) -> Error {
         let types: Vec<_> = types.iter().map(|t| t.map_or("null", DataType::name)).collect();
         Error::invalid_definition(format!(
             "\"{}\" cannot take {} in {}: {expected}",
@@ -200,7 +201,7 @@ pub(super) fn unary(shown: &Shown<'_>, arg: Node) -> Result<Node> {
     let given = arg.data_type();
     let data_type = match (op, given) {
         (Operator::IsNull, _) | (Operator::Not, Some(DataType::Bool) | None) => DataType::Bool,
-        (Operator::Neg, Some(number @ (DataType::Int | DataType::Float))) => number,
+        (Operator::Neg, Some(number @ (DataType::Int | DataType::Float | DataType::Decimal(_)))) => number,
         (Operator::Neg, None) => return Ok(arg),
         (Operator::Neg, Some(DataType::Bool)) => {
             return Err(shown.refuse(&[given], "a bool is not a number"));
@@ -279,6 +280,26 @@ fn comparison(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
         return alike(shown, left, right);
     }
     match (a, b) {
+        (Some(DataType::Decimal(_)), Some(DataType::Decimal(_))) => {}
+        (Some(DataType::Decimal(_)), Some(DataType::Int))
+        | (Some(DataType::Int), Some(DataType::Decimal(_))) => {
+            let decimal = |node: Node| match node.data_type() {
+                Some(DataType::Int) => widened(node, DataType::Decimal(0)),
+                _ => node,
+            };
+            let (left, right) = (decimal(left), decimal(right));
+            if left.is_null_constant() || right.is_null_constant() {
+                return Ok(Node::null(Some(DataType::Bool)));
+            }
+            return Ok(join(shown.op, left, right, DataType::Bool));
+        }
+        (Some(DataType::Decimal(_)), Some(DataType::Float))
+        | (Some(DataType::Float), Some(DataType::Decimal(_))) => {
+            return Err(shown.refuse(
+                &[a, b],
+                "a float and a decimal are not compared exactly; cast one, as in col(\"a\").cast(\"float\")",
+            ));
+        }
         (Some(a), Some(b)) if a == b || (is_number(a) && is_number(b)) => {}
         (None, _) | (_, None) => {}
         (Some(DataType::Bool), Some(other)) | (Some(other), Some(DataType::Bool)) if is_number(other) => {
@@ -316,8 +337,11 @@ fn alike(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
 }
 
 fn arithmetic(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
-    use DataType::{Bool, Datetime, Float, Int, Str};
+    use DataType::{Bool, Date, Datetime, Float, Int, Str};
     let (op, a, b) = (shown.op, left.data_type(), right.data_type());
+    if [a, b].iter().any(|t| matches!(t, Some(DataType::Decimal(_)))) {
+        return decimals::typed(shown, left, right);
+    }
     let operands = match (a, b) {
         (None, None) => return Ok(left),
         (Some(Bool), _) | (_, Some(Bool)) => {
@@ -338,7 +362,12 @@ fn arithmetic(shown: &Shown<'_>, left: Node, right: Node) -> Result<Node> {
         (Some(Float | Int) | None, Some(Float | Int)) | (Some(Float | Int), None) => {
             if [a, b].contains(&Some(Float)) { Float } else { Int }
         }
-        _ => return Err(shown.refuse(&[a, b], "it takes two numbers of type int or float")),
+        (Some(Date), _) | (_, Some(Date)) => {
+            return Err(
+                shown.refuse(&[a, b], "the days between two dates are col(\"a\").diff(col(\"b\"), \"d\")")
+            );
+        }
+        _ => return Err(shown.refuse(&[a, b], "it takes two numbers")),
     };
     let data_type = if op == Operator::Div { Float } else { operands };
     if left.is_null_constant() || right.is_null_constant() {
@@ -356,6 +385,9 @@ pub(super) fn join(op: Operator, left: Node, right: Node, data_type: DataType) -
 pub(super) fn unified(a: Option<DataType>, b: Option<DataType>) -> Option<Option<DataType>> {
     match (a, b) {
         (None, other) | (other, None) => Some(other),
+        (Some(DataType::Decimal(a)), Some(DataType::Decimal(b))) => Some(Some(DataType::Decimal(a.max(b)))),
+        (Some(DataType::Int), Some(decimal @ DataType::Decimal(_)))
+        | (Some(decimal @ DataType::Decimal(_)), Some(DataType::Int)) => Some(Some(decimal)),
         (Some(a), Some(b)) if a.fits(b) => Some(Some(b)),
         (Some(a), Some(b)) if b.fits(a) => Some(Some(a)),
         _ => None,
@@ -386,6 +418,12 @@ pub(super) fn as_type(node: Node, beside: Option<DataType>) -> Result<Node> {
         (Node::Scalar { value: Value::Str(text), .. }, Some(DataType::Datetime)) => {
             let time = parse_timestamp(&text).map_err(|e| Error::invalid_definition(e.detail()))?;
             Ok(Node::Scalar { value: Value::Datetime(time.0), data_type: Some(DataType::Datetime) })
+        }
+        (
+            Node::Scalar { value: Value::Float(v), .. },
+            Some(data_type @ (DataType::Date | DataType::Decimal(_))),
+        ) if !v.is_finite() => {
+            Err(Error::invalid_definition(format!("expected {data_type}, got float {v:?}")))
         }
         (
             Node::Scalar { value: value @ (Value::Str(_) | Value::Int(_) | Value::Float(_)), .. },

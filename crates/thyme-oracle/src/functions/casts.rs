@@ -182,6 +182,15 @@ pub(super) fn nearest(exact: &Fraction) -> Option<i128> {
     (found.unsigned_abs() < 10u128.pow(38)).then_some(found)
 }
 
+/// The whole number next below (-1) or above (1), itself if it is whole.
+pub(super) fn whole_beside(exact: &Fraction, way: i32) -> Option<i128> {
+    let (numerators, denominator) = Fraction::common(std::slice::from_ref(exact));
+    let numerator = numerators.first()?;
+    let below = floor(numerator, &denominator);
+    let is_whole = &below * &denominator == *numerator;
+    i128::try_from(if way > 0 && !is_whole { below + 1 } else { below }).ok()
+}
+
 /// The floor of a quotient by something positive.
 fn floor(numerator: &BigInt, denominator: &BigInt) -> BigInt {
     let quotient = numerator / denominator;

@@ -8,6 +8,20 @@ use crate::number::divide;
 
 const UTC: &str = "UTC";
 
+/// The microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
+
+/// The day of a date, or the one that clocks of a zone show.
+pub(super) fn date(args: &[Value]) -> Result<Value> {
+    let Value::Datetime(us) = args[0] else { return Ok(Value::Null) };
+    let day = local(&zone(args.get(1))?, us)?.date();
+    Ok(if (1..=9999).contains(&day.year()) { Value::Date(days(day)) } else { Value::Null })
+}
+
+fn days(day: NaiveDate) -> i32 {
+    day.signed_duration_since(NaiveDate::default()).num_days() as i32
+}
+
 fn zone(value: Option<&Value>) -> Result<Zone> {
     match value {
         Some(Value::Str(name)) => Zone::named(name),
@@ -22,7 +36,11 @@ fn local(zone: &Zone, us: i64) -> Result<NaiveDateTime> {
 }
 
 pub(super) fn clock(name: &str, args: &[Value]) -> Result<Value> {
-    let Value::Datetime(us) = args[0] else { return Ok(Value::Null) };
+    let us = match args[0] {
+        Value::Datetime(us) => us,
+        Value::Date(day) => i64::from(day) * DAY_US,
+        _ => return Ok(Value::Null),
+    };
     let t = local(&zone(args.get(1))?, us)?;
     Ok(Value::Int(match name {
         "year" => i64::from(t.year()),
@@ -69,6 +87,11 @@ fn stretch(unit: &str, day: NaiveDate) -> Option<(NaiveDate, NaiveDate)> {
 }
 
 pub(super) fn truncated(args: &[Value]) -> Result<Value> {
+    if let (Value::Date(date), Value::Str(unit)) = (&args[0], &args[1]) {
+        let day = NaiveDate::default() + TimeDelta::days(i64::from(*date));
+        let (first, _) = stretch(unit, day).ok_or_else(|| Error::internal("a day outside the calendar"))?;
+        return Ok(Value::Date(days(first)));
+    }
     let (Value::Datetime(us), Value::Str(unit)) = (&args[0], &args[1]) else { return Ok(Value::Null) };
     let zone = zone(args.get(2))?;
     let outside = || Error::internal(format!("{us} is outside the calendar"));
@@ -89,6 +112,7 @@ pub(super) fn truncated(args: &[Value]) -> Result<Value> {
 pub(super) fn difference(args: &[Value]) -> Result<Value> {
     let time = |value: &Value| match value {
         Value::Datetime(us) => Ok(Some(*us)),
+        Value::Date(day) => Ok(Some(i64::from(*day) * DAY_US)),
         Value::Str(text) => parse_timestamp(text).map(|t| Some(t.0)),
         _ => Ok(None),
     };

@@ -9,7 +9,8 @@ use super::{Call, Function, Kernel, arg, nulls_of};
 use crate::error::Result;
 use crate::expr::side::{Side, map};
 use crate::expr::typing::Node;
-use crate::value::DataType;
+use crate::value::decimal::ShownDecimal;
+use crate::value::{DataType, Value};
 
 pub(super) const ALL: &[Function] = &[Function::method("hash_bucket", (2, 2), hash_bucket)];
 
@@ -39,11 +40,32 @@ fn hash_bucket(call: Call<'_>) -> Result<Node> {
             let values: Vec<i64> = (0..rows).map(of).collect();
             Ok(Arc::new(Int64Array::new(values.into(), nulls)))
         }),
+        Some(data_type @ (DataType::Date | DataType::Bytes | DataType::Decimal(_))) => {
+            Kernel::of_values(data_type, DataType::Int, move |value| {
+                Some(Value::Int(match value {
+                    Value::Date(day) => bucket(&i64::from(day).to_le_bytes()),
+                    Value::Bytes(bytes) => bucket(&bytes),
+                    Value::Decimal(scale, v) => bucket(shortest(v.get(), scale).as_bytes()),
+                    _ => return None,
+                }))
+            })
+        }
         Some(_) => {
-            return Err(call.refuse("it takes an int, a text, a bool or a datetime; cast a float first"));
+            return Err(call.refuse(
+                "it takes an int, a text, a bool, a datetime, a date, bytes or a decimal; cast another first",
+            ));
         }
     };
     Ok(call.strict(1, DataType::Int, kernel))
+}
+
+/// A decimal without zeros at its end: the same at every scale.
+fn shortest(unscaled: i128, scale: u8) -> String {
+    let text = ShownDecimal(unscaled, scale).to_string();
+    match scale {
+        0 => text,
+        _ => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
 }
 
 /// FNV-1a of 64 bits, whose bits are then mixed as SplitMix64 mixes its state: FNV alone leaves the low bits of short

@@ -3,15 +3,17 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Date32Array, Float64Array, Int64Array, TimestampMicrosecondArray};
 use arrow::buffer::NullBuffer;
 
 use super::{ARGUMENTS_MAX, Call, Function, Kernel, arg, nulls_of};
 use crate::error::{Error, Result};
+use crate::expr::decimals;
 use crate::expr::evaluate::Operand;
 use crate::expr::side::{Side, map, map_checked};
 use crate::expr::texts;
 use crate::expr::typing::Node;
+use crate::value::decimal::rescaled;
 use crate::value::{DataType, NAN, canonical};
 
 pub(super) const ALL: &[Function] = &[
@@ -24,16 +26,22 @@ pub(super) const ALL: &[Function] = &[
 
 /// The size of a number; that of the lowest int is null.
 fn abs(call: Call<'_>) -> Result<Node> {
-    number(call, i64::checked_abs, f64::abs)
+    number(call, i64::checked_abs, f64::abs, |v, _| Some(v.abs()))
 }
 
 /// -1, 0 or 1; NaN of NaN.
 fn sign(call: Call<'_>) -> Result<Node> {
     let float = |v: f64| if v == 0.0 || v.is_nan() { v } else { 1.0f64.copysign(v) };
-    number(call, |v| Some(v.signum()), float)
+    let decimal = |v: i128, scale| rescaled(v.signum(), 0, scale);
+    number(call, |v| Some(v.signum()), float, decimal)
 }
 
-fn number(call: Call<'_>, int: fn(i64) -> Option<i64>, float: fn(f64) -> f64) -> Result<Node> {
+fn number(
+    call: Call<'_>,
+    int: fn(i64) -> Option<i64>,
+    float: fn(f64) -> f64,
+    decimal: fn(i128, u8) -> Option<i128>,
+) -> Result<Node> {
     let kernel = match call.type_of(0) {
         None => return Ok(call.first()),
         Some(DataType::Int) => Kernel::new(move |args, _| {
@@ -46,6 +54,12 @@ fn number(call: Call<'_>, int: fn(i64) -> Option<i64>, float: fn(f64) -> f64) ->
             let operand = arg(args, 0)?;
             let values = map(operand.floats()?, Side::One(()), |v, ()| canonical(float(v)));
             Ok(Arc::new(Float64Array::new(values.into(), operand.nulls().cloned())))
+        }),
+        Some(DataType::Decimal(scale)) => Kernel::new(move |args, _| {
+            let operand = arg(args, 0)?;
+            let (values, nulls) =
+                map_checked(operand.decimals()?, Side::One(()), operand.nulls(), |v, ()| decimal(v, scale));
+            decimals::column(values, nulls, scale)
         }),
         Some(_) => return Err(call.refuse("it takes a number")),
     };
@@ -61,8 +75,10 @@ fn clip(mut call: Call<'_>) -> Result<Node> {
     let unified = call.unify(|_| true)?;
     match unified {
         None => return Ok(call.first()),
-        Some(DataType::Int | DataType::Float | DataType::Datetime) => {}
-        Some(_) => return Err(call.refuse("it takes numbers or datetimes")),
+        Some(
+            DataType::Int | DataType::Float | DataType::Datetime | DataType::Date | DataType::Decimal(_),
+        ) => {}
+        Some(_) => return Err(call.refuse("it takes numbers, datetimes or dates")),
     }
     let (function, expr) = (call.function, call.expr);
     let mut ends = std::mem::take(&mut call.args).into_iter();
@@ -98,8 +114,16 @@ fn extreme(mut call: Call<'_>, order: Ordering) -> Result<Node> {
             })?;
             Ok(Arc::new(Float64Array::new(floats.into(), nulls_of(args))))
         }),
+        DataType::Decimal(scale) => Kernel::new(move |args, _| {
+            let choose = |a: i128, b: i128| if b.cmp(&a) == order { b } else { a };
+            decimals::column(pick(args, Operand::decimals, choose)?, nulls_of(args), scale)
+        }),
+        DataType::Date => Kernel::new(move |args, _| {
+            let days = pick(args, Operand::days, |a: i32, b: i32| if b.cmp(&a) == order { b } else { a })?;
+            Ok(Arc::new(Date32Array::new(days.into(), nulls_of(args))))
+        }),
         DataType::Str => Kernel::new(move |args, rows| extreme_text(args, rows, order)),
-        _ => return Err(call.refuse("it takes numbers, texts or datetimes")),
+        _ => return Err(call.refuse("it takes numbers, texts, datetimes or dates")),
     };
     let count = call.args.len();
     Ok(call.strict(count, data_type, kernel))

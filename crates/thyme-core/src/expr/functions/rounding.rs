@@ -6,15 +6,17 @@ use arrow::array::{Float64Array, Int64Array};
 
 use super::{Call, Function, Kernel, arg};
 use crate::error::Result;
+use crate::expr::decimals;
 use crate::expr::number::float_as_exact_int;
 use crate::expr::side::{Side, map, map_once};
 use crate::expr::typing::Node;
+use crate::value::decimal::is_decimal;
 use crate::value::{DataType, canonical};
 
 pub(super) const ALL: &[Function] = &[
     Function::method("round", (1, 2), round),
-    Function::method("floor", (1, 1), |call| whole(call, f64::floor)),
-    Function::method("ceil", (1, 1), |call| whole(call, f64::ceil)),
+    Function::method("floor", (1, 1), |call| whole(call, f64::floor, |v, unit| v.div_euclid(unit))),
+    Function::method("ceil", (1, 1), |call| whole(call, f64::ceil, |v, unit| -(-v).div_euclid(unit))),
 ];
 
 /// The most digits after or before the point.
@@ -24,7 +26,7 @@ const DIGITS_MAX: i64 = 18;
 fn round(call: Call<'_>) -> Result<Node> {
     let expected = "a constant number of digits from -18 to 18";
     let Some(digits) = call.int_constant(1, -DIGITS_MAX..=DIGITS_MAX, expected)? else {
-        return whole(call, f64::round_ties_even);
+        return whole(call, f64::round_ties_even, half_even);
     };
     match call.type_of(0) {
         None => Ok(call.first()),
@@ -47,12 +49,33 @@ fn round(call: Call<'_>) -> Result<Node> {
             });
             Ok(call.strict(1, DataType::Float, kernel))
         }
+        Some(DataType::Decimal(scale)) if digits >= i64::from(scale) => Ok(call.first()),
+        Some(data_type @ DataType::Decimal(scale)) => {
+            let places = (i64::from(scale) - digits) as u32;
+            let rounded = move |v: i128, ()| match 10i128.checked_pow(places) {
+                Some(unit) => half_even(v, unit).checked_mul(unit).filter(|v| is_decimal(*v)),
+                None => Some(0),
+            };
+            let kernel = Kernel::new(move |args, _| {
+                let operand = arg(args, 0)?;
+                let (values, nulls) = map_once(operand.decimals()?, Side::One(()), operand.nulls(), rounded);
+                decimals::column(values, nulls, scale)
+            });
+            Ok(call.strict(1, data_type, kernel))
+        }
         Some(_) => Err(call.refuse("it takes a number")),
     }
 }
 
-/// A float to an int; NaN, infinities and what is outside int64 are null. An int stays as it is.
-fn whole(call: Call<'_>, to_whole: fn(f64) -> f64) -> Result<Node> {
+/// How many times `unit` is nearest to `v`, half to even.
+fn half_even(v: i128, unit: i128) -> i128 {
+    let (below, rest) = (v.div_euclid(unit), v.rem_euclid(unit));
+    let above = unit - rest;
+    if rest > above || (rest == above && below % 2 != 0) { below + 1 } else { below }
+}
+
+/// A float or a decimal to an int; NaN, infinities and what is outside int64 are null. An int stays as it is.
+fn whole(call: Call<'_>, to_whole: fn(f64) -> f64, units: fn(i128, i128) -> i128) -> Result<Node> {
     match call.type_of(0) {
         None => Ok(Node::null(Some(DataType::Int))),
         Some(DataType::Int) => Ok(call.first()),
@@ -62,6 +85,18 @@ fn whole(call: Call<'_>, to_whole: fn(f64) -> f64) -> Result<Node> {
                 let (values, nulls) = map_once(operand.floats()?, Side::One(()), operand.nulls(), |v, ()| {
                     float_as_exact_int(to_whole(v))
                 });
+                Ok(Arc::new(Int64Array::new(values.into(), nulls)))
+            });
+            Ok(call.strict(1, DataType::Int, kernel))
+        }
+        Some(DataType::Decimal(scale)) => {
+            let unit = 10i128.pow(scale.into());
+            let kernel = Kernel::new(move |args, _| {
+                let operand = arg(args, 0)?;
+                let (values, nulls) =
+                    map_once(operand.decimals()?, Side::One(()), operand.nulls(), |v, ()| {
+                        i64::try_from(units(v, unit)).ok()
+                    });
                 Ok(Arc::new(Int64Array::new(values.into(), nulls)))
             });
             Ok(call.strict(1, DataType::Int, kernel))

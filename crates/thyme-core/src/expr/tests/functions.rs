@@ -264,7 +264,7 @@ fn faults_name_the_function_and_the_expression() {
         ),
         (
             "(diff at i)",
-            "\"diff\" cannot take datetime and int in col(\"at\").diff(col(\"i\")): it takes two datetimes",
+            "\"diff\" cannot take datetime and int in col(\"at\").diff(col(\"i\")): it takes two datetimes, or two dates",
         ),
         (
             "(diff at at \"y\")",
@@ -272,7 +272,7 @@ fn faults_name_the_function_and_the_expression() {
         ),
         (
             "(hash_bucket x 3)",
-            "\"hash_bucket\" cannot take float and int in col(\"x\").hash_bucket(3): it takes an int, a text, a bool or a datetime; cast a float first",
+            "\"hash_bucket\" cannot take float and int in col(\"x\").hash_bucket(3): it takes an int, a text, a bool, a datetime, a date, bytes or a decimal; cast another first",
         ),
         (
             "(hash_bucket i 0)",

@@ -187,7 +187,7 @@ fn faults_name_the_types_and_the_expression() {
         (json!({"fill_null": ["v", [1]]}), "expected vector[2], got 1 numbers"),
         (
             json!({"min_of": ["ints", "ints"]}),
-            "\"min_of\" cannot take list[int] and list[int] in min_of(col(\"ints\"), col(\"ints\")): it takes numbers, texts or datetimes",
+            "\"min_of\" cannot take list[int] and list[int] in min_of(col(\"ints\"), col(\"ints\")): it takes numbers, texts, datetimes or dates",
         ),
     ] {
         let fault = Compiled::new(&parse(json.clone()), &types()).unwrap_err();
