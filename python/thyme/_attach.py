@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thyme._config import Config
@@ -216,8 +216,16 @@ def _read(dataset: Mapping[str, Any]) -> list[str]:
     found = []
     for pipeline in dataset.get("pipelines") or ():
         found.extend(pipeline["inputs"])
-        found.extend(each["dataset"] for each in pipeline["operators"] if each["op"] == "join")
+        found.extend(each["dataset"] for each in _all(pipeline["operators"]) if each["op"] == "join")
     return found
+
+
+def _all(operators: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The operators, with those of the rows that unions add."""
+    for operator in operators:
+        for other in operator.get("others") or ():
+            yield from _all(other.get("operators") or ())
+        yield operator
 
 
 def taken_by(featureset: Mapping[str, Any]) -> set[str]:
@@ -271,7 +279,7 @@ def _warn_of_sample(document: Document, sample: float | None) -> None:
     partial = []
     for dataset in document["datasets"]:
         for pipeline in dataset.get("pipelines") or ():
-            operators = pipeline["operators"]
+            operators = list(_all(pipeline["operators"]))
             # Rows are of the entities that their dataset's key names.
             grouped = {each["name"] for each in dataset["fields"] if each.get("role") == "key"}
             makers = [each for each in operators if each["op"] in ("assign", "rename")]
@@ -279,7 +287,8 @@ def _warn_of_sample(document: Document, sample: float | None) -> None:
             # Of rows that a pipeline makes it is not known whose they were.
             inputs = pipeline["inputs"]
             whole = {name: set[str]() if name in joined else {name} for name in inputs}
-            if any(keys.get(name, whole[name]) - (grouped - made) for name in inputs):
+            by = [set(each["by"]) - made for each in operators if each["op"] == "dedup"]
+            if any(keys.get(name, whole[name]) - of for name in inputs for of in (grouped - made, *by)):
                 partial.append(dataset["name"])
     if partial:
         _warn(f"with sample={sample} these are made of a part of their rows: {_shown(partial)}")

@@ -192,6 +192,30 @@ class Stream:
             refuse('.dedup() takes the compared columns by name, such as .dedup(by=["id"], within="1d")')
         return self._then(dedup_document(by, within))
 
+    def union(self, *others: Stream) -> Stream:
+        """Adds the rows of other inputs of the pipeline.
+
+        Left are the columns that all of them have, each of one type; the event time has one name in all. Rows
+        are ordered as those of one dataset are, by event time and position.
+
+        Args:
+            *others: Streams of other inputs, before `.groupby()`.
+
+        Raises:
+            DefinitionTypeError: One of them is no stream.
+        """
+        if not others:
+            refuse(".union() takes streams of other inputs, such as cards.union(transfers)")
+        branches: list[dict[str, Any]] = []
+        joined: list[type] = []
+        for other in others:
+            if not isinstance(other, Stream):
+                hint = "; name it in @inputs and take its stream" if is_kind(other, "dataset") else ""
+                refuse(f".union() takes streams of the pipeline's inputs, got {described(other)}{hint}")
+            branches.append({"input": other._input, "operators": list(other._operators)})
+            joined += other._joined
+        return self._then({"op": "union", "others": branches}, *joined)
+
     def groupby(self, *keys: str) -> Stream:
         """The entity key of what follows.
 
@@ -355,12 +379,17 @@ def _definition(
     body = {
         "name": name,
         "version": marks["version"],
-        "inputs": [dataset.__name__ for dataset in datasets],
+        "inputs": _in_order(stream, [dataset.__name__ for dataset in datasets]),
         "operators": list(stream._operators),
         "meta": marks["meta"],
         "at": at.document(),
     }
     return PipelineDefinition(name, (*datasets, *stream._joined), body)
+
+
+def _in_order(stream: Stream, inputs: list[str]) -> list[str]:
+    """The inputs, that of the stream itself first."""
+    return [stream._input, *(name for name in inputs if name != stream._input)]
 
 
 def _names(what: str, given: tuple[Any, ...], example: str) -> list[str]:

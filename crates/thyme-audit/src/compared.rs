@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use thyme_core::{Error, ErrorKind, Position, Result};
 use thyme_engine::{Engine, History};
-use thyme_oracle::Verdict;
 use thyme_oracle::dedup::Repeats;
 use thyme_oracle::join::Right;
+use thyme_oracle::{Pipeline, Verdict};
 
 use crate::input::{Made, Streams, columns};
 use crate::rights::Rights;
@@ -25,9 +25,10 @@ pub(crate) struct Compared {
     is_read: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct One {
-    events: Vec<Right>,
+    /// By input.
+    events: Vec<(u32, Vec<Right>)>,
     repeats: Repeats,
 }
 
@@ -36,8 +37,9 @@ impl Compared {
     pub fn of<'m>(made: impl Iterator<Item = &'m Made>, history: &History, until: Position) -> Compared {
         let (mut is_read, mut all) = (true, Vec::new());
         for made in made {
-            is_read &= !made.pipeline.has_dedups();
-            all.push(One::default());
+            is_read &= !made.has_dedups();
+            let events = made.inputs().map(|(id, _)| (id, Vec::new())).collect();
+            all.push(One { events, repeats: Repeats::none() });
         }
         Compared { history: history.clone(), streams: Streams::at(history), all, until, is_read }
     }
@@ -55,7 +57,7 @@ impl Compared {
     /// Reads on, by so many records; `made` are those that it was made of, and `rights` what they join.
     pub fn read(&mut self, engine: &Engine, made: &[&Made], rights: &Rights, records: u64) -> Result<()> {
         let Compared { history, streams, all, until, is_read } = self;
-        let is_meant = |id: u32| made.iter().any(|made| made.pipeline.has_dedups() && made.input == id);
+        let is_meant = |id: u32| made.iter().any(|made| made.has_dedups() && made.of_input(id).is_some());
         let next = until.record().min(history.record().saturating_add(records));
         engine.read_history(history, next, &is_meant, &mut |record| {
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
@@ -64,13 +66,18 @@ impl Compared {
                     continue;
                 }
                 for (one, made) in all.iter_mut().zip(made) {
-                    let takes = made.pipeline.has_dedups() && made.input == record.dataset;
-                    if takes && !made.is_before(time) {
-                        one.events.push(Right { time, position, columns: columns(&record, row) });
+                    let mut of_input = one.events.iter_mut().filter(|(id, _)| *id == record.dataset);
+                    if let Some((_, events)) = of_input.next()
+                        && made.has_dedups()
+                        && !made.is_before(time)
+                    {
+                        events.push(Right { time, position, columns: columns(&record, row) });
                     }
                 }
             }
-            if all.iter().map(|one| one.events.len()).sum::<usize>() > ROWS_MAX {
+            if all.iter().flat_map(|one| &one.events).map(|(_, events)| events.len()).sum::<usize>()
+                > ROWS_MAX
+            {
                 let detail = format!(
                     "more than {ROWS_MAX} events are compared by a dedup, too many to hold for an audit"
                 );
@@ -81,10 +88,14 @@ impl Compared {
         if history.record() < until.record() {
             return Ok(());
         }
-        for (one, made) in all.iter_mut().zip(made).filter(|(_, made)| made.pipeline.has_dedups()) {
+        for (one, made) in all.iter_mut().zip(made).filter(|(_, made)| made.has_dedups()) {
             let events = std::mem::take(&mut one.events);
             let join = |def: &_, event: &mut _, time| rights.join(def, event, time, *until);
-            one.repeats = Repeats::among(&made.pipeline, &events, &join)?;
+            let mut inputs: Vec<(&Pipeline, &[Right])> = Vec::new();
+            for (id, events) in &events {
+                inputs.extend(made.of_input(*id).map(|pipeline| (pipeline, events.as_slice())));
+            }
+            one.repeats = Repeats::among(&inputs, &join)?;
         }
         *is_read = true;
         Ok(())

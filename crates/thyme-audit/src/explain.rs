@@ -150,7 +150,7 @@ pub fn explain(reader: &Reader, asked: Asked, entity: Entity<'_>) -> Result<Expl
 /// Goes through the log once for all fields that an explanation rests on.
 fn read(reader: &Reader, snapshot: &Snapshot, explanation: &mut Explanation) -> Result<()> {
     let mut fields = explanation.fields();
-    let inputs: Vec<u32> = fields.iter().map(|f| f.made.input).collect();
+    let inputs: Vec<u32> = fields.iter().flat_map(|f| f.made.inputs().map(|(id, _)| id)).collect();
     if !fields.is_empty() {
         let mut history = reader.engine().history_start();
         let mut streams = Streams::at(&history);
@@ -169,16 +169,22 @@ fn read(reader: &Reader, snapshot: &Snapshot, explanation: &mut Explanation) -> 
         reader.engine().read_history(&mut history, until, &|id| inputs.contains(&id), &mut |record| {
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
                 let mut made = None;
-                let of_it = |(_, f): &(usize, &mut &mut FieldExplanation)| f.made.input == record.dataset;
+                let of_it =
+                    |(_, f): &(usize, &mut &mut FieldExplanation)| f.made.of_input(record.dataset).is_some();
                 for (index, field) in fields.iter_mut().enumerate().filter(of_it) {
                     if field.may_be_of(&record, row) {
                         let event = made.get_or_insert_with(|| columns(&record, row));
                         let place = (record.time(row), record.position(row));
-                        field.take(event, place, verdict, (&rights, compared.repeats(index)))?;
+                        field.take(
+                            (record.dataset, event),
+                            place,
+                            verdict,
+                            (&rights, compared.repeats(index)),
+                        )?;
                     }
                 }
             }
-            for field in fields.iter_mut().filter(|f| f.made.input == record.dataset) {
+            for field in fields.iter_mut().filter(|f| f.made.of_input(record.dataset).is_some()) {
                 field.take_letters(&record)?;
             }
             Ok(ControlFlow::Continue(()))

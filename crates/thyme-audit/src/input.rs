@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use thyme_core::definition::{Dataset, JoinDef, OperatorDef};
-use thyme_core::{EventTime, Result, Span};
+use thyme_core::{Error, EventTime, Result, Span};
 use thyme_engine::{Catalog, History, HistoryRecord, LiveDataset};
 use thyme_oracle::admission::Limits;
 use thyme_oracle::expression::Typed;
@@ -76,9 +76,9 @@ pub(crate) fn columns(record: &HistoryRecord, row: usize) -> Columns {
 /// A readable dataset as the oracle computes it.
 #[derive(Debug)]
 pub(crate) struct Made {
-    /// The dataset that its rows come from: itself if it is raw.
-    pub input: u32,
-    /// How they become rows of entities.
+    /// The datasets that its rows come from, itself if it is raw, and how rows of each become rows of entities.
+    inputs: Vec<(u32, Pipeline)>,
+    /// The first of these: outputs and key are the same in all.
     pub pipeline: Pipeline,
     /// Whether the key is that of the row as it came, so that no operator has to run to know it.
     pub key_as_it_came: bool,
@@ -88,14 +88,19 @@ pub(crate) struct Made {
 
 impl Made {
     pub fn of(catalog: &Catalog, live: &LiveDataset) -> Result<Made> {
-        let input = input_of(catalog, live)?;
+        let mut inputs = Vec::new();
+        for input in inputs_of(catalog, live)? {
+            inputs.push((input.id, Pipeline::of(&live.made, &input.definition)?));
+        }
+        let first = inputs_of(catalog, live)?.into_iter().next();
+        let input = first.ok_or_else(|| Error::internal("a dataset is made of nothing"))?;
         let pipeline = Pipeline::of(&live.made, &input.definition)?;
         let is_made = |key: &String| pipeline.operators.iter().any(|operator| operator.makes(key));
         let assigned = pipeline.keys.iter().any(is_made);
         let came = |key: &String| is_field(&input.definition, key);
-        let key_as_it_came = !assigned && pipeline.keys.iter().all(came);
+        let key_as_it_came = inputs.len() == 1 && !assigned && pipeline.keys.iter().all(came);
         let begins = live.node.as_ref().and_then(|node| node.begins());
-        Ok(Made { input: input.id, pipeline, key_as_it_came, begins })
+        Ok(Made { inputs, pipeline, key_as_it_came, begins })
     }
 
     /// Whether events of `time` are before its beginning.
@@ -105,9 +110,25 @@ impl Made {
 }
 
 impl Made {
+    /// How rows of a dataset become rows of entities, if it is made of those.
+    pub fn of_input(&self, dataset: u32) -> Option<&Pipeline> {
+        self.inputs.iter().find(|(id, _)| *id == dataset).map(|(_, pipeline)| pipeline)
+    }
+
+    /// How rows of each input become rows of entities.
+    pub fn inputs(&self) -> impl Iterator<Item = (u32, &Pipeline)> {
+        self.inputs.iter().map(|(id, pipeline)| (*id, pipeline))
+    }
+
+    /// Whether a row may be left out because of another one.
+    pub fn has_dedups(&self) -> bool {
+        self.inputs.iter().any(|(_, pipeline)| pipeline.has_dedups())
+    }
+
     /// The joins of its operators.
     pub fn joins(&self) -> impl Iterator<Item = &JoinDef> {
-        self.pipeline.operators.iter().filter_map(|operator| match operator {
+        let operators = self.inputs.iter().flat_map(|(_, pipeline)| &pipeline.operators);
+        operators.filter_map(|operator| match operator {
             OperatorDef::Join(join) => Some(join),
             _ => None,
         })
@@ -118,10 +139,10 @@ fn is_field(dataset: &Dataset, name: &str) -> bool {
     dataset.fields.field(name).is_some()
 }
 
-/// The dataset that feeds another; a raw one feeds itself.
-pub(crate) fn input_of<'a>(catalog: &'a Catalog, live: &'a LiveDataset) -> Result<&'a LiveDataset> {
-    match live.made.pipelines.first().and_then(|p| p.inputs.first()) {
-        Some(name) => Ok(catalog.dataset(name)?),
-        None => Ok(live),
+/// The datasets that feed another; a raw one feeds itself.
+pub(crate) fn inputs_of<'a>(catalog: &'a Catalog, live: &'a LiveDataset) -> Result<Vec<&'a LiveDataset>> {
+    match live.made.pipelines.first() {
+        Some(pipeline) => pipeline.inputs.iter().map(|name| Ok(&**catalog.dataset(name)?)).collect(),
+        None => Ok(vec![live]),
     }
 }

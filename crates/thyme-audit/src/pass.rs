@@ -29,7 +29,7 @@ impl Target {
         made: &mut Option<Columns>,
         (rights, repeats, at): (&Rights, &Repeats, Position),
     ) -> Result<()> {
-        let pipeline = &self.made.pipeline;
+        let Some(pipeline) = self.made.of_input(record.dataset) else { return Ok(()) };
         if self.made.key_as_it_came {
             let key: Vec<Value> = pipeline.keys.iter().map(|key| record.value(key, row)).collect();
             // A row without a key is of no entity.
@@ -110,7 +110,7 @@ impl Pass {
             compared.read(engine, &made, rights, records)?;
             return Ok(false);
         }
-        let inputs: Vec<u32> = targets.iter().map(|t| t.made.input).collect();
+        let inputs: Vec<u32> = targets.iter().flat_map(|t| t.made.inputs().map(|(id, _)| id)).collect();
         let next = until.record().min(history.record().saturating_add(records));
         engine.read_history(history, next, &|id| inputs.contains(&id), &mut |record| {
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
@@ -119,7 +119,7 @@ impl Pass {
                 }
                 let mut made = None;
                 let time = record.time(row);
-                let of = |made: &Made| made.input == record.dataset && !made.is_before(time);
+                let of = |made: &Made| made.of_input(record.dataset).is_some() && !made.is_before(time);
                 for (index, target) in targets.iter_mut().enumerate().filter(|(_, t)| of(&t.made)) {
                     target.take(&record, row, &mut made, (rights, compared.repeats(index), *until))?;
                 }
@@ -162,7 +162,7 @@ impl Target {
     /// Whether an earlier position would need other rows: a joined row may have come after the event, or one that it
     /// repeats.
     pub fn is_as_known_then(&self) -> bool {
-        self.made.joins().next().is_some() || self.made.pipeline.has_dedups()
+        self.made.joins().next().is_some() || self.made.has_dedups()
     }
 
     pub fn rows_of(&self, key: &[Value]) -> Option<&[Row]> {

@@ -83,14 +83,15 @@ impl Rights {
     /// Reads on, by so many records and up to `until`.
     pub fn read(&mut self, engine: &Engine, records: u64, until: u64) -> Result<()> {
         let Rights { history, streams, datasets, rows } = self;
-        let ids: Vec<u32> = datasets.iter().map(|joined| joined.made.input).collect();
+        let ids: Vec<u32> =
+            datasets.iter().flat_map(|joined| joined.made.inputs().map(|(id, _)| id)).collect();
         let next = until.min(history.record().saturating_add(records));
         engine.read_history(history, next, &|id| ids.contains(&id), &mut |record| {
             for (row, verdict) in streams.verdicts(&record)?.into_iter().enumerate() {
                 if verdict != Verdict::Admitted {
                     continue;
                 }
-                for joined in datasets.iter_mut().filter(|joined| joined.made.input == record.dataset) {
+                for joined in datasets.iter_mut().filter(|j| j.made.of_input(record.dataset).is_some()) {
                     *rows += joined.take(&record, row)?;
                 }
             }

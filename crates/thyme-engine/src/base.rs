@@ -278,7 +278,7 @@ impl Base {
     /// The event time up to which rows that `node` takes may be gone with the log, if any may: what it is filled
     /// with begins after it.
     pub fn begins(&self, node: &Node) -> Option<EventTime> {
-        let own = self.gone.get(&node.input).copied();
+        let own = node.inputs().filter_map(|input| self.gone.get(&input).copied());
         let joined = node.joins().filter_map(|join| {
             let gone = self.gone.get(&join.right.input)?;
             Some(gone.saturating_add(join.within()?.0))

@@ -16,7 +16,7 @@ use crate::expectations::{self, Rules};
 use crate::join::Parts;
 use crate::node::{Node, NodeId};
 use crate::residence::Residence;
-use crate::steps::Inner;
+use crate::steps::{Inner, Input};
 
 /// How the signatures of the nodes begin that keep the left rows of joins.
 const LEFT_OF: &str = "left of join ";
@@ -342,10 +342,15 @@ pub(crate) fn derive(
 fn stem_of(document: &Document, definition: &Dataset, ids: &Ids) -> Option<String> {
     let made = inlined(document, definition).ok()?;
     let pipeline = made.pipelines.first()?;
-    let input = document.dataset(pipeline.inputs.first()?)?;
+    let inputs = inputs_at_first(document, pipeline, ids)?;
     let joined = pipeline.joins().map(|join| document.dataset(&join.dataset)).collect::<Option<Vec<_>>>()?;
     let rows = rows_joined(document, &joined, ids).ok()?;
-    Some(Node::stem(&made, &ids.at_first(input), &joined)? + &rows)
+    Some(Node::stem(&made, &inputs, &joined)? + &rows)
+}
+
+/// The inputs of a pipeline with the fields that they began with.
+fn inputs_at_first(document: &Document, pipeline: &Pipeline, ids: &Ids) -> Option<Vec<Dataset>> {
+    pipeline.inputs.iter().map(|name| document.dataset(name).map(|input| ids.at_first(input))).collect()
 }
 
 /// How the rows are made that are joined and that pipelines make, for signatures.
@@ -353,9 +358,8 @@ fn rows_joined(document: &Document, joined: &[&Dataset], ids: &Ids) -> Result<St
     let mut all = String::new();
     for dataset in joined.iter().filter(|dataset| dataset.is_derived()) {
         let made = inlined(document, dataset)?;
-        let name = made.pipelines.first().and_then(|pipeline| pipeline.inputs.first());
-        let input = name.and_then(|name| document.dataset(name));
-        let signature = input.and_then(|input| Node::signature(&made, &ids.at_first(input), &[]));
+        let inputs = made.pipelines.first().and_then(|pipeline| inputs_at_first(document, pipeline, ids));
+        let signature = inputs.and_then(|inputs| Node::signature(&made, &inputs, &[]));
         all += &format!(" made by {}", signature.unwrap_or_default());
     }
     Ok(all)
@@ -459,15 +463,12 @@ impl<'a> Deriving<'a> {
     }
 
     fn pipeline(&mut self, definition: &Dataset, pipeline: &Pipeline) -> Result<Arc<Node>> {
-        let input = match pipeline.inputs.first() {
-            Some(name) => self.dataset(name)?,
-            None => return Err(Error::internal("a pipeline has no input")),
-        };
         let rights = pipeline.joins().map(|join| self.dataset(&join.dataset)).collect::<Result<Vec<_>>>()?;
         for dataset in rights.iter().filter(|dataset| dataset.is_derived()) {
             self.rows(dataset)?;
         }
-        let signature = Node::signature(definition, &self.ids.at_first(input), &rights)
+        let signature = inputs_at_first(self.document, pipeline, self.ids)
+            .and_then(|inputs| Node::signature(definition, &inputs, &rights))
             .ok_or_else(|| Error::internal("a pipeline cannot be written as JSON"))?;
         let signature = signature + &rows_joined(self.document, &rights, self.ids)?;
         if let Some(node) = self.grown(definition, pipeline, &signature)? {
@@ -489,14 +490,19 @@ impl<'a> Deriving<'a> {
             let right = right.ok_or_else(|| Error::internal("a joined dataset has no index"))?;
             joined.push(Parts { left, right, dataset });
         }
-        let numbers = 0..pipeline.dedups();
-        let deduped = numbers.map(|number| self.ids.node(part_of(KEPT_BY, number, &signature))).collect();
-        let input_id = self.ids.dataset(input);
+        let numbers = 0..pipeline.dedups().count();
+        let deduped: Vec<NodeId> =
+            numbers.map(|number| self.ids.node(part_of(KEPT_BY, number, &signature))).collect();
+        let mut inputs = Vec::with_capacity(pipeline.inputs.len());
+        for name in &pipeline.inputs {
+            let dataset = self.dataset(name)?;
+            inputs.push(Input { name, dataset, id: self.ids.dataset(dataset) });
+        }
         let node = Arc::new(Node::compile(
             id,
             definition,
-            (input, input_id),
-            Inner { joined, deduped },
+            &inputs,
+            Inner { joined: joined.into_iter(), deduped: deduped.into_iter() },
             self.ids.kept(id),
             self.residence,
         )?);

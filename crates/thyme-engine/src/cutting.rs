@@ -309,10 +309,11 @@ impl Needs<'_> {
         let readable = self.look.catalog.datasets.values().filter_map(|live| live.node.as_ref());
         let joins = readable.clone().flat_map(|node| node.joins().map(move |join| (node, join)));
         let of_left = joins.filter(|(_, join)| join.right.input == dataset).map(|(node, join)| {
-            let (bound, within) = (self.bound(node.input)?, join.within()?);
+            let bounds = node.inputs().map(|input| self.bound(input)).collect::<Option<Vec<_>>>()?;
+            let (bound, within) = (bounds.into_iter().min()?, join.within()?);
             Some(EventTime(node.parts_until(bound).0.saturating_sub(within.0)))
         });
-        let compared = readable.clone().filter(|node| node.input == dataset && !node.is_stateless());
+        let compared = readable.clone().filter(|node| node.is_fed_by(dataset) && !node.is_stateless());
         let compared = compared.map(|node| self.bound(dataset).map(|bound| node.parts_until(bound)));
         of_left
             .chain(compared)

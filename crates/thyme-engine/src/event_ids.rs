@@ -126,7 +126,7 @@ pub(crate) fn refuse_unknown(catalog: &Catalog) {
         let Some(known) = known_from(live) else { continue };
         for node in live.joined.iter().chain(catalog.fed_by(live.id)) {
             let mut from = known.0;
-            for join in node.joins().filter(|join| node.input != live.id && join.right.input == live.id) {
+            for join in node.joins().filter(|join| !node.is_fed_by(live.id) && join.right.input == live.id) {
                 from = known.0.saturating_add(join.within().map_or(0, |within| within.0));
             }
             node.remove_until(node.whole_after(EventTime(from)));

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use thyme_core::Result;
+use arrow::array::{BooleanArray, RecordBatch};
+use thyme_core::{EventTime, Result};
 
 use crate::catalog::Catalog;
+use crate::flow::Flow;
 use crate::node::{Admitted, Node, NodeRows};
 
 /// A record's rows with the verdicts on them.
@@ -15,6 +16,33 @@ pub(crate) struct Incoming<'a> {
     pub number: u64,
     pub batch: &'a RecordBatch,
     pub admitted: &'a Admitted,
+}
+
+/// A record on its way into a node.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub incoming: Incoming<'a>,
+    /// Where the node begins, if that is not at the beginning of its input.
+    pub begins: Option<EventTime>,
+}
+
+impl Entry<'_> {
+    /// The admitted rows, if they are of dataset `id`; `timestamp` is what it calls the event time.
+    pub fn rows_of(&self, id: u32, timestamp: &str) -> Result<Option<Flow>> {
+        let Incoming { dataset, number, batch, admitted } = self.incoming;
+        if dataset != id {
+            return Ok(None);
+        }
+        let mut rows = Flow::of_record(batch.clone(), number, admitted.numbers.clone(), timestamp);
+        if let Some(kept) = &admitted.kept {
+            rows.keep(&BooleanArray::new(kept.clone(), None))?;
+        }
+        if let Some(begins) = self.begins {
+            let times = rows.places()?.times;
+            rows.keep(&times.iter().map(|time| Some(*time > begins.0)).collect())?;
+        }
+        Ok(Some(rows))
+    }
 }
 
 /// A record's rows as the indexes that joins read have them.

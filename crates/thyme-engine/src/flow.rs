@@ -188,7 +188,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Both flows' changes in the order of their positions, with the columns of `other`.
+    /// Both flows' changes in the order of their positions, with the columns that both have.
     pub fn merge(self, other: Flow) -> Result<Flow> {
         let mut versions = Versions::default();
         for places in [self.places()?, other.places()?] {
@@ -212,7 +212,9 @@ impl Flow {
         let schema = other.batch.schema();
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
-            let parts = [column(&self.batch, field.name())?, column(&other.batch, field.name())?];
+            // One that either is without is read by nothing after.
+            let Some(own) = self.batch.column_by_name(field.name()) else { continue };
+            let parts = [own, column(&other.batch, field.name())?];
             let both = concat(&parts.map(|part| part.as_ref()))?;
             columns.push(take(&both, &picked, None)?);
         }
@@ -224,6 +226,8 @@ impl Flow {
             at: order.iter().map(|row| versions.at[sorted(row)]).collect(),
             ends: order.iter().map(|row| versions.ends[sorted(row)]).collect(),
         };
+        let kept = schema.fields().iter().filter(|field| self.batch.column_by_name(field.name()).is_some());
+        let schema = Arc::new(ArrowSchema::new(kept.cloned().collect::<Vec<_>>()));
         Ok(Flow::of_changes(RecordBatch::try_new(schema, columns)?, versions))
     }
 }

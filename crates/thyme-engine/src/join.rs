@@ -317,7 +317,7 @@ pub(crate) fn columns_read(operators: &[OperatorDef], read: BTreeSet<String>) ->
                 let keys = rows.fields.iter().filter(|field| field.role == Role::Key);
                 read.extend(keys.map(|field| field.name.clone()));
             }
-            OperatorDef::Select(_) | OperatorDef::Drop(_) => {}
+            OperatorDef::Select(_) | OperatorDef::Drop(_) | OperatorDef::Union(_) => {}
         }
     }
     read

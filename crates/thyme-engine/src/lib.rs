@@ -65,6 +65,7 @@ mod stripe;
 mod stuck;
 mod tally;
 pub mod trial;
+mod union;
 
 pub use backfill::PendingCommit;
 pub use budget::{Budget, BudgetFacts, LINE_MAX, Place, Ticket};

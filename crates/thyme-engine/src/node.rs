@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::array::{BooleanArray, UInt32Array};
+use arrow::array::UInt32Array;
 use arrow::buffer::BooleanBuffer;
 use thyme_core::aggregate::{self, Settings};
 use thyme_core::definition::naming::unversioned;
-use thyme_core::definition::{AggregateDef, Dataset, OperatorDef, Pipeline, Place, growth};
+use thyme_core::definition::{AggregateDef, Dataset, Pipeline, growth};
 use thyme_core::expr::{Compiled, Expr};
 use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, EventTime, Field, Position, Result, Span, Value, Window};
 use thyme_timeline::{Batch, BatchColumn, Judge, Layout, Slot};
 
-use crate::feed::{Incoming, Rights};
+use crate::feed::{Entry, Incoming, Rights};
 use crate::flow::{Flow, Places, column};
 use crate::join::{Join, columns_of};
 use crate::keys::encode_keys;
 use crate::residence::Residence;
 pub(crate) use crate::rows::NodeRows;
 use crate::state::{NodeState, STRIPES};
-use crate::steps::{Inner, Steps};
+use crate::steps::{Inner, Input, Steps};
 use crate::trial::MaybePartial;
 
 /// The input of a node that takes no rows of records.
@@ -63,6 +63,7 @@ pub struct Node {
     pub columns: Vec<Field>,
     /// How far back the input reaches.
     pub retention: Option<Span>,
+    /// The dataset that feeds it; others may, by unions.
     pub(crate) input: u32,
     pub(crate) layout: Layout,
     pub(crate) state: Arc<NodeState>,
@@ -93,13 +94,13 @@ pub(crate) struct Admitted {
 impl Node {
     /// What makes two nodes the same; `None` if the dataset has no timelines. `joined` are the datasets that its
     /// pipeline joins.
-    pub(crate) fn signature(definition: &Dataset, input: &Dataset, joined: &[&Dataset]) -> Option<String> {
+    pub(crate) fn signature(definition: &Dataset, inputs: &[Dataset], joined: &[&Dataset]) -> Option<String> {
         let meaning = match definition.pipelines.first() {
             None if !definition.index => return None,
             None => return Some(Node::index_signature(definition)),
             Some(pipeline) => serde_json::to_string(&without_places(pipeline)).ok()?,
         };
-        Some(format!("{}{meaning}{}", made_of(definition, input), joining(joined)))
+        Some(format!("{}{meaning}{}", made_of(definition, inputs), joining(joined)))
     }
 
     /// The signature that the node of a superseded version once had, which was another than while it was the newest.
@@ -110,16 +111,16 @@ impl Node {
     }
 
     /// What two pipelines have in common whose aggregates timelines may answer together; `None` for no pipeline.
-    pub(crate) fn stem(definition: &Dataset, input: &Dataset, joined: &[&Dataset]) -> Option<String> {
+    pub(crate) fn stem(definition: &Dataset, inputs: &[Dataset], joined: &[&Dataset]) -> Option<String> {
         let meaning = serde_json::to_string(&growth::bare(definition.pipelines.first()?)).ok()?;
         let mut keyed = definition.clone();
         keyed.fields.fields.retain(|field| field.role != Role::Value);
-        Some(format!("{}{meaning}{}", made_of(&keyed, input), joining(joined)))
+        Some(format!("{}{meaning}{}", made_of(&keyed, inputs), joining(joined)))
     }
 
     /// The signature of the index of a raw dataset.
     pub(crate) fn index_signature(definition: &Dataset) -> String {
-        made_of(definition, definition)
+        made_of(definition, std::slice::from_ref(definition))
     }
 
     fn empty(
@@ -197,12 +198,13 @@ impl Node {
     pub(crate) fn compile(
         id: NodeId,
         definition: &Dataset,
-        (input, input_id): (&Dataset, u32),
+        inputs: &[Input<'_>],
         inner: Inner<'_>,
         kept: &[AggregateDef],
         residence: &Arc<Residence>,
     ) -> Result<Node> {
-        let mut node = Node::empty(id, definition, (input, input_id), residence);
+        let input = inputs.first().ok_or_else(|| Error::internal("a pipeline has no input"))?;
+        let mut node = Node::empty(id, definition, (input.dataset, input.id), residence);
         if let Some(pipeline) = definition.pipelines.first() {
             let mut read: BTreeSet<String> = node.keys.iter().map(|key| key.name.clone()).collect();
             read.extend(columns_of(kept));
@@ -211,7 +213,7 @@ impl Node {
                 read.extend(columns.iter().map(|column| column.name.clone()));
                 node = node.with_columns(columns, residence);
             }
-            node.steps = Arc::new(Steps::compile(pipeline, input, inner, &read, residence)?);
+            node.steps = Arc::new(Steps::compile(pipeline, inputs, inner, &read, residence)?);
             node.compile_aggregates(pipeline, kept, definition)?;
         }
         node.state = NodeState::new(residence, id.0, &definition.name, &node.layout);
@@ -352,16 +354,26 @@ impl Node {
 
     /// Whether rows of dataset `id` change its timelines.
     pub(crate) fn takes(&self, id: u32) -> bool {
-        self.input == id || self.joins().any(|join| join.right.input == id)
+        self.is_fed_by(id) || self.joins().any(|join| join.right.input == id)
+    }
+
+    /// Whether rows of dataset `id` are those that its operators begin with.
+    pub(crate) fn is_fed_by(&self, id: u32) -> bool {
+        self.inputs().any(|input| input == id)
+    }
+
+    /// The datasets whose rows its operators begin with.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.input).chain(self.steps.inputs())
     }
 
     pub(crate) fn joins(&self) -> impl Iterator<Item = &Join> {
-        self.steps.joins()
+        self.steps.joins().into_iter()
     }
 
     /// The nodes in which its operators keep rows: joins the left ones, dedups those that they compare.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.steps.parts()
+        self.steps.parts().into_iter()
     }
 
     /// Whether a row is derived from one event alone, and never again.
@@ -377,7 +389,7 @@ impl Node {
 
     /// How many dedups it has.
     pub(crate) fn dedups(&self) -> usize {
-        self.steps.dedups().count()
+        self.steps.dedups().len()
     }
 
     /// How far before an event those may be that decide whether it counts.
@@ -410,21 +422,9 @@ impl Node {
     /// Runs the operators over a record's admitted rows; `None` when nothing is left. `rights` are those rows as
     /// the indexes that joins read have them.
     pub(crate) fn process(&self, incoming: Incoming<'_>, rights: &Rights) -> Result<Option<NodeRows>> {
-        let mut flow = None;
-        if incoming.dataset == self.input {
-            let numbers = incoming.admitted.numbers.clone();
-            let mut rows =
-                Flow::of_record(incoming.batch.clone(), incoming.number, numbers, &self.input_timestamp);
-            if let Some(kept) = &incoming.admitted.kept {
-                rows.keep(&BooleanArray::new(kept.clone(), None))?;
-            }
-            if let Some(begins) = self.begins() {
-                let times = rows.places()?.times;
-                rows.keep(&times.iter().map(|time| Some(*time > begins.0)).collect())?;
-            }
-            flow = Some(rows);
-        }
-        let Some(mut flow) = self.steps.run(flow, rights)? else { return Ok(None) };
+        let entry = Entry { incoming, begins: self.begins() };
+        let flow = entry.rows_of(self.input, &self.input_timestamp)?;
+        let Some(mut flow) = self.steps.run(flow, entry, rights)? else { return Ok(None) };
         if let Some(keyed) = flow.with_values(&self.keys)? {
             flow.keep(&keyed)?;
         }
@@ -473,31 +473,27 @@ fn joining(joined: &[&Dataset]) -> String {
 }
 
 /// Which definitions a node is made of. A version that a newer one has superseded is still what it was.
-fn made_of(definition: &Dataset, input: &Dataset) -> String {
+fn made_of(definition: &Dataset, inputs: &[Dataset]) -> String {
     let fields = |d: &Dataset| serde_json::to_string(&d.fields).unwrap_or_default();
-    let (own, of) = (fields(definition), fields(input));
-    format!(
-        "{}@{} over {}@{} retention {:?}: {own} {of} ",
-        unversioned(&definition.name),
-        definition.version,
-        input.name,
-        input.version,
-        input.retention
-    )
+    let name = unversioned(&definition.name);
+    let mut made = format!("{name}@{} over ", definition.version);
+    let own = fields(definition);
+    for (index, input) in inputs.iter().enumerate() {
+        let (and, own) = if index == 0 { ("", own.as_str()) } else { ("and ", "") };
+        made += &format!(
+            "{and}{}@{} retention {:?}: {own} {} ",
+            input.name,
+            input.version,
+            input.retention,
+            fields(input)
+        );
+    }
+    made
 }
 
 fn without_places(pipeline: &Pipeline) -> Pipeline {
     let mut pipeline = pipeline.clone();
-    pipeline.at = Place::default();
     pipeline.meta = Default::default();
-    for operator in &mut pipeline.operators {
-        match operator {
-            OperatorDef::Aggregate { aggregates } => {
-                aggregates.iter_mut().for_each(|a| a.at = Place::default());
-            }
-            OperatorDef::Join(join) => join.at = Place::default(),
-            _ => {}
-        }
-    }
+    pipeline.forget_places();
     pipeline
 }

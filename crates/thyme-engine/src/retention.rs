@@ -292,7 +292,11 @@ impl Keeper {
         (now, slack): (i64, Slack),
         swept: &mut BTreeMap<NodeId, EventTime>,
     ) -> Result<u64> {
-        let newest = self.shared.counters.lock().get(&node.input).and_then(|counters| counters.newest);
+        let counters = self.shared.counters.lock();
+        let of = |input: u32| counters.get(&input).and_then(|counters| counters.newest);
+        // Of several inputs the one that is behind decides.
+        let newest = node.inputs().filter_map(of).min();
+        drop(counters);
         if let (Some(retention), Some(newest)) = (retention, newest)
             && let Some(until) =
                 due(now, newest, (retention, slack), node.removed_until().max(swept.get(&node.id).copied()))

@@ -11,11 +11,12 @@ use thyme_core::schema::Role;
 use thyme_core::{DataType, Error, Field, Result, Span};
 
 use crate::dedup::Dedup;
-use crate::feed::Rights;
+use crate::feed::{Entry, Rights};
 use crate::flow::{Flow, Projected};
 use crate::join::{Join, Parts, columns_read};
 use crate::node::{Node, NodeId};
 use crate::residence::Residence;
+use crate::union::Union;
 
 /// One operator.
 #[derive(Debug)]
@@ -28,14 +29,23 @@ pub(crate) enum Step {
     Keyed(Vec<Field>),
     Join(Box<Join>),
     Dedup(Box<Dedup>),
+    Union(Union),
+}
+
+/// A dataset whose rows a pipeline takes.
+pub(crate) struct Input<'a> {
+    /// As the pipeline calls it.
+    pub name: &'a str,
+    pub dataset: &'a Dataset,
+    pub id: u32,
 }
 
 /// What steps keep for themselves: what the catalog has of that, in the order of the operators.
 pub(crate) struct Inner<'a> {
     /// For each join.
-    pub joined: Vec<Parts<'a>>,
+    pub joined: std::vec::IntoIter<Parts<'a>>,
     /// For each dedup: the number of the node that keeps its rows.
-    pub deduped: Vec<NodeId>,
+    pub deduped: std::vec::IntoIter<NodeId>,
 }
 
 /// The operators of a pipeline, and the columns that come out.
@@ -43,50 +53,21 @@ pub(crate) struct Inner<'a> {
 pub(crate) struct Steps {
     list: Vec<Step>,
     pub columns: Vec<(String, DataType)>,
-    timestamp: String,
+    pub timestamp: String,
 }
 
 impl Steps {
-    /// Those of `pipeline` over the rows of `input`; `read` names the columns that are needed in the end.
-    pub fn compile(
+    /// Those of `pipeline` over the rows of its `inputs`; `read` names the columns that are needed in the end.
+    pub fn compile<'i>(
         pipeline: &Pipeline,
-        input: &Dataset,
-        inner: Inner<'_>,
+        inputs: &[Input<'_>],
+        mut inner: Inner<'i>,
         read: &BTreeSet<String>,
         residence: &Arc<Residence>,
     ) -> Result<Steps> {
-        let columns = input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
-        let mut steps = Steps { list: Vec::new(), columns, timestamp: input.time_field().to_owned() };
-        let (mut joined, mut deduped) = (inner.joined.into_iter(), inner.deduped.into_iter());
-        for (index, operator) in pipeline.operators.iter().enumerate() {
-            let after = &pipeline.operators[index + 1..];
-            match operator {
-                OperatorDef::Join(def) => {
-                    let parts = joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
-                    let read = steps.read_after(after, read);
-                    let join = Join::compile(def, parts, &steps.columns, &read, residence)?;
-                    steps.columns.extend(join.columns());
-                    steps.list.push(Step::Join(Box::new(join)));
-                }
-                OperatorDef::Dedup(def) => {
-                    let kept = deduped.next().ok_or_else(|| Error::internal("a dedup has no number"))?;
-                    let read = steps.read_after(after, read);
-                    let columns = (steps.columns.as_slice(), &read);
-                    let dedup = Dedup::compile(def, kept, columns, input.retention, residence)?;
-                    steps.list.push(Step::Dedup(Box::new(dedup)));
-                }
-                OperatorDef::Filter { expr } => {
-                    steps.list.push(Step::Filter(Compiled::new(expr, &steps.columns)?));
-                }
-                OperatorDef::Assign { columns } => steps.assign(columns)?,
-                OperatorDef::Rows(rows) => steps.rows(rows)?,
-                OperatorDef::Groupby { .. } | OperatorDef::Aggregate { .. } => {}
-                OperatorDef::Select(_) | OperatorDef::Drop(_) | OperatorDef::Rename(_) => {
-                    steps.project(operator);
-                }
-            }
-        }
-        Ok(steps)
+        let mut compiling = Compiling { inputs, inner: &mut inner, residence };
+        let input = inputs.first().ok_or_else(|| Error::internal("a pipeline has no input"))?;
+        compiling.steps(input.dataset, &pipeline.operators, read)
     }
 
     /// The columns that operators further on need, and the event time where it may get another name.
@@ -159,35 +140,62 @@ impl Steps {
         self.list.push(Step::Project(projected));
     }
 
-    /// The joins, in order.
-    pub fn joins(&self) -> impl Iterator<Item = &Join> {
-        self.list.iter().filter_map(|step| match step {
-            Step::Join(join) => Some(join.as_ref()),
-            _ => None,
-        })
+    /// The joins, in order; those of a union's branches come before what is behind it.
+    pub fn joins(&self) -> Vec<&Join> {
+        let mut found = Vec::new();
+        self.each(&mut |step| {
+            if let Step::Join(join) = step {
+                found.push(join.as_ref());
+            }
+        });
+        found
+    }
+
+    /// The dedups, in order.
+    pub fn dedups(&self) -> Vec<&Dedup> {
+        let mut found = Vec::new();
+        self.each(&mut |step| {
+            if let Step::Dedup(dedup) = step {
+                found.push(dedup.as_ref());
+            }
+        });
+        found
+    }
+
+    /// The datasets whose rows unions add.
+    pub fn inputs(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        self.each(&mut |step| {
+            if let Step::Union(union) = step {
+                found.extend(union.inputs());
+            }
+        });
+        found
+    }
+
+    fn each<'s>(&'s self, f: &mut dyn FnMut(&'s Step)) {
+        for step in &self.list {
+            if let Step::Union(union) = step {
+                union.branches().for_each(|branch| branch.each(f));
+            }
+            f(step);
+        }
     }
 
     /// The nodes in which they keep rows: those of joins first, then those of dedups.
-    pub fn parts(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.joins().map(|join| &join.left).chain(self.dedups().map(|dedup| &dedup.kept))
+    pub fn parts(&self) -> Vec<&Arc<Node>> {
+        let left = self.joins().into_iter().map(|join| &join.left);
+        left.chain(self.dedups().into_iter().map(|dedup| &dedup.kept)).collect()
     }
 
     /// How far before a row those may be that decide whether it counts; zero where that has no end.
     pub fn reach(&self) -> Span {
-        let within = self.dedups().map(|dedup| dedup.within().map_or(0, |within| within.0));
+        let within = self.dedups().into_iter().map(|dedup| dedup.within().map_or(0, |within| within.0));
         Span(within.fold(0, i64::saturating_add))
     }
 
-    /// The dedups, in order.
-    pub fn dedups(&self) -> impl Iterator<Item = &Dedup> {
-        self.list.iter().filter_map(|step| match step {
-            Step::Dedup(dedup) => Some(dedup.as_ref()),
-            _ => None,
-        })
-    }
-
-    /// What becomes of rows of the input; `rights` are the record's rows as the indexes that joins read have them.
-    pub fn run(&self, mut flow: Option<Flow>, rights: &Rights) -> Result<Option<Flow>> {
+    /// What becomes of rows of the input, and of those that unions take of the record; `rights` are the record's rows as the indexes that joins read have them.
+    pub fn run(&self, mut flow: Option<Flow>, entry: Entry<'_>, rights: &Rights) -> Result<Option<Flow>> {
         for step in &self.list {
             match (step, &mut flow) {
                 (Step::Join(join), _) => {
@@ -195,6 +203,7 @@ impl Steps {
                     let rows = own.and_then(|(_, rows)| rows.as_ref());
                     flow = join.apply(flow.take().filter(|flow| flow.len() > 0), rows)?;
                 }
+                (Step::Union(union), _) => flow = union.apply(flow.take(), entry, rights)?,
                 (Step::Dedup(dedup), _) => {
                     let rows = flow.take().filter(|flow| flow.len() > 0);
                     flow = rows.map(|flow| dedup.apply(flow)).transpose()?;
@@ -213,5 +222,69 @@ impl Steps {
             }
         }
         Ok(flow)
+    }
+}
+
+/// What compiling needs of those around.
+pub(crate) struct Compiling<'c, 'i> {
+    inputs: &'c [Input<'c>],
+    inner: &'c mut Inner<'i>,
+    residence: &'c Arc<Residence>,
+}
+
+impl Compiling<'_, '_> {
+    /// Operators over the rows of `input`.
+    fn steps(
+        &mut self,
+        input: &Dataset,
+        operators: &[OperatorDef],
+        read: &BTreeSet<String>,
+    ) -> Result<Steps> {
+        let columns = input.fields.fields.iter().map(|f| (f.name.clone(), f.data_type)).collect();
+        let mut steps = Steps { list: Vec::new(), columns, timestamp: input.time_field().to_owned() };
+        for (index, operator) in operators.iter().enumerate() {
+            let after = &operators[index + 1..];
+            match operator {
+                OperatorDef::Join(def) => {
+                    let parts =
+                        self.inner.joined.next().ok_or_else(|| Error::internal("a join has no parts"))?;
+                    let read = steps.read_after(after, read);
+                    let join = Join::compile(def, parts, &steps.columns, &read, self.residence)?;
+                    steps.columns.extend(join.columns());
+                    steps.list.push(Step::Join(Box::new(join)));
+                }
+                OperatorDef::Dedup(def) => {
+                    let kept =
+                        self.inner.deduped.next().ok_or_else(|| Error::internal("a dedup has no number"))?;
+                    let read = steps.read_after(after, read);
+                    let columns = (steps.columns.as_slice(), &read);
+                    let dedup = Dedup::compile(def, kept, columns, input.retention, self.residence)?;
+                    steps.list.push(Step::Dedup(Box::new(dedup)));
+                }
+                OperatorDef::Union(def) => {
+                    let read = steps.read_after(after, read);
+                    let mut branches = Vec::with_capacity(def.others.len());
+                    for branch in &def.others {
+                        let of = self.inputs.iter().find(|input| input.name == branch.input);
+                        let of = of.ok_or_else(|| Error::internal("a union has an input that is none"))?;
+                        let taken = self.steps(of.dataset, &branch.operators, &read)?;
+                        branches.push((of.id, of.dataset.time_field().to_owned(), taken));
+                    }
+                    let union = Union::new(&steps.columns, &steps.timestamp, branches)?;
+                    steps.columns = union.columns();
+                    steps.list.push(Step::Union(union));
+                }
+                OperatorDef::Filter { expr } => {
+                    steps.list.push(Step::Filter(Compiled::new(expr, &steps.columns)?));
+                }
+                OperatorDef::Assign { columns } => steps.assign(columns)?,
+                OperatorDef::Rows(rows) => steps.rows(rows)?,
+                OperatorDef::Groupby { .. } | OperatorDef::Aggregate { .. } => {}
+                OperatorDef::Select(_) | OperatorDef::Drop(_) | OperatorDef::Rename(_) => {
+                    steps.project(operator);
+                }
+            }
+        }
+        Ok(steps)
     }
 }

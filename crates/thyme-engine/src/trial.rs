@@ -289,6 +289,9 @@ fn key_as_it_came(catalog: &Catalog, definition: &Dataset) -> Option<Vec<Field>>
     let keys = definition.fields.keys();
     let Ok(made) = inlined(&catalog.document, definition) else { return None };
     let Some(pipeline) = made.pipelines.first() else { return Some(keys.cloned().collect()) };
+    if pipeline.has_unions() {
+        return None;
+    }
     let input = match pipeline.inputs.first() {
         Some(name) => &catalog.dataset(name).ok()?.definition,
         None => definition,

@@ -18,8 +18,10 @@ use crate::window::{Row, visible};
 pub struct Pipeline {
     /// The key fields.
     pub keys: Vec<String>,
-    /// The operators before the aggregates.
+    /// The operators before the aggregates that a row of the input meets.
     pub operators: Vec<OperatorDef>,
+    /// The number of each of them: one that rows of several inputs meet has the same in all.
+    pub numbers: Vec<usize>,
     /// The aggregates; none for a raw dataset.
     pub outputs: Vec<Output>,
     /// The fields that are neither key nor event time, where rows are wanted; none for aggregates.
@@ -82,7 +84,8 @@ pub enum Fate {
 }
 
 impl Pipeline {
-    /// The pipeline that makes `dataset` of `input`, which is raw; they are one for a raw dataset.
+    /// The pipeline that makes `dataset` of rows of `input`, which is raw; they are one for a raw dataset. Unions are no
+    /// operators here: a row goes on behind the one that it is added by.
     ///
     /// # Errors
     /// A definition that a commit would have refused.
@@ -90,6 +93,7 @@ impl Pipeline {
         let mut pipeline = Pipeline {
             keys: dataset.fields.keys().map(|f| f.name.clone()).collect(),
             operators: Vec::new(),
+            numbers: Vec::new(),
             outputs: Vec::new(),
             fields: Vec::new(),
             retention: input.retention,
@@ -102,9 +106,11 @@ impl Pipeline {
             pipeline.fields = values.map(|f| f.name.clone()).collect();
         }
         let Some(definition) = made else { return Ok(pipeline) };
-        for operator in &definition.operators {
+        let main = definition.inputs.first().is_some_and(|name| name == &input.name);
+        for (number, operator) in met(&definition.operators, main, &input.name, &mut 0).0 {
             let OperatorDef::Aggregate { aggregates } = operator else {
                 pipeline.operators.push(operator.clone());
+                pipeline.numbers.push(number);
                 continue;
             };
             for aggregate in aggregates {
@@ -172,7 +178,7 @@ impl Pipeline {
     }
 
     /// Runs the operators over one event's columns, in order. `join` adds the columns of a join and says whether
-    /// it found a row (see [`crate::join`]); `counts` says of the dedup at an index whether it leaves the row (see
+    /// it found a row (see [`crate::join`]); `counts` says of the dedup of a number whether it leaves the row (see
     /// [`crate::dedup`]). Both depend on the position as of which the event is derived.
     ///
     /// # Errors
@@ -194,7 +200,9 @@ impl Pipeline {
             }
             match operator {
                 OperatorDef::Filter { expr } if !holds(expr, &row)? => return Ok(Fate::Filtered(index)),
-                OperatorDef::Dedup(_) if !counts(index, &row)? => return Ok(Fate::Filtered(index)),
+                OperatorDef::Dedup(_) if !counts(self.numbers[index], &row)? => {
+                    return Ok(Fate::Filtered(index));
+                }
                 OperatorDef::Join(def) if !join(def, &mut row)? && def.how == How::Inner => {
                     return Ok(Fate::Filtered(index));
                 }
@@ -309,4 +317,31 @@ impl Pipeline {
     pub fn latest<'r>(&self, rows: &'r [Row], until: EventTime, at: Position) -> Option<&'r Row> {
         visible(rows, until, at, self.retention).pop()
     }
+}
+
+/// The operators that a row meets, with their numbers, and whether it comes in at all: from the beginning (`is_in`), or by
+/// a union that adds rows of `input`. Operators are numbered so that one behind another has the greater number.
+fn met<'o>(
+    operators: &'o [OperatorDef],
+    mut is_in: bool,
+    input: &str,
+    next: &mut usize,
+) -> (Vec<(usize, &'o OperatorDef)>, bool) {
+    let mut met_so_far = Vec::new();
+    for operator in operators {
+        let OperatorDef::Union(union) = operator else {
+            if is_in {
+                met_so_far.push((*next, operator));
+            }
+            *next += 1;
+            continue;
+        };
+        for branch in &union.others {
+            let (of_branch, came) = met(&branch.operators, branch.input == input, input, next);
+            if came {
+                (met_so_far, is_in) = (of_branch, true);
+            }
+        }
+    }
+    (met_so_far, is_in)
 }

@@ -24,9 +24,13 @@ pub(crate) fn shaped(operator: &OperatorDef, row: &Columns, time: &mut String) -
             }
         }
         OperatorDef::Rename(rename) => {
-            for (name, _) in row.iter() {
-                let new = rename.columns.iter().find(|column| column.from == name);
-                made.set(new.map_or(name, |column| column.name.as_str()), column(row, name)?);
+            let renamed = |name: &str| rename.columns.iter().find(|column| column.from == name);
+            for (name, _) in row.iter().filter(|(name, _)| renamed(name).is_none()) {
+                made.set(name, column(row, name)?);
+            }
+            // A column that a union left behind may have had the name.
+            for new in &rename.columns {
+                made.set(new.name.as_str(), column(row, &new.from)?);
             }
             if let Some(new) = rename.columns.iter().find(|column| column.from == *time) {
                 time.clone_from(&new.name);

@@ -199,7 +199,7 @@ pub fn derive<'a>(
         Ok(found.is_some())
     };
     let known: Vec<Right> = lefts.iter().filter(|event| event.position <= at).cloned().collect();
-    let repeats = Repeats::among(pipeline, &known, &join).unwrap();
+    let repeats = Repeats::among(&[(pipeline, &known)], &join).unwrap();
     for event in &known {
         let fate = pipeline.derive_among(
             &event.columns,

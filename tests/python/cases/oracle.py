@@ -379,6 +379,10 @@ def operated(log: Log, pipeline: Document, at: int) -> tuple[list[Event], list[s
             nulls = {f["name"]: None for f in step["fields"]}
             kept = [(e, row) for e, row in found if row is not None or step.get("how") != "inner"]
             events = [e._replace(row=e.row | (row or nulls)) for e, row in kept]
+        elif step["op"] == "union":
+            for other in step["others"]:
+                added = {**pipeline, "inputs": [other["input"]], "operators": other.get("operators", [])}
+                events = sorted([*events, *operated(log, added, at)[0]], key=lambda e: e[:2])
         elif step["op"] == "dedup":
             before = {**pipeline, "operators": pipeline["operators"][:index]}
             events = [e for e in events if not is_repeat(step, e, operated(log, before, e.t)[0])]

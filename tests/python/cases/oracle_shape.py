@@ -17,7 +17,9 @@ def shaped(step: Document, row: Row, clock: str) -> Row:
     if step["op"] == "drop":
         return {name: value for name, value in row.items() if name not in step["columns"]}
     names = {c["from"]: c["name"] for c in step["columns"]}
-    return {names.get(name, name): value for name, value in row.items()}
+    # A column that a union left behind may have the new name.
+    stays = {name: value for name, value in row.items() if name not in names}
+    return stays | {new: row[old] for old, new in names.items()}
 
 
 def clock_after(step: Document, clock: str) -> str:

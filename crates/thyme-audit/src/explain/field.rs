@@ -9,12 +9,12 @@ use thyme_engine::{HistoryRecord, LiveDataset, Snapshot};
 use thyme_oracle::collection::keeps_nulls;
 use thyme_oracle::dedup::Repeats;
 use thyme_oracle::window::{Members, contains, last_of};
-use thyme_oracle::{Columns, Fate, Output, Row, Verdict};
+use thyme_oracle::{Columns, Fate, Output, Pipeline, Row, Verdict};
 use thyme_query::Reader;
 
 use super::letters::DeadLetters;
 use super::{Explanation, Origin, at};
-use crate::input::{Made, input_of};
+use crate::input::{Made, inputs_of};
 use crate::rights::Rights;
 use crate::verify::field_value;
 
@@ -182,6 +182,8 @@ pub(super) fn explanation(
         return Ok(Explanation { name, entity, value: Some(served), origin: Origin::Entity, notes });
     }
     let (time, position) = at(snapshot);
+    let inputs = inputs_of(&snapshot.catalog, live)?.into_iter().map(|input| input.definition.name.clone());
+    let inputs: Vec<String> = inputs.collect();
     let pipeline = live.made.pipelines.first();
     let mut what = "the latest row".to_owned();
     let mut operators = Vec::new();
@@ -201,7 +203,7 @@ pub(super) fn explanation(
         dataset: definition.name.clone(),
         version: definition.version,
         field: field.to_owned(),
-        input: input_of(&snapshot.catalog, live)?.definition.name.clone(),
+        input: inputs.join(", "),
         pipeline_version: pipeline.map(|p| p.version),
         definition: what,
         operators,
@@ -268,19 +270,20 @@ impl FieldExplanation {
     /// Takes the next event of the log.
     pub(super) fn take(
         &mut self,
-        event: &Columns,
+        (dataset, event): (u32, &Columns),
         (time, position): (EventTime, Position),
         verdict: Verdict,
         (rights, repeats): (&Rights, &Repeats),
     ) -> Result<()> {
         let at = self.position;
         let mut join = |join: &JoinDef, event: &mut Columns| rights.join(join, event, time, at);
-        if self.made.pipeline.key_of(event, &mut join)? != self.key {
+        let Some(pipeline) = self.made.of_input(dataset) else { return Ok(()) };
+        if pipeline.key_of(event, &mut join)? != self.key {
             return Ok(());
         }
         let fields = event.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
         let shown = Event { time, position, fields, why: None };
-        let left_out = match self.judge(event, (time, position), verdict, (&mut join, repeats))? {
+        let left_out = match self.judge((pipeline, event), (time, position), verdict, (&mut join, repeats))? {
             Ok((row, why)) if self.picks() || why.is_none() => {
                 if self.rows.len() + self.waiting.len() >= ROWS_MAX {
                     return Err(Error::new(
@@ -362,12 +365,11 @@ impl FieldExplanation {
     /// The row that is in the window and why it does not count all the same, or why the event is not in it.
     fn judge(
         &self,
-        event: &Columns,
+        (pipeline, event): (&Pipeline, &Columns),
         (time, position): (EventTime, Position),
         verdict: Verdict,
         (join, repeats): (&mut Joining<'_>, &Repeats),
     ) -> Result<std::result::Result<(Row, Option<LeftOut>), LeftOut>> {
-        let pipeline = &self.made.pipeline;
         let out = |reason, why: String| Ok(Err((reason, why)));
         if position > self.position {
             return out(Reason::AfterPosition, format!("it came at {position}, after S = {}", self.position));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dedup::DedupDef;
 pub use super::meta::Meta;
 use super::operators::{DropDef, RenameDef, RowsDef, SelectDef};
+use super::union::UnionDef;
 use crate::aggregate::Argument;
 use crate::expectation::{Expectation, OnViolation};
 use crate::expr::{Expr, ast::LiteralValue};
@@ -207,6 +208,8 @@ pub enum OperatorDef {
     Join(JoinDef),
     /// Leaves out rows that repeat another one.
     Dedup(DedupDef),
+    /// Adds the rows of other inputs.
+    Union(UnionDef),
     /// Keeps some columns.
     Select(SelectDef),
     /// Takes columns away.
@@ -497,15 +500,7 @@ impl Document {
             dataset.at = Place::default();
             for pipeline in &mut dataset.pipelines {
                 pipeline.at = Place::default();
-                for operator in &mut pipeline.operators {
-                    match operator {
-                        OperatorDef::Join(join) => join.at = Place::default(),
-                        OperatorDef::Aggregate { aggregates } => {
-                            aggregates.iter_mut().for_each(|a| a.at = Place::default());
-                        }
-                        _ => {}
-                    }
-                }
+                pipeline.forget_places();
             }
         }
         for set in &mut bare.featuresets {
@@ -529,24 +524,6 @@ impl Pipeline {
             OperatorDef::Aggregate { aggregates } => aggregates.as_slice(),
             _ => &[],
         })
-    }
-
-    /// The joins, in order.
-    pub fn joins(&self) -> impl Iterator<Item = &JoinDef> {
-        self.operators.iter().filter_map(|operator| match operator {
-            OperatorDef::Join(join) => Some(join),
-            _ => None,
-        })
-    }
-
-    /// How many dedups it has.
-    pub fn dedups(&self) -> usize {
-        self.operators.iter().filter(|operator| matches!(operator, OperatorDef::Dedup(_))).count()
-    }
-
-    /// The names of all datasets it reads: the inputs and what they are joined with.
-    pub fn reads(&self) -> impl Iterator<Item = &str> {
-        self.inputs.iter().chain(self.joins().map(|join| &join.dataset)).map(String::as_str)
     }
 }
 

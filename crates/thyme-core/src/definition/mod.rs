@@ -8,6 +8,7 @@ pub mod evolution;
 pub mod growth;
 pub mod naming;
 pub mod operators;
+pub mod union;
 pub mod validate;
 
 mod meta;

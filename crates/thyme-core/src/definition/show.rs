@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::dedup::DedupDef;
 use super::document::{AggregateDef, How, JoinDef, OperatorDef, Pipeline};
+use super::union::BranchDef;
 use crate::schema::{Field, Role};
 
 /// The most items a message lists.
@@ -28,6 +29,12 @@ fn quoted(names: &[String]) -> String {
     list(names.iter().map(|name| format!("{name:?}")))
 }
 
+/// `Ride.filter(...).drop(...)`.
+fn branch(branch: &BranchDef) -> String {
+    let operators = branch.operators.iter().map(|operator| format!(".{operator}"));
+    branch.input.clone() + &operators.collect::<String>()
+}
+
 /// `driver: str (key)`, `tip: float | None`.
 pub(super) fn field(field: &Field) -> String {
     let optional = if field.optional { " | None" } else { "" };
@@ -48,6 +55,7 @@ impl OperatorDef {
             OperatorDef::Assign { .. } => "assign",
             OperatorDef::Join(_) => "join",
             OperatorDef::Dedup(_) => "dedup",
+            OperatorDef::Union(_) => "union",
             OperatorDef::Select(_) => "select",
             OperatorDef::Drop(_) => "drop",
             OperatorDef::Rename(_) => "rename",
@@ -67,6 +75,7 @@ impl fmt::Display for OperatorDef {
             }
             OperatorDef::Join(join) => write!(f, "{join}"),
             OperatorDef::Dedup(dedup) => write!(f, "{dedup}"),
+            OperatorDef::Union(union) => write!(f, "union({})", list(union.others.iter().map(branch))),
             OperatorDef::Select(select) => write!(f, "select({})", quoted(&select.columns)),
             OperatorDef::Drop(drop) => write!(f, "drop({})", quoted(&drop.columns)),
             OperatorDef::Rename(rename) => {

@@ -14,6 +14,7 @@ mod scope;
 mod tests;
 
 use super::document::{Document, FORMAT, OperatorDef, Place};
+use super::union::BranchDef;
 use crate::error::Fault;
 use crate::expr::Expr;
 use scope::Scope;
@@ -130,6 +131,10 @@ fn operator_items(operator: &OperatorDef) -> usize {
         }
         OperatorDef::Join(join) => 1 + join.left_on.len() + join.right_on.len() + join.fields.len(),
         OperatorDef::Dedup(dedup) => 1 + dedup.by.len(),
+        OperatorDef::Union(union) => {
+            let items = |branch: &BranchDef| 1 + branch.operators.iter().map(operator_items).sum::<usize>();
+            1 + union.others.iter().map(items).sum::<usize>()
+        }
         OperatorDef::Select(select) => 1 + select.columns.len(),
         OperatorDef::Drop(drop) => 1 + drop.columns.len(),
         OperatorDef::Rename(rename) => 1 + rename.columns.len(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
-use thyme_core::definition::OperatorDef;
 use thyme_core::{EntityKey, Error, ErrorKind, EventTime, Position, Result, Value};
 
 use super::{Engine, Shared, WAIT};
@@ -151,11 +150,7 @@ impl Engine {
         while let Some(next) = open.pop() {
             let Some(live) = catalog.datasets.get(&next).filter(|_| !seen.contains(&next)) else { continue };
             for pipeline in &live.definition.pipelines {
-                open.extend(pipeline.inputs.iter().cloned());
-                open.extend(pipeline.operators.iter().filter_map(|operator| match operator {
-                    OperatorDef::Join(join) => Some(join.dataset.clone()),
-                    _ => None,
-                }));
+                open.extend(pipeline.reads().map(str::to_owned));
             }
             if !live.is_derived() {
                 raw.push(next.clone());

@@ -68,11 +68,14 @@ impl Engine {
         if !dataset.is_derived() {
             return Ok(());
         }
-        let (name, pipeline) = (&dataset.definition.name, &dataset.definition.pipelines[0]);
+        let (name, pipelines) = (&dataset.definition.name, &dataset.definition.pipelines);
+        let made: Vec<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        let inputs: Vec<&str> = pipelines.iter().flat_map(|p| &p.inputs).map(String::as_str).collect();
+        let what = if made.len() > 1 { "pipelines" } else { "pipeline" };
         Err(Error::invalid_data(format!(
-            "dataset {name} is made by its pipeline {}; push to {} instead",
-            pipeline.name,
-            pipeline.inputs.join(", ")
+            "dataset {name} is made by its {what} {}; push to {} instead",
+            made.join(", "),
+            inputs.join(", ")
         )))
     }
 

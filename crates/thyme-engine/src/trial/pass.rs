@@ -162,7 +162,7 @@ impl Trial {
 impl Fresh {
     /// Runs the node's operators on the rows of the entities that it is to be filled for.
     fn take(&mut self, incoming: Incoming<'_>, rights: &Rights) -> Result<()> {
-        let came = self.came.as_ref().filter(|_| !self.whole && incoming.dataset == self.node.input);
+        let came = self.came.as_ref().filter(|_| !self.whole && self.node.is_fed_by(incoming.dataset));
         let mut narrowed = None;
         if let Some(came) = came {
             let admitted = self.narrowed(came, incoming)?;

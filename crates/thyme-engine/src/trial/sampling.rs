@@ -104,7 +104,7 @@ impl Trial {
                 joined = Some(Witness::Filled { node: node.clone(), order });
             }
         }
-        let inputs = nodes.iter().map(|(node, _)| node.input);
+        let inputs = nodes.iter().flat_map(|(node, _)| node.inputs());
         joined.or_else(|| inputs.into_iter().find_map(|input| columns(catalog, entity, input)))
     }
 

@@ -108,6 +108,7 @@ pub(super) fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
     let in_place = current.version == proposed.version || !proposed.is_derived();
     let new = new.filter(|f| !in_place || !is_additive(proposed, f));
     found.extend(new.map(|f| format!("field {} is added", show::field(f))));
+    found.extend(pipelines(current, proposed));
     let keys = |d: &Dataset| show::list(d.fields.keys().map(|f| f.name.clone()));
     if found.is_empty() {
         found.extend(difference("order of the key fields", &keys(current), &keys(proposed), String::clone));
@@ -345,6 +346,18 @@ fn merge_pipeline(
 fn only_adds(was: &Pipeline, is: &Pipeline) -> bool {
     let named = |name: &str| is.aggregates().find(|a| a.name == name);
     growth::feeds_alike(was, is) && was.aggregates().all(|a| named(&a.name) == Some(a))
+}
+
+/// Pipelines that come or go where several make one dataset's rows: it has others then.
+fn pipelines(current: &Dataset, proposed: &Dataset) -> Vec<String> {
+    if current.pipelines.len().max(proposed.pipelines.len()) < 2 {
+        return Vec::new();
+    }
+    let lacks = |d: &Dataset, name: &str| d.pipelines.iter().all(|p| p.name != name);
+    let gone = current.pipelines.iter().filter(|p| lacks(proposed, &p.name));
+    let new = proposed.pipelines.iter().filter(|p| lacks(current, &p.name));
+    let gone = gone.map(|p| format!("pipeline {} is removed", p.name));
+    gone.chain(new.map(|p| format!("pipeline {} is added", p.name))).collect()
 }
 
 pub(super) fn show_operators(pipeline: &Pipeline) -> String {

@@ -13,17 +13,25 @@ pub(super) fn check(current: &Document, next: &Document, draft: &mut Draft) {
         let Some(before) = current.dataset(&dataset.name).filter(|d| d.version == dataset.version) else {
             continue;
         };
-        let (Some(was), Some(is)) = (before.pipelines.first(), dataset.pipelines.first()) else { continue };
-        if was.version != is.version || was.inputs != is.inputs || draft.refuses(dataset, is) {
+        let Some(is) = dataset.pipelines.first().filter(|_| reads_alike(before, dataset)) else { continue };
+        if dataset.pipelines.iter().any(|pipeline| draft.refuses(dataset, pipeline)) {
             continue;
         }
         let (Ok(was), Ok(now)) = (inlined(current, before), inlined(next, dataset)) else { continue };
         if !is_same(&was, &now) {
-            refuse(dataset, is, &is.inputs.join(", "), draft);
+            let inputs = dataset.pipelines.iter().flat_map(|pipeline| &pipeline.inputs);
+            let inputs: Vec<&str> = inputs.map(String::as_str).collect();
+            refuse(dataset, is, &inputs.join(", "), draft);
         } else if let Some(name) = joined_otherwise(&now, current, next) {
             refuse(dataset, is, &name, draft);
         }
     }
+}
+
+/// Whether the same pipelines, in the same versions, make both of the same datasets.
+fn reads_alike(one: &Dataset, other: &Dataset) -> bool {
+    let is_same = |(a, b): (&Pipeline, &Pipeline)| a.version == b.version && a.inputs == b.inputs;
+    one.pipelines.len() == other.pipelines.len() && one.pipelines.iter().zip(&other.pipelines).all(is_same)
 }
 
 /// Whether two datasets, each made of raw ones, have the same rows. A column that one of them has more on its way is not
@@ -38,16 +46,25 @@ fn is_same(was: &Dataset, is: &Dataset) -> bool {
 /// of which others say what they may be.
 fn common(pipeline: &Pipeline, other: &Pipeline) -> Pipeline {
     let mut pipeline = pipeline.clone();
-    for (operator, other) in pipeline.operators.iter_mut().zip(&other.operators) {
+    leave_common(&mut pipeline.operators, &other.operators);
+    pipeline
+}
+
+fn leave_common(operators: &mut [OperatorDef], others: &[OperatorDef]) {
+    for (operator, other) in operators.iter_mut().zip(others) {
         match (operator, other) {
             (OperatorDef::Rows(rows), OperatorDef::Rows(other)) => {
                 rows.fields.retain(|field| other.fields.iter().any(|known| known.name == field.name));
+            }
+            (OperatorDef::Union(union), OperatorDef::Union(other)) => {
+                for (branch, other) in union.others.iter_mut().zip(&other.others) {
+                    leave_common(&mut branch.operators, &other.operators);
+                }
             }
             (OperatorDef::Join(join), _) => join.dataset = unversioned(&join.dataset).to_owned(),
             _ => {}
         }
     }
-    pipeline
 }
 
 /// A derived dataset of the same version that is joined and whose rows are computed otherwise.
@@ -89,12 +106,16 @@ pub(super) fn follow(next: &mut Document, old: &str, version: u32) {
     let name = versioned(old, version);
     let superseded = next.datasets.iter_mut().filter(|d| d.name != unversioned(&d.name));
     for pipeline in superseded.flat_map(|d| &mut d.pipelines) {
-        let joined = pipeline.operators.iter_mut().filter_map(|operator| match operator {
-            OperatorDef::Join(join) => Some(&mut join.dataset),
-            _ => None,
+        let rename = |read: &mut String| {
+            if read == old {
+                read.clone_from(&name);
+            }
+        };
+        pipeline.inputs.iter_mut().for_each(rename);
+        pipeline.each_operator_mut(&mut |operator| match operator {
+            OperatorDef::Join(join) => rename(&mut join.dataset),
+            OperatorDef::Union(union) => union.others.iter_mut().for_each(|branch| rename(&mut branch.input)),
+            _ => {}
         });
-        for read in pipeline.inputs.iter_mut().chain(joined).filter(|read| *read == old) {
-            read.clone_from(&name);
-        }
     }
 }

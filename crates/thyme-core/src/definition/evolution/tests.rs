@@ -6,6 +6,7 @@ mod given;
 mod joins;
 mod rollback;
 mod rules;
+mod unions;
 mod versions;
 
 use serde_json::{Value as Json, json};

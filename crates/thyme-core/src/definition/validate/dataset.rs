@@ -42,22 +42,13 @@ pub(super) fn check(dataset: &Dataset, scope: &Scope<'_>, faults: &mut Faults) {
         }
         paths.push(path);
     }
-    match dataset.pipelines.as_slice() {
-        [] => {}
-        [only] => pipeline::check(dataset, only, scope, faults),
-        several => {
-            let given = show::list(several.iter().map(|p| p.name.clone()));
-            faults.add(
-                &dataset.at,
-                &dataset.name,
-                "one pipeline",
-                &given,
-                format!(
-                    "{} has several pipelines ({given}), and this version makes a dataset by one; split it into one dataset a pipeline",
-                    dataset.name
-                ),
-            );
-        }
+    for one in &dataset.pipelines {
+        pipeline::check(dataset, one, scope, faults);
+    }
+    if dataset.pipelines.len() > 1 {
+        pipeline::check_several(dataset, scope, faults);
+        let names = dataset.pipelines.iter().map(|p| (p.name.as_str(), &dataset.at));
+        names::check_unique("pipelines", &dataset.name, names, faults);
     }
 }
 

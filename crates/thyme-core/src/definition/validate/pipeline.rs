@@ -3,6 +3,7 @@
 mod columns;
 mod dedup;
 mod join;
+mod union;
 
 use super::outputs::{Output, Outputs, show_declared};
 use super::scope::{Columns, Scope, is_well_formed};
@@ -23,45 +24,21 @@ struct Check<'a> {
     place: &'a Place,
 }
 
+pub(super) use union::check_several;
+
 pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, faults: &mut Faults) {
     let subject = format!("{}.{}", dataset.name, pipeline.name);
     let check = Check { dataset, pipeline, subject, place: place(&pipeline.at, &dataset.at) };
     names::check("pipeline", &pipeline.name, &check.subject, check.place, faults);
     names::check_version(pipeline.version, &check.subject, check.place, faults);
     let well_formed = check.is_well_formed(faults);
-    let Some(input) = check.input(scope, faults) else {
+    let Some(input) = check.inputs(scope, faults) else {
         return;
     };
     let mut columns = Columns::of(input);
     let mut outputs = Outputs::default();
-    for operator in &pipeline.operators {
-        let go_on = match operator {
-            OperatorDef::Filter { expr } => {
-                check.predicate("filter", expr, &columns, &check.subject, check.place, faults);
-                true
-            }
-            OperatorDef::Assign { columns: assigned } => {
-                check.group_keys_stay(assigned, &outputs, faults);
-                check.assign(assigned, &mut columns, faults)
-            }
-            OperatorDef::Join(join) => check.join(join, &mut columns, scope, faults),
-            OperatorDef::Dedup(dedup) => check.dedup(dedup, &columns, faults),
-            OperatorDef::Select(select) => check.select(select, &mut columns, faults),
-            OperatorDef::Drop(drop) => check.drop(drop, &mut columns, faults),
-            OperatorDef::Rename(rename) => check.rename(rename, &mut columns, faults),
-            OperatorDef::Rows(_) => true,
-            OperatorDef::Groupby { keys } => {
-                outputs.keys = check.groupby(keys, &columns, faults);
-                true
-            }
-            OperatorDef::Aggregate { aggregates } => {
-                outputs.values = check.aggregates(aggregates, &columns, faults);
-                true
-            }
-        };
-        if !go_on || !check.group_keys_remain(&outputs, &columns, faults) {
-            return;
-        }
+    if !check.operators(&pipeline.operators, (&mut columns, &mut outputs), scope, faults) {
+        return;
     }
     if well_formed && pipeline.gives_rows() {
         check.rows_match(&columns, faults);
@@ -71,17 +48,46 @@ pub(super) fn check(dataset: &Dataset, pipeline: &Pipeline, scope: &Scope<'_>, f
 }
 
 impl Check<'_> {
-    /// The one input.
-    fn input<'s>(&self, scope: &Scope<'s>, faults: &mut Faults) -> Option<&'s Dataset> {
-        let [name] = self.pipeline.inputs.as_slice() else {
-            let given = show::list(self.pipeline.inputs.iter().cloned());
-            let message = format!(
-                "{} has the inputs {given}; this version takes exactly one, as @inputs(Ride)",
-                self.subject
-            );
-            faults.add(self.place, &self.subject, "one input", given, message);
-            return None;
-        };
+    /// Applies operators; false if what follows cannot be checked.
+    fn operators(
+        &self,
+        operators: &[OperatorDef],
+        (columns, outputs): (&mut Columns, &mut Outputs),
+        scope: &Scope<'_>,
+        faults: &mut Faults,
+    ) -> bool {
+        operators.iter().all(|operator| {
+            let go_on = match operator {
+                OperatorDef::Filter { expr } => {
+                    self.predicate("filter", expr, columns, &self.subject, self.place, faults);
+                    true
+                }
+                OperatorDef::Assign { columns: assigned } => {
+                    self.group_keys_stay(assigned, outputs, faults);
+                    self.assign(assigned, columns, faults)
+                }
+                OperatorDef::Join(join) => self.join(join, columns, scope, faults),
+                OperatorDef::Dedup(dedup) => self.dedup(dedup, columns, faults),
+                OperatorDef::Union(union) => self.union(union, columns, scope, faults),
+                OperatorDef::Select(select) => self.select(select, columns, faults),
+                OperatorDef::Drop(drop) => self.drop(drop, columns, faults),
+                OperatorDef::Rename(rename) => self.rename(rename, columns, faults),
+                OperatorDef::Rows(_) => true,
+                OperatorDef::Groupby { keys } => {
+                    outputs.keys = self.groupby(keys, columns, faults);
+                    true
+                }
+                OperatorDef::Aggregate { aggregates } => {
+                    outputs.values = self.aggregates(aggregates, columns, faults);
+                    true
+                }
+            };
+            go_on && self.group_keys_remain(outputs, columns, faults)
+        })
+    }
+
+    /// One of the inputs.
+    fn input<'s>(&self, name: &str, scope: &Scope<'s>, faults: &mut Faults) -> Option<&'s Dataset> {
         let Some(input) = scope.dataset(name) else {
             let message = format!(
                 "{} reads the dataset {name}, which is not there; {}",
@@ -91,7 +97,7 @@ impl Check<'_> {
             faults.add(self.place, &self.subject, "a dataset", name, message);
             return None;
         };
-        if *name == self.dataset.name {
+        if name == self.dataset.name {
             let message =
                 format!("{} reads {name}, the dataset that it makes itself; read another one", self.subject);
             faults.add(self.place, &self.subject, "another dataset", name, message);
@@ -359,7 +365,7 @@ impl Check<'_> {
         if !well_formed {
             let given = show::operator_names(self.pipeline);
             let message = format!(
-                "the operators of {} are {given}: expected filter, assign, select, drop, rename, join, dedup and one groupby in any order, then one aggregate; or rows, without groupby and aggregate",
+                "the operators of {} are {given}: expected filter, assign, select, drop, rename, join, dedup, union and one groupby in any order, then one aggregate; or rows, without groupby and aggregate",
                 self.subject
             );
             faults.add(

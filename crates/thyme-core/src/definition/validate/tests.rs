@@ -5,6 +5,7 @@ mod dedup;
 mod featureset;
 mod joins;
 mod known;
+mod unions;
 
 use serde_json::{Value as Json, json};
 
@@ -198,14 +199,8 @@ fn pipelines() {
         (
             "/datasets/1/pipelines/0/inputs",
             json!(["Ride", "Ride"]),
-            "DriverStats.compute",
-            "takes exactly one",
-        ),
-        (
-            "/datasets/1/pipelines/-",
-            json!({"name": "b", "inputs": ["Ride"], "operators": []}),
-            "DriverStats",
-            "several pipelines (compute, b)",
+            "DriverStats.compute.Ride",
+            "two inputs named Ride",
         ),
         (&at(""), json!([]), "DriverStats.compute", "there is no column rides_1h"),
         (

@@ -8,17 +8,20 @@ use crate::definition::validate::scope::{Columns, Scope, hint};
 use crate::definition::validate::{Faults, names, place};
 use crate::schema::Role;
 
-/// The dataset on the way from a raw one to `dataset` whose pipeline has a join or a dedup, and what that does.
+/// The dataset on the way from a raw one to `dataset` whose rows come and go, or are of several inputs, and what its
+/// pipeline does.
 fn derived_again<'s>(dataset: &'s Dataset, scope: &Scope<'s>) -> Option<(&'s str, &'static str)> {
     let mut made = Some(dataset);
     for _ in 0..DEPTH_MAX {
         let pipeline = made?.pipelines.first()?;
-        let derives_again = |operator: &OperatorDef| match operator {
+        let derives_again = |operator: &&OperatorDef| match operator {
             OperatorDef::Join(_) => Some("joins another dataset itself"),
             OperatorDef::Dedup(_) => Some("dedups"),
+            OperatorDef::Union(_) => Some("brings several inputs together"),
             _ => None,
         };
-        if let Some(does) = pipeline.operators.iter().find_map(derives_again) {
+        let several = made.filter(|made| made.pipelines.len() > 1).map(|_| "brings several inputs together");
+        if let Some(does) = several.or_else(|| pipeline.all_operators().iter().find_map(derives_again)) {
             return made.map(|dataset| (dataset.name.as_str(), does));
         }
         made = pipeline.inputs.first().and_then(|name| scope.dataset(name));
@@ -77,7 +80,7 @@ impl Check<'_> {
         }
         if let Some((maker, does)) = derived_again(right, scope) {
             let message = format!(
-                "{} joins {name}, and {maker} on the way to it {does}; this version joins rows that never change once they are there: do that here instead, or join what {maker} is made of",
+                "{} joins {name}, and {maker} on the way to it {does}; this version joins rows of one raw dataset that never change once they are there: do that here instead, or join what {maker} is made of",
                 self.subject
             );
             faults.add(at, &self.subject, "rows of one raw dataset", name, message);
