@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "python")]
 
 from asking import ask, facts, request  # noqa: E402
-from trips import FIRST_COMMIT, SECOND_COMMIT, RiderStats, StopStats, Trip  # noqa: E402
+from trips import FIRST_COMMIT, SECOND_COMMIT, Belongings, RiderStats, StopStats, Trip  # noqa: E402
 
 import thyme  # noqa: E402
 
@@ -52,8 +52,24 @@ def trips(seed: int, count: int) -> list[dict[str, Any]]:
             row |= {"tip": draw.uniform(-1, 9), "seats": draw.randint(-3, 9)}
         if draw.random() < 0.4:
             row |= {"note": draw.choice(["", "late", "né", "x" * 40]), "booked": row["at"] - 3600}
+        if draw.random() < 0.6:
+            row |= belongings(draw)
         rows.append(row)
     return rows
+
+
+def belongings(draw: random.Random) -> dict[str, Any]:
+    """Values of every type that is no plain one, any of them null at times."""
+    values = {
+        "day": draw.choice(["0001-01-01", "2026-03-15", "2024-02-29", "9999-12-31"]),
+        "toll": draw.choice(["0.10", "-3.05", "123456789012345678901234567890.12", 7, 0.5]),
+        "token": draw.choice(["", "AP8=", "dGh5bWU="]),
+        "legs": draw.choice([[], [1], [3, None, -(1 << 62)]]),
+        "marks": draw.choice([{}, {"a": 0.1, "": -0.0}, {"né": "NaN", "b": None}]),
+        "taste": draw.choice([[0.1, 0.2, 0.3], [-0.0, 1e16, 5e-324], ["Infinity", 0.0, 1.0]]),
+        "extra": draw.choice([{"b": [1, {"a": None}], "a": "é"}, [], {"n": 1.0, "m": 12345678901234567890}]),
+    }
+    return {name: value for name, value in values.items() if draw.random() < 0.8}
 
 
 def first_life(place: Path) -> None:
@@ -97,6 +113,7 @@ def questions(client: Any) -> list[dict[str, Any]]:
     for moment in moments[2:4]:
         for dataset, keys in (
             (RiderStats, ["rider"]),
+            (Belongings, ["rider"]),
             (StopStats, ["rider", "stop"]),
             (Trip, ["rider", "stop"]),
         ):

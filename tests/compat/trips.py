@@ -5,16 +5,24 @@ What a committed directory was made with stays in its log; this file only matter
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
 
 from thyme import (
     Avg,
     Count,
+    CountBy,
+    Distinct,
     First,
     Last,
+    LastK,
+    Length,
     Max,
     Min,
+    Scale,
     Sum,
+    TopK,
     col,
     dataset,
     extractor,
@@ -40,6 +48,13 @@ class Trip:
     paid: bool
     note: str | None
     booked: datetime | None
+    day: date | None
+    toll: Annotated[Decimal, Scale(2)] | None
+    token: bytes | None
+    legs: list[int] | None
+    marks: dict[str, float] | None
+    taste: Annotated[list[float], Length(3)] | None
+    extra: dict | None
     at: datetime = field(timestamp=True)
 
 
@@ -92,6 +107,56 @@ class RiderStats:
 
 
 @dataset
+class Belongings:
+    """Of every type that is no plain one."""
+
+    rider: str = field(key=True)
+    at: datetime = field(timestamp=True)
+    day_max: date | None
+    toll_sum: Annotated[Decimal, Scale(2)]
+    toll_max_1h: Annotated[Decimal, Scale(2)] | None
+    tolls: int
+    token_last: bytes | None
+    legs_first: list[int] | None
+    legs_count: int
+    marks_last: dict[str, float] | None
+    taste_sum: Annotated[list[float], Length(3)]
+    taste_avg_1h: Annotated[list[float], Length(3)] | None
+    taste_last: Annotated[list[float], Length(3)] | None
+    extra_last: dict | None
+    extra_first_1h: dict | None
+    days: list[date]
+    dear: list[bytes]
+    last_tolls: list[Annotated[Decimal, Scale(2)]]
+    by_note: dict[str, int]
+    extras: int
+
+    @pipeline(version=1)
+    @inputs(Trip)
+    def by_rider(cls, trips):
+        return trips.groupby("rider").aggregate(
+            day_max=Max(of="day"),
+            toll_sum=Sum(of="toll"),
+            toll_max_1h=Max(of="toll", window="1h"),
+            tolls=Count(of="toll", window="1d"),
+            token_last=Last(of="token"),
+            legs_first=First(of="legs"),
+            legs_count=Count(of="legs"),
+            marks_last=Last(of="marks"),
+            taste_sum=Sum(of="taste"),
+            taste_avg_1h=Avg(of="taste", window="1h"),
+            taste_last=Last(of="taste"),
+            extra_last=Last(of="extra"),
+            extra_first_1h=First(of="extra", window="1h"),
+            days=Distinct(of="day", limit=3),
+            dear=TopK(of="token", by="toll", k=2),
+            last_tolls=LastK(of="toll", k=3, dropnull=False),
+            by_note=CountBy(key_column="note", window="2h"),
+            extras=Count(where=col("extra").is_not_null(), window="1d"),
+        )
+
+
+@dataset
 class RefundStats:
     rider: str = field(key=True)
     at: datetime = field(timestamp=True)
@@ -131,6 +196,12 @@ class RiderFeatures:
     refunded: float = feature(id=4, ref=RefundStats.refunded)
     weight: float = feature(id=5, request=True, default=1.5)
     score: float = feature(id=6)
+    toll_sum: Annotated[Decimal, Scale(2)] = feature(id=7, ref=Belongings.toll_sum)
+    marks: dict[str, float] | None = feature(id=8, ref=Belongings.marks_last)
+    taste: Annotated[list[float], Length(3)] | None = feature(id=9, ref=Belongings.taste_avg_1h)
+    extra: dict | None = feature(id=10, ref=Belongings.extra_last, default={"a": [1, 2.5]})
+    days: list[date] | None = feature(id=11, ref=Belongings.days)
+    token: bytes | None = feature(id=12, ref=Belongings.token_last, default=b"\x00\xff")
 
     @extractor
     @extractor_inputs("fare_sum", "refunded", "weight")
@@ -139,5 +210,5 @@ class RiderFeatures:
         return (fare_sum - refunded) * weight
 
 
-FIRST_COMMIT = [Trip, Refund, RiderStats, RefundStats, RiderFeatures]
+FIRST_COMMIT = [Trip, Refund, RiderStats, Belongings, RefundStats, RiderFeatures]
 SECOND_COMMIT = [*FIRST_COMMIT, StopStats]
