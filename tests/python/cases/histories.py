@@ -47,27 +47,61 @@ VALUES: dict[str, list[Any]] = {
     "str": ["", "a", "b", "B", "é", "\U0001f600", "\uff5e"],
     "bool": [True, False],
     "datetime": ["1969-12-31T23:59:59.999999Z", "2026-03-15T10:00:00.5Z", "2150-01-01T00:00:00Z"],
+    "date": ["0001-01-01", "1969-12-31", "2024-02-29", "2026-03-15", "9999-12-31"],
+    "bytes": ["", "AA==", "/w==", "AP8=", "dGh5bWU="],
+    "decimal(2)": ["0.00", "0.10", "-3.05", 7, 0.5, f"{10**36 - 1}.99", f"-{10**36 - 1}.99"],
+    "list[int]": [[], [0], [3, None, -7], [2**63 - 1, 1], [None], [7, 7]],
+    "list[str]": [[], ["a"], ["b", None, "é"], ["a", "", "a"]],
+    "dict[str, float]": [{}, {"a": 0.1, "": -0.0}, {"é": "NaN", "b": None}, {"a": 1e308}],
+    "vector[2]": [[0.1, -0.0], [1e16, -1e16], [1.0, 5e-324], ["NaN", 1.0], ["Infinity", 0.0]],
 }
-COLUMNS = {"i": "int", "j": "int", "x": "float", "y": "float", "s": "str", "b": "bool", "d": "datetime"}
+EVERY = tuple(VALUES)
+SINGLE = tuple(kind for kind in VALUES if "[" not in kind)
+PLAIN = ("int", "float", "str", "bool", "datetime")
+NUMBERS = ("int", "float")
+ADDED = (*NUMBERS, "decimal(2)", "vector[2]")
+ORDERED = (*NUMBERS, "str", "datetime", "date", "decimal(2)")
+# How types of documents are written where that is not their name.
+ANNOTATIONS = {
+    "decimal(2)": "Annotated[Decimal, Scale(2)]",
+    "vector[2]": "Annotated[list[float], Length(2)]",
+}
+COLUMNS = {
+    "i": "int",
+    "j": "int",
+    "x": "float",
+    "y": "float",
+    "s": "str",
+    "b": "bool",
+    "d": "datetime",
+    "day": "date",
+    "raw": "bytes",
+    "cash": "decimal(2)",
+    "ints": "list[int]",
+    "words": "list[str]",
+    "marks": "dict[str, float]",
+    "pair": "vector[2]",
+}
 FUNCTIONS = {
-    "Count": tuple(VALUES),
-    "Sum": ("int", "float"),
-    "Avg": ("int", "float"),
-    "Min": ("int", "float", "str", "datetime"),
-    "Max": ("int", "float", "str", "datetime"),
-    "First": tuple(VALUES),
-    "Last": tuple(VALUES),
-    **dict.fromkeys(("Variance", "Stddev", "Skew", "Kurtosis"), ("int", "float")),
-    **dict.fromkeys(("Range", "Delta", "Quantile", "Median", "Slope", "Rate"), ("int", "float")),
-    "ApproxPercentile": ("int", "float"),
-    "CountDistinct": tuple(VALUES),
-    "FirstK": tuple(VALUES),
-    "LastK": tuple(VALUES),
-    **dict.fromkeys(("TopK", "BottomK", "Distinct", "MostFrequent"), tuple(VALUES)),
-    **dict.fromkeys(("SumBy", "AvgBy", "Histogram"), ("int", "float")),
-    "CountBy": tuple(VALUES),
-    "TimeSinceLast": tuple(VALUES),
-    "TimeSinceFirst": tuple(VALUES),
+    "Count": EVERY,
+    "Sum": ADDED,
+    "Avg": ADDED,
+    "Min": ORDERED,
+    "Max": ORDERED,
+    "First": EVERY,
+    "Last": EVERY,
+    **dict.fromkeys(("Variance", "Stddev", "Skew", "Kurtosis"), NUMBERS),
+    **dict.fromkeys(("Range", "Delta", "Quantile", "Median", "Slope", "Rate"), NUMBERS),
+    "ApproxPercentile": NUMBERS,
+    "CountDistinct": PLAIN,
+    "FirstK": SINGLE,
+    "LastK": SINGLE,
+    **dict.fromkeys(("TopK", "BottomK"), (*ORDERED, "bool")),
+    **dict.fromkeys(("Distinct", "MostFrequent"), SINGLE),
+    **dict.fromkeys(("SumBy", "AvgBy", "Histogram"), NUMBERS),
+    "CountBy": EVERY,
+    "TimeSinceLast": EVERY,
+    "TimeSinceFirst": EVERY,
 }
 # What a function gives, if that is not the type of its column.
 GIVES = {
@@ -109,7 +143,9 @@ OPTIONAL_OF = ("Count", "CountBy", "Rate", "TimeSinceLast", "TimeSinceFirst")
 DEFAULTS = {"int": "-99", "float": "0.25", "str": '"none"', "bool": "True"}
 
 HEADER = """\
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
 from thyme import *
 """
 
@@ -136,6 +172,50 @@ class Schema:
         return f"Features{self.number}"
 
 
+# Functions of two numbers of one type and a column of it, and of other columns.
+SAME = (
+    "{0}.abs()",
+    "min_of({0}, {1})",
+    "max_of({0}, {1})",
+    "coalesce({2}, {0})",
+    "{0}.clip(-2, {1})",
+    "when({0} > {1}).then({2}).otherwise({1})",
+    "when({2}.is_null()).then({0})",
+)
+INTS = (
+    *SAME,
+    *('col("s").len()', 'col("ints").len()', 'col("words").len()', 'col("ints").sum()', 'col("ints").max()'),
+    *('col("ints").get({2} % 3)', 'col("ints").first()', 'col("d").year()', 'col("at").minute()'),
+    *('col("s").hash_bucket(5)', 'col("x").floor()', 'col("y").ceil()', 'col("d").weekday("Asia/Kolkata")'),
+)
+FLOATS = (
+    *SAME,
+    *("{0}.sqrt()", "{0}.sign() * {1}", "({0} + {1}).fill_null(0.5)", 'col("i").cast(float)'),
+    *('col("marks").get("a")', 'col("pair").get(0)', 'col("pair").sum()'),
+    *('col("pair").max()', 'dot(col("pair"), col("pair"))', 'l2(col("pair"), col("pair"))'),
+)
+# Functions that give a bool.
+BOOLS = (
+    'col("s").contains("a")',
+    'col("s").lower().starts_with(col("s"))',
+    'col("s").ends_with("b")',
+    'col("s").is_in(["a", "B", "é"])',
+    'col("i").between(col("j"), 7)',
+    'col("x").is_nan()',
+    'col("words").contains("a")',
+    'col("words").contains(col("s"))',
+    'col("ints").contains(col("i"))',
+    '(col("words").first() == col("s"))',
+    '(col("words").join(",").len() > 2)',
+    '(col("day") >= "1970-01-01")',
+    '(col("cash") > 0)',
+    '(col("raw") == col("raw"))',
+    'col("d").is_weekend("Europe/London")',
+    '(col("d") >= col("at").truncate("1h"))',
+    'col("b").fill_null(True)',
+)
+
+
 def number_text(random: Random, kind: str, depth: int = 2) -> str:
     """An expression that gives an int or a float."""
     names = [f'col("{name}")' for name, t in COLUMNS.items() if t == kind]
@@ -147,6 +227,8 @@ def number_text(random: Random, kind: str, depth: int = 2) -> str:
     operator = random.choice(("+", "-", "*", "//", "%") if kind == "int" else ("+", "-", "*", "/", "//", "%"))
     if random.random() < 0.15:
         return random.choice((f"(-{left})", f"{left}.fill_null({random.choice(names)})"))
+    if random.random() < 0.3:
+        return random.choice(INTS if kind == "int" else FLOATS).format(left, right, random.choice(names))
     return f"({left} {operator} {right})"
 
 
@@ -156,7 +238,9 @@ def predicate_text(random: Random, depth: int = 1) -> str:
         left, right = predicate_text(random, depth - 1), predicate_text(random, depth - 1)
         return random.choice((f"({left} & {right})", f"({left} | {right})", f"(~{left})"))
     comparison = random.choice(("==", "!=", "<", "<=", ">", ">="))
-    kind = random.choice(("int", "float", "mixed", "str", "bool", "null", "time"))
+    kind = random.choice(("int", "float", "mixed", "str", "bool", "null", "time", "function", "function"))
+    if kind == "function":
+        return random.choice(BOOLS)
     if kind in ("int", "float"):
         return f"({number_text(random, kind, 1)} {comparison} {number_text(random, kind, 0)})"
     if kind == "mixed":
@@ -175,6 +259,8 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     kind = GIVES.get(function, columns[of])
     if function in LISTS:
         kind = f"list[{columns[of]}]"
+    elif function == "Avg" and columns[of] == "vector[2]":
+        kind = columns[of]
     elif function == "SumBy":
         kind = f"dict[str, {columns[of]}]"
     arguments = [] if function in OPTIONAL_OF and random.random() < 0.5 else [f'of="{of}"']
@@ -191,13 +277,20 @@ def aggregate_text(random: Random, columns: dict[str, str]) -> tuple[str, str]:
     return f"{function}({', '.join(arguments)})", kind
 
 
+def annotation(kind: str) -> str:
+    """A type of documents as it is written in Python."""
+    if kind.startswith("list["):
+        return f"list[{annotation(kind[5:-1])}]"
+    return ANNOTATIONS.get(kind, kind)
+
+
 def rows_between(number: int, key_kind: str, columns: dict[str, str], steps: str) -> list[str]:
     """A dataset of the rows that the first steps of a pipeline give, with another name for the event time."""
     return [
         "@dataset",
         f"class Rows{number}:",
         f"    k: {key_kind} = field(key=True)",
-        *(f"    {name}: {kind} | None" for name, kind in columns.items()),
+        *(f"    {name}: {annotation(kind)} | None" for name, kind in columns.items()),
         "    when: datetime = field(timestamp=True)",
         "",
         "    @pipeline",
@@ -231,7 +324,7 @@ def schema(random: Random, number: int) -> Schema:
         f'@dataset(retention="{retention}")' if retention else "@dataset",
         f"class Event{number}:",
         f"    k: {key_kind} = field(key=True)",
-        *(f"    {name}: {kind} | None" for name, kind in COLUMNS.items()),
+        *(f"    {name}: {annotation(kind)} | None" for name, kind in COLUMNS.items()),
         "    at: datetime = field(timestamp=True)",
         "",
         *between,
@@ -239,7 +332,7 @@ def schema(random: Random, number: int) -> Schema:
         f"class Stats{number}:",
         f"    k: {key_kind} = field(key=True)",
         "    at: datetime = field(timestamp=True)",
-        *(f"    {name}: {kind} | None" for name, kind in outputs.items()),
+        *(f"    {name}: {annotation(kind)} | None" for name, kind in outputs.items()),
         "",
         "    @pipeline",
         f"    @inputs({'Rows' if between else 'Event'}{number})",
@@ -251,7 +344,7 @@ def schema(random: Random, number: int) -> Schema:
         f"class Features{number}:",
         f"    k: {key_kind} = feature(id=1)",
         *(
-            f"    {name}: {kind} | None = feature(id={i}, ref=Stats{number}.{name})"
+            f"    {name}: {annotation(kind)} | None = feature(id={i}, ref=Stats{number}.{name})"
             for i, (name, kind) in enumerate(outputs.items(), 2)
         ),
     ]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .oracle_collections import COLLECTIONS, Counted
 from .oracle_decimals import decimals
-from .oracle_functions import FUNCTIONS
+from .oracle_functions import FUNCTIONS, UNBOUNDED
 from .oracle_shape import clock_after, declared, shaped, time_field
 from .oracle_statistics import STATISTICS, Given, forgotten
 from .oracle_types import Misfit, as_compared, decimal_sum, other, within_digits
@@ -220,7 +220,13 @@ def evaluate(expr: Document, row: Row) -> Any:
     if "col" in expr:
         return row[expr["col"]]
     if "op" in expr:
-        return OPERATORS[expr["op"]](*(evaluate(a, row) for a in expr["args"]))
+        args = [evaluate(a, row) for a in expr["args"]]
+        if expr["op"] == "clip":
+            args = [
+                UNBOUNDED if "lit" in a and a["lit"] is None else v
+                for a, v in zip(expr["args"], args, strict=True)
+            ]
+        return OPERATORS[expr["op"]](*args)
     return expr["lit"] if isinstance(expr["lit"], list | dict) else typed(expr["lit"], expr.get("type"))
 
 

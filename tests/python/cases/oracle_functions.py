@@ -22,6 +22,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 PARTS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "ms": 1e-3, "us": 1e-6}
 INT64 = range(-(2**63), 2**63)
+UNBOUNDED = object()
 
 
 def elementary(function: Callable[..., float]) -> Callable[..., float | None]:
@@ -68,8 +69,11 @@ def alike(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def clip(value: Any, low: Any, high: Any) -> Any:
+    """A constant None is no bound, and comes as `UNBOUNDED`; a null is unknown."""
     for end, pick in ((low, max), (high, min)):
-        value = value if end is None else extreme(pick)(value, end)
+        if value is None or end is None:
+            return None
+        value = value if end is UNBOUNDED else extreme(pick)(value, end)
     return value
 
 
@@ -236,7 +240,7 @@ STRICT: dict[str, Callable[..., Any]] = (
 )
 
 LENIENT: dict[str, Callable[..., Any]] = {
-    "clip": lambda value, low, high: None if value is None else clip(value, low, high),
+    "clip": clip,
     "coalesce": lambda *values: next((v for v in values if v is not None), None),
     "is_not_null": lambda a: a is not None,
     "when": chosen,
