@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from thyme import _checks
@@ -12,6 +12,7 @@ from thyme._field import Field, FieldSpec
 from thyme._lookup import DatasetHandle
 from thyme._meta import CatalogKeywords, meta
 from thyme._pipeline import read_pipelines
+from thyme._place import refuse
 from thyme.expectations import read_expectations
 
 C = TypeVar("C", bound=type)
@@ -24,6 +25,8 @@ def dataset(
     *,
     version: int = 1,
     index: bool = False,
+    key: str | Sequence[str] | None = None,
+    cdc: Literal["upsert"] | None = None,
     max_lateness: str | None = None,
     max_future_skew: str | None = None,
     retention: str | None = None,
@@ -38,6 +41,8 @@ def dataset(
     *,
     version: int = 1,
     index: bool = False,
+    key: str | Sequence[str] | None = None,
+    cdc: str | None = None,
     max_lateness: str | None = None,
     max_future_skew: str | None = None,
     retention: str | None = None,
@@ -55,6 +60,10 @@ def dataset(
         cls: The class, when used without parentheses.
         version: From 1; raise it when the meaning changes.
         index: Whether `lookup` of a raw dataset gives its latest row.
+        key: The key field, or several, instead of `field(key=True)` on each.
+        cdc: `"upsert"`: the rows of a raw dataset replace each other by key. The one with the greatest event
+            time (of several, the last position) is there at a time, or none, if a field with
+            `field(deleted=True)` is true in it. Implies `index=True`. None: every row is an event.
         max_lateness: How far behind the largest event time an event may be before it is late; None: nothing
             is late.
         max_future_skew: How far ahead of the clock an event may be and still move the largest event time.
@@ -89,15 +98,31 @@ def dataset(
     }
     if _checks.choice("@dataset(on_violation=)", on_violation, ("observe", "quarantine")) != "observe":
         settings["on_violation"] = on_violation
+    if cdc is not None:
+        settings |= {"cdc": _checks.choice("@dataset(cdc=)", cdc, ("upsert",)), "index": True}
+    keys = _key_names(key)
     given = {name: value for name, value in settings.items() if value is not None}
 
     def decorate(decorated: C) -> C:
-        return _define(decorated, given)
+        return _define(decorated, given, keys)
 
     return decorate if cls is None else decorate(cls)
 
 
-def _define(cls: C, settings: dict[str, Any]) -> C:
+def _key_names(key: Any) -> tuple[str, ...]:
+    """The fields that `@dataset(key=)` names."""
+    names = (key,) if isinstance(key, str) else () if key is None else key
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        refuse(f"@dataset(key=) is {key!r}; name a field, or a list of fields", kind="type")
+    return tuple(names)
+
+
+def _role(name: str, spec: FieldSpec | None, keys: tuple[str, ...]) -> str:
+    role = spec.role if spec is not None else "value"
+    return "key" if name in keys and role == "value" else role
+
+
+def _define(cls: C, settings: dict[str, Any], keys: tuple[str, ...]) -> C:
     reader = ClassReader(cls, "@dataset")
     members = reader.members(FieldSpec, Field)
     if "lookup" in reader.namespace() or any(member.name == "lookup" for member in members):
@@ -107,6 +132,12 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
     ids = [member.name for member in members if member.value is not None and member.value.event_id]
     if len(ids) > 1:
         reader.fault(ids[1], f"{' and '.join(ids)} are both event ids; one field names an event, keep one")
+    gone = [member.name for member in members if member.value is not None and member.value.deleted]
+    if len(gone) > 1:
+        reader.fault(gone[1], f"{' and '.join(gone)} both say deleted; one field says it, keep one")
+    for name in keys:
+        if all(member.name != name for member in members):
+            reader.fault(name, f"key={name!r} names no field of {reader.name}; annotate {name} in the class")
     pipelines = read_pipelines(reader)
     expectations = read_expectations(reader)
     reader.refuse_faults()
@@ -114,12 +145,13 @@ def _define(cls: C, settings: dict[str, Any]) -> C:
         "name": reader.name,
         **settings,
         **({"event_id": ids[0]} if ids else {}),
+        **({"deleted": gone[0]} if gone else {}),
         "fields": [
             {
                 "name": member.name,
                 "type": member.type.name,
                 "optional": member.type.optional,
-                "role": member.value.role if member.value is not None else "value",
+                "role": _role(member.name, member.value, keys),
                 **(
                     {"default": member.value.default}
                     if member.value is not None and member.value.default is not None

@@ -35,11 +35,14 @@ class Field(Generic[T]):
 class FieldSpec:
     """What `field()` says, until `@dataset` reads it."""
 
-    def __init__(self, role: str, place: Place, default: Any = None, *, event_id: bool = False) -> None:
+    def __init__(
+        self, role: str, place: Place, default: Any = None, *, event_id: bool = False, deleted: bool = False
+    ) -> None:
         self.role = role
         self.place = place
         self.default = default
         self.event_id = event_id
+        self.deleted = deleted
 
 
 def field(
@@ -47,6 +50,7 @@ def field(
     key: bool = False,
     timestamp: bool = False,
     event_id: bool = False,
+    deleted: bool = False,
     default: Default = None,
     **unknown: Any,
 ) -> Any:
@@ -57,13 +61,16 @@ def field(
         timestamp: It is the event time.
         event_id: It names the event, in a raw dataset: an event whose id is there already, whichever way it
             came, is a duplicate, which stays in the log and does not count.
+        deleted: It says, in a dataset with `cdc="upsert"`, that nothing of the row's key is there from the
+            row's time on. A `bool`; give it `default=False`, and rows need not say.
         default: What a row has that does not say, of a plain field of a raw dataset; also one that was
             written before the field was added. None: the row has to say, unless the field may be None.
         **unknown: Warned of and ignored.
 
     Raises:
         DefinitionTypeError: An argument has the wrong type.
-        DefinitionValueError: It would be both key and timestamp, or both event id and timestamp.
+        DefinitionValueError: It would be both key and timestamp, or both event id and timestamp, or deleted
+            and one of those.
 
     Example:
         @dataset
@@ -84,6 +91,12 @@ def field(
             "a field cannot be both event id and timestamp: events of one time are not the same event",
             kind="value",
         )
+    deleted = _checks.flag("field(deleted=)", deleted)
+    if deleted and (key or timestamp or event_id):
+        refuse(
+            "a field that says deleted is nothing else; declare a bool of its own for it",
+            kind="value",
+        )
     constant = default_of(default, "field(default=)")
     role = "key" if key else "timestamp" if timestamp else "value"
-    return FieldSpec(role, caller(), constant, event_id=event_id)
+    return FieldSpec(role, caller(), constant, event_id=event_id, deleted=deleted)

@@ -62,7 +62,8 @@ enum From {
 /// The right row that counted before, and since.
 struct Replaced {
     before: Option<(i64, Vec<Value>)>,
-    since: Vec<Value>,
+    /// `None`: it is a delete.
+    since: Option<Vec<Value>>,
     /// Up to where on the left, the time itself included.
     until: i64,
 }
@@ -211,7 +212,7 @@ impl Join {
             let reach = self.within.map_or(i64::MAX, |within| time.saturating_add(within.0 - 1));
             Some(Replaced {
                 before: before.map(|row| (row.time().0, values(&row))),
-                since: values(&latest(at)?),
+                since: latest(at).map(|row| values(&row)),
                 until: next.min(reach),
             })
         })?;
@@ -249,18 +250,17 @@ impl<'a> Again<'a> {
         let before = replaced.before.as_ref().filter(|(time, _)| *time > oldest || oldest == i64::MIN);
         let before = before.map(|(_, values)| values.as_slice());
         let nulls = vec![Value::Null; self.join.fields.len()];
-        let shown = match before {
-            None if !self.join.keeps_unmatched => None,
-            None => Some(nulls.as_slice()),
-            some => some,
-        };
-        if shown == Some(replaced.since.as_slice()) {
+        let unmatched = self.join.keeps_unmatched.then_some(nulls.as_slice());
+        let (was, is) = (before.or(unmatched), replaced.since.as_deref().or(unmatched));
+        if was == is {
             return;
         }
-        if let Some(shown) = shown {
-            self.push(left, at, true, shown);
+        if let Some(was) = was {
+            self.push(left, at, true, was);
         }
-        self.push(left, at, false, &replaced.since);
+        if let Some(is) = is {
+            self.push(left, at, false, is);
+        }
     }
 
     fn push(&mut self, left: &RowView<'_>, at: Position, ends: bool, joined: &[Value]) {

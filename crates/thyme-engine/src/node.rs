@@ -152,8 +152,11 @@ impl Node {
 
     /// The index of a raw dataset.
     pub(crate) fn index(id: NodeId, definition: &Dataset, dataset: u32, residence: &Arc<Residence>) -> Node {
-        Node::empty(id, definition, (definition, dataset), residence)
-            .with_columns(values_of(definition), residence)
+        let columns = values_of(definition);
+        let mut node = Node::empty(id, definition, (definition, dataset), residence);
+        let deleted = definition.deleted.as_ref();
+        node.layout.deleted = deleted.and_then(|name| columns.iter().position(|c| c.name == *name));
+        node.with_columns(columns, residence)
     }
 
     /// A node that keeps some columns by some key for a join of another node; no record feeds it.
@@ -249,6 +252,7 @@ impl Node {
         if self.is_index() {
             (node.columns, node.stored) = (self.columns.clone(), self.stored.clone());
             node.layout.columns.clone_from(&self.layout.columns);
+            node.layout.deleted = self.layout.deleted;
         }
         if let Some(pipeline) = definition.pipelines.first() {
             node.compile_aggregates(pipeline, kept, definition)?;

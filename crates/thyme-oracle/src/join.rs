@@ -18,7 +18,7 @@ pub struct Right {
 }
 
 /// The right row of an event at `time`, as known at `S`: of those with its key and `t(right) <= t(left)` the one
-/// with the greatest `(t, position)`. Retention is part of what is there at the event's own time.
+/// with the greatest `(t, position)`, unless that is a delete. Retention is part of what is there at the event's own time.
 pub fn latest<'r>(
     join: &JoinDef,
     dataset: &Dataset,
@@ -37,6 +37,10 @@ pub fn latest<'r>(
         .filter(|right| contains(right.time, time, within(join.within, dataset.retention)))
         .filter(|right| names().all(|(left, key)| event.value(left) == right.columns.value(key)))
         .max_by_key(|right| (right.time, right.position))
+        .filter(|right| match &dataset.deleted {
+            Some(deleted) => right.columns.value(deleted) != Value::Bool(true),
+            None => true,
+        })
 }
 
 /// Adds the columns of a join to an event's; nulls where it found no row.

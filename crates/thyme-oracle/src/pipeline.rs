@@ -28,6 +28,8 @@ pub struct Pipeline {
     pub fields: Vec<String>,
     /// How far back the input reaches.
     pub retention: Option<Span>,
+    /// The field that says of a raw dataset's row that nothing is there from then on.
+    deleted: Option<String>,
     /// What the input calls the event time.
     time: String,
 }
@@ -97,6 +99,7 @@ impl Pipeline {
             outputs: Vec::new(),
             fields: Vec::new(),
             retention: input.retention,
+            deleted: dataset.deleted.clone(),
             time: input.time_field().to_owned(),
         };
         let made = dataset.pipelines.first();
@@ -315,7 +318,10 @@ impl Pipeline {
 
     /// The latest row of a raw dataset at `(T, S)` over the rows of one entity.
     pub fn latest<'r>(&self, rows: &'r [Row], until: EventTime, at: Position) -> Option<&'r Row> {
-        visible(rows, until, at, self.retention).pop()
+        let latest = visible(rows, until, at, self.retention).pop()?;
+        let deleted = self.fields.iter().position(|field| Some(field) == self.deleted.as_ref());
+        let says = deleted.and_then(|column| latest.values.get(column));
+        (says != Some(&Value::Bool(true))).then_some(latest)
     }
 }
 

@@ -87,7 +87,7 @@ impl Timeline {
         requests.iter().map(fold).collect()
     }
 
-    /// The last row in `(after, until]` that is visible at `at`.
+    /// The last row in `(after, until]` that is visible at `at`, unless that says that nothing is there.
     pub fn latest_row<'a>(
         &'a self,
         layout: &'a Layout,
@@ -96,7 +96,7 @@ impl Timeline {
         at: Position,
     ) -> Option<RowView<'a>> {
         let cursor = self.last_visible(self.start_of(after), self.cursor_after(until), at.to_bits())?;
-        self.row(layout, cursor)
+        self.row(layout, cursor).filter(RowView::is_live)
     }
 
     /// Whether any row is visible as of `until` and `at`.

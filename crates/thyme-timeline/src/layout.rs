@@ -25,6 +25,8 @@ pub struct Layout {
     /// For a layout that reads timelines made under another, of which it has the beginning: of how many predicates and
     /// slots these may have something that can be believed.
     pub shared: Option<(usize, usize)>,
+    /// The column whose truth says that nothing is there from that row on: then it is no latest row of anything.
+    pub deleted: Option<usize>,
 }
 
 /// One aggregate over one column, counting the rows for which one predicate is true.

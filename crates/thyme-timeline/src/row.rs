@@ -41,6 +41,11 @@ impl RowView<'_> {
         }
     }
 
+    /// Whether it says anything but that nothing is there.
+    pub(crate) fn is_live(&self) -> bool {
+        self.layout.deleted.is_none_or(|column| self.value(column) != Value::Bool(true))
+    }
+
     /// A predicate's verdict on it.
     pub fn predicate(&self, predicate: usize) -> bool {
         predicate < self.layout.predicates && self.chunk.verdict(self.layout, predicate, self.row)

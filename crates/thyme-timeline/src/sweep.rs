@@ -155,7 +155,7 @@ impl Timeline {
                 latest = self.row(layout, found);
             }
             seen = to;
-            sink(index, latest.filter(|row| row.time() > after(window, *label)));
+            sink(index, latest.filter(|row| row.time() > after(window, *label) && row.is_live()));
         }
     }
 }

@@ -69,7 +69,9 @@ def shapes_of(source: str) -> dict[str, DatasetShape]:
         made = [method for method in methods if decorated_with(method, "pipeline")]
         derived = any(".aggregate(" in ast.unparse(method) for method in made)
         # A pipeline that ends in rows gives what an index gives.
-        indexed = any(says(d, "index") for d in node.decorator_list) or (bool(made) and not derived)
+        indexed = any(says(d, "index") or says(d, "cdc") for d in node.decorator_list) or (
+            bool(made) and not derived
+        )
         shapes[node.name] = DatasetShape(node.name, keys, fields, derived, indexed)
     return shapes
 

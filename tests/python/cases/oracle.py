@@ -103,7 +103,7 @@ def valid(dataset: Document, given: Row) -> Row:
     row = {}
     for name, field in fields.items():
         try:
-            row[name] = typed(given.get(name), field["type"])
+            row[name] = typed(given.get(name, field.get("default")), field["type"])
         except Refused as error:
             raise Refused(f"{name}: {error}") from error
         if row[name] is None and not field.get("optional"):
@@ -336,7 +336,13 @@ def joined(log: Log, step: Document, event: Event) -> Row | None:
         for right in events_of(log, step["dataset"], event.t)
         if right.t > oldest and all(right.row[name] == value for name, value in key.items())
     ]
-    return {f["name"]: rights[-1].row[f["field"]] for f in step["fields"]} if rights else None
+    if not rights or is_delete(log.datasets[step["dataset"]], rights[-1].row):
+        return None
+    return {f["name"]: rights[-1].row[f["field"]] for f in step["fields"]}
+
+
+def is_delete(dataset: Document, row: Row) -> bool:
+    return "deleted" in dataset and row[dataset["deleted"]] is True
 
 
 def is_repeat(step: Document, event: Event, known: list[Event]) -> bool:
@@ -432,7 +438,7 @@ def lookup(log: Log, name: str, key: Any, at: Any) -> Row | None:
     types = {f["name"]: f["type"] for f in dataset["fields"]}
     for e in events_of(log, name, now) if has_rows(dataset) else ():
         if all(e.row[k] == v for k, v in wanted.items()):
-            row = e.row
+            row = None if is_delete(dataset, e.row) else e.row
     for pipeline in () if has_rows(dataset) else dataset["pipelines"]:
         events, keys, aggregates = operated(log, pipeline, now)
         mine = [e for e in events if all(e.row[k] == wanted[k] for k in keys)]

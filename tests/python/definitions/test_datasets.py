@@ -267,3 +267,45 @@ def test_a_refused_source_leaves_the_dataset_as_it_was(imported: Import) -> None
     with pytest.raises(DefinitionValueError):
         source(FileSource("x.csv"))(module.DriverStats)
     assert "source" not in body_of(module.DriverStats)
+
+
+def test_rows_of_a_keyed_dataset_replace_each_other() -> None:
+    @dataset(key=["shop", "user"], cdc="upsert")
+    class User:
+        shop: int
+        user: str
+        gone: bool = field(deleted=True, default=False)
+        at: datetime = field(timestamp=True)
+
+    body = body_of(User)
+    assert (body["cdc"], body["deleted"], body["index"]) == ("upsert", "gone", True)
+    assert [f["role"] for f in body["fields"]] == ["key", "key", "value", "timestamp"]
+
+
+def test_a_dataset_without_cdc_says_nothing_of_it() -> None:
+    assert not {"cdc", "deleted"} & body_of(ride()).keys()
+
+
+@pytest.mark.parametrize(
+    ("define", "said"),
+    [
+        (lambda: ride(cdc="append"), "upsert"),
+        (lambda: ride(key=3), "name a field, or a list of fields"),
+        (lambda: ride(key="drivr"), "key='drivr' names no field of Ride"),
+        (lambda: field(deleted=True, key=True), "a field that says deleted is nothing else"),
+    ],
+)
+def test_what_cannot_be_keyed_is_refused(define: Callable[[], object], said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        define()
+
+
+def test_one_field_says_deleted() -> None:
+    with pytest.raises(DefinitionValueError, match="gone and left both say deleted"):
+
+        @dataset(cdc="upsert")
+        class User:
+            user: str = field(key=True)
+            gone: bool = field(deleted=True)
+            left: bool = field(deleted=True)
+            at: datetime = field(timestamp=True)

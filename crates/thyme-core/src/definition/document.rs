@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::dedup::DedupDef;
+use super::keyed::Cdc;
 pub use super::meta::Meta;
 use super::operators::{DropDef, RenameDef, RowsDef, SelectDef};
 use super::union::UnionDef;
@@ -74,6 +75,12 @@ pub struct Dataset {
     /// The field that names an event: an event with the id of an earlier one is a duplicate of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
+    /// Whether its rows replace each other; none: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdc: Option<Cdc>,
+    /// The field whose truth says that nothing of the row's key is there from then on; of rows that replace each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
     /// What happens to fields the schema does not know.
     #[serde(default)]
     pub extra: Extra,

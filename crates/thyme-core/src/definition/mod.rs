@@ -6,6 +6,7 @@ pub mod document;
 pub mod entity;
 pub mod evolution;
 pub mod growth;
+pub mod keyed;
 pub mod naming;
 pub mod operators;
 pub mod union;

@@ -3,6 +3,7 @@
 mod cycles;
 mod dataset;
 mod featureset;
+mod keyed;
 mod names;
 mod native;
 mod outputs;

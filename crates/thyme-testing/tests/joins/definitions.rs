@@ -40,6 +40,7 @@ pub const RAWS: [Raw; 3] = [
             ("city", DataType::Str),
             ("level", DataType::Int),
             ("y", DataType::Float),
+            ("gone", DataType::Bool),
             ("since", DataType::Datetime),
         ],
     },
@@ -51,6 +52,7 @@ pub const RAWS: [Raw; 3] = [
             ("city", DataType::Str),
             ("c", DataType::Str),
             ("z", DataType::Int),
+            ("gone", DataType::Bool),
             ("at", DataType::Datetime),
         ],
     },
@@ -76,6 +78,7 @@ impl Raw {
                 DataType::Datetime => Value::Datetime(time),
                 DataType::Int if *name == "id" => Value::Int(id),
                 DataType::Int => Value::Int(random.between(0, 2)),
+                DataType::Bool => Value::Bool(random.chance(30)),
                 DataType::Float => Value::Float(random.between(-9, 9) as f64 * 0.1),
                 _ => Value::Str(random.pick(&["p", "p", "q", "r", ""]).into()),
             };
@@ -124,6 +127,11 @@ impl Raw {
         };
         let fields: Vec<Json> = self.fields.iter().enumerate().map(field).collect();
         let mut dataset = json!({"name": self.name, "fields": fields, "index": random.chance(30)});
+        let says_deleted = self.fields.iter().any(|(name, _)| *name == "gone");
+        if says_deleted && random.chance(60) {
+            (dataset["index"], dataset["cdc"], dataset["deleted"]) =
+                (true.into(), "upsert".into(), "gone".into());
+        }
         if random.chance(30) {
             dataset["max_lateness"] = random.pick(&["5s", "1m", "1h"]).into();
         }
@@ -181,8 +189,8 @@ fn join(random: &mut Random, prefix: &str, columns: &mut Vec<(String, DataType)>
         true => (&RAWS[1], vec![random.pick(&texts)], vec!["name"]),
         false => (&RAWS[2], vec![random.pick(&texts), random.pick(&ints)], vec!["city", "zone"]),
     };
-    let taken: Vec<&(&str, DataType)> =
-        right.fields[right.keys..].iter().filter(|_| random.chance(40)).collect();
+    let takeable = right.fields[right.keys..].iter().filter(|(name, _)| *name != "gone");
+    let taken: Vec<&(&str, DataType)> = takeable.filter(|_| random.chance(40)).collect();
     let taken = if taken.is_empty() { vec![&right.fields[right.keys]] } else { taken };
     let fields: Vec<Json> =
         taken.iter().map(|(name, _)| json!({"name": format!("{prefix}_{name}"), "field": name})).collect();

@@ -117,6 +117,9 @@ pub(super) fn meaning(current: &Dataset, proposed: &Dataset) -> Vec<String> {
         found.push("index: on -> off".to_owned());
     }
     found.extend(difference("event id", &current.event_id, &proposed.event_id, show_option));
+    let replaces = |d: &Dataset| if d.is_keyed() { "replace each other" } else { "add up" };
+    found.extend(difference("rows", &replaces(current), &replaces(proposed), |r| (*r).to_owned()));
+    found.extend(difference("what says deleted", &current.deleted, &proposed.deleted, show_option));
     let kind = |d: &Dataset| {
         if d.is_derived() { "a pipeline" } else { "events" }
     };

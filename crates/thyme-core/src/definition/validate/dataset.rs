@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::scope::Scope;
-use super::{Faults, names, pipeline};
+use super::{Faults, keyed, names, pipeline};
 use crate::definition::document::{Dataset, Source};
 use crate::definition::show;
 use crate::error::nearest;
@@ -28,6 +28,7 @@ pub(super) fn check(dataset: &Dataset, scope: &Scope<'_>, faults: &mut Faults) {
     check_key(dataset, faults);
     check_timestamp(dataset, faults);
     check_event_id(dataset, faults);
+    keyed::check(dataset, faults);
     check_expectations(dataset, faults);
     for source in dataset.all_sources() {
         check_source(dataset, source, faults);

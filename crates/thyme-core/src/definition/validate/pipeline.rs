@@ -111,6 +111,14 @@ impl Check<'_> {
             faults.add(self.place, &self.subject, "a dataset of rows", name, message);
             return None;
         }
+        if input.is_keyed() {
+            let message = format!(
+                "{} reads {name}, whose rows replace each other (cdc), and this version's pipelines take rows that add up: .join {name} to the events that need it, or push the changes to a dataset without cdc and aggregate that",
+                self.subject
+            );
+            faults.add(self.place, &self.subject, "a dataset without cdc", name, message);
+            return None;
+        }
         Some(input)
     }
 

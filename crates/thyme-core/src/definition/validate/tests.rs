@@ -4,6 +4,7 @@ mod chains;
 mod dedup;
 mod featureset;
 mod joins;
+mod keyed;
 mod known;
 mod unions;
 

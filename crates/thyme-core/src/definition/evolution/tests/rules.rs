@@ -106,6 +106,10 @@ fn cases() -> HashMap<&'static str, Vec<Case>> {
         ),
         ("raw dataset: `index=True`", vec![]),
         ("raw dataset: `index=False` again", vec![ride("/datasets/0/index", json!(false))]),
+        (
+            "raw dataset: `cdc`, and the field that says deleted",
+            vec![ride("/datasets/0/cdc", json!("upsert")), ride("/datasets/0/deleted", json!("driver"))],
+        ),
         ("raw dataset: its event id", vec![ride("/datasets/0/event_id", json!("driver"))]),
         (
             "dataset: `max_lateness`, `max_future_skew`",
