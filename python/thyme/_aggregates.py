@@ -178,7 +178,7 @@ class Max(Aggregate):
 
 
 class First(Aggregate):
-    """The value with the least event time; the later row of a tie. Null over nothing."""
+    """The value with the least event time; the earlier position of a tie. Null over nothing."""
 
     function = "first"
 

@@ -28,6 +28,14 @@ EDGES_MAX = 1000
 """The most edges of a histogram."""
 
 
+def _is_float(number: float) -> bool:
+    """Whether it is a finite float, or an int next to one."""
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
+
+
 class _Collecting(Aggregate):
     """One whose sizes are bounded, and that may read a further column."""
 
@@ -370,10 +378,11 @@ class Histogram(_Collecting):
             return super()._argument(name, given)
         edges = given.pop(name)
         if not isinstance(edges, list | tuple) or not 1 <= len(edges) <= EDGES_MAX:
-            refuse(f"Histogram(bins=) takes a list of 1 to {EDGES_MAX} numbers, got {described(edges)}")
+            got = f"{len(edges)} of them" if isinstance(edges, list | tuple) else described(edges)
+            refuse(f"Histogram(bins=) takes a list of 1 to {EDGES_MAX} numbers, got {got}")
         for edge in edges:
-            if isinstance(edge, bool) or not isinstance(edge, int | float) or not isfinite(edge):
-                refuse(f"Histogram(bins=) takes finite numbers, got {described(edge)}")
+            if isinstance(edge, bool) or not isinstance(edge, int | float) or not _is_float(edge):
+                refuse(f"Histogram(bins=) takes finite numbers, as float64 has them, got {described(edge)}")
         floats = [float(edge) for edge in edges]
         for low, high in pairwise(floats):
             if low >= high:

@@ -373,7 +373,8 @@ class ThymeClient(DefinitionsClient, DatasetsClient, AccessClient, JobsClient, R
         """Removes all events of some entities up to now, and all that is made of them, from every file.
 
         Args:
-            dataset: A raw dataset. Values of its other entities stay the same.
+            dataset: A raw dataset. Values of its other entities stay the same, but for what a join or a
+                dedup made of the erased events.
             ids: The ids, at most 1,000. Events that are pushed later are new.
 
         Returns:

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use thyme_core::aggregate::Outcome;
 use thyme_core::time::EVENT_TIME_MAX;
-use thyme_core::{Error, ErrorKind, EventTime, Extent, Position, Result, Value, Window};
+use thyme_core::value::Scalar;
+use thyme_core::{DataType, Error, ErrorKind, EventTime, Extent, Position, Result, Value, Window};
 use thyme_timeline::{Look, SweepOutput, Timeline};
 
 use crate::catalog::Catalog;
@@ -392,8 +393,16 @@ impl Snapshot {
             Outcome::Nothing => output.over_nothing.clone(),
             Outcome::Overflow => {
                 let subject = format!("{}.{}", node.dataset, output.name);
+                let (of, limit) = match output.data_type {
+                    DataType::Map(Scalar::Decimal(_)) => {
+                        ("one category of an entity", "has more than 38 digits")
+                    }
+                    DataType::Map(_) => ("one category of an entity", "is outside int64"),
+                    DataType::Decimal(_) => ("an entity", "has more than 38 digits"),
+                    _ => ("an entity", "is outside int64"),
+                };
                 let message = format!(
-                    "{subject}: the exact sum of an entity is outside int64, so it is null; declare the summed field as float, or use a shorter window"
+                    "{subject}: the exact sum of {of} {limit}, so the value is null; declare the summed field as float, or use a shorter window"
                 );
                 self.events.record(Severity::Error, "sum_overflow", &subject, message);
                 Value::Null

@@ -58,6 +58,11 @@ def decimal(value: Any, scale: int) -> Decimal:
         read = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation as error:
         raise Misfit(f"{value!r} is no decimal") from error
+    # What JSON has beyond int64 is read as a float, and of a float 15 digits are sure.
+    if isinstance(value, float) and (len(read.normalize().as_tuple().digits) > 15 or abs(value) > 1e15):
+        raise Misfit(f"{value!r} may have lost digits")
+    if isinstance(value, int) and abs(value) > 2**63:
+        raise Misfit(f"{value!r} has lost digits")
     with localcontext(prec=400) as context:
         context.Emax, context.Emin = 9999, -9999
         moved = read.scaleb(scale)

@@ -27,6 +27,11 @@ impl Unscaled {
 /// The least integer with more than 38 digits.
 const LIMIT: i128 = 10i128.pow(DECIMAL_DIGITS_MAX as u32);
 
+/// So many decimal digits survive a float.
+const FLOAT_DIGITS: usize = 15;
+/// A float beyond this has more digits before the point.
+const FLOAT_MAX: f64 = 1e15;
+
 /// Whether `unscaled` has at most 38 digits.
 pub const fn is_decimal(unscaled: i128) -> bool {
     -LIMIT < unscaled && unscaled < LIMIT
@@ -65,6 +70,8 @@ pub enum DecimalFault {
     TooFine,
     /// It has more than 38 digits.
     TooLong,
+    /// It is a float with more than 15 digits, before the point or in all: others may have been meant.
+    Unsure,
 }
 
 impl DecimalFault {
@@ -74,6 +81,9 @@ impl DecimalFault {
             DecimalFault::Malformed => "which is not a decimal number".into(),
             DecimalFault::TooFine => format!("which has more than {scale} digits after the point"),
             DecimalFault::TooLong => format!("which has more than {DECIMAL_DIGITS_MAX} digits"),
+            DecimalFault::Unsure => {
+                format!("of which a float keeps {FLOAT_DIGITS} digits; send it as a text")
+            }
         }
     }
 }
@@ -120,19 +130,23 @@ pub fn parse_decimal(text: &str, scale: u8) -> Result<i128, DecimalFault> {
     Ok(if negative { -unscaled } else { unscaled })
 }
 
-/// Reads a float as the decimal number that it is written as, if that has at most 15 digits: those survive a float.
+/// Reads a float as the decimal number that it is written as, if that has at most 15 digits, zeros before the point
+/// among them: those survive a float. JSON readers make floats of ints beyond int64.
 ///
 /// # Errors
-/// As [`parse_decimal`]; more digits are too long, since what was meant is lost.
+/// As [`parse_decimal`]; with more digits what was meant is lost.
 pub fn float_as_decimal(float: f64, scale: u8) -> Result<i128, DecimalFault> {
     if !float.is_finite() {
         return Err(DecimalFault::Malformed);
     }
+    if float.abs() > FLOAT_MAX {
+        return Err(DecimalFault::Unsure);
+    }
     let unscaled = parse_decimal(&format!("{float:e}"), scale)?;
     let digits = unscaled.unsigned_abs().to_string();
     match digits.trim_end_matches('0').len() {
-        0..=15 => Ok(unscaled),
-        _ => Err(DecimalFault::TooLong),
+        0..=FLOAT_DIGITS => Ok(unscaled),
+        _ => Err(DecimalFault::Unsure),
     }
 }
 
@@ -196,7 +210,9 @@ mod tests {
         assert_eq!(float_as_decimal(0.1, 2), Ok(10));
         assert_eq!(float_as_decimal(-1e15, 0), Ok(-1_000_000_000_000_000));
         assert_eq!(float_as_decimal(0.1 + 0.2, 2), Err(DecimalFault::TooFine));
-        assert_eq!(float_as_decimal(1_234_567_890_123_456.8, 2), Err(DecimalFault::TooLong));
+        assert_eq!(float_as_decimal(1_234_567_890_123_456.8, 2), Err(DecimalFault::Unsure));
+        assert_eq!(float_as_decimal(12_345_678_901_234.56, 2), Err(DecimalFault::Unsure));
+        assert_eq!(float_as_decimal(-1e20, 2), Err(DecimalFault::Unsure));
         assert_eq!(float_as_decimal(f64::INFINITY, 2), Err(DecimalFault::Malformed));
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::base64::{from_base64, to_base64};
 use super::decimal::{DecimalFault, ShownDecimal, float_as_decimal, parse_decimal, rescaled};
-use super::json::{JSON_DEPTH_MAX, Json};
+use super::json::{JSON_DEPTH_MAX, Json, quote};
 use super::{
     DataType, ITEMS_MAX, NAN, Scalar, Unscaled, VALUE_BYTES_MAX, Value, canonical, date_text, parse_date,
 };
@@ -98,9 +98,16 @@ fn map(item: Scalar, json: &Json, data_type: DataType) -> Result<super::Entries,
     check_items(data_type, entries.len())?;
     let entry = |(key, json): &(String, Json)| match nullable(item, json) {
         Ok(value) => Ok((Arc::from(key.as_str()), value)),
-        Err(misfit) => Err(misfit.at(&format!("[{key:?}]"))),
+        Err(misfit) => Err(misfit.at(&member(key))),
     };
     entries.iter().map(entry).collect()
+}
+
+/// The place of an entry in its map, with the key as JSON has it: clients read it.
+fn member(key: &str) -> String {
+    let mut place = String::from("[");
+    quote(key, &mut place);
+    place + "]"
 }
 
 /// Whether a list or a map is not longer than one may be.
@@ -223,7 +230,9 @@ pub fn untyped(value: &Value, path: &str, not_finite: &mut dyn FnMut(&str, f64))
         Value::Map(_, entries) => Json::Object(
             entries
                 .iter()
-                .map(|(k, v)| (k.as_ref().to_owned(), untyped(v, &format!("{path}[{k:?}]"), not_finite)))
+                .map(|(k, v)| {
+                    (k.as_ref().to_owned(), untyped(v, &format!("{path}{}", member(k)), not_finite))
+                })
                 .collect(),
         ),
         Value::Vector(items) => {
@@ -279,6 +288,11 @@ mod tests {
                 "{\"a b\":\"soon\"}",
                 "[\"a b\"]: expected date (such as \"2026-03-15\"), got str \"soon\"",
             ),
+            (
+                "dict[str, int]",
+                "{\"e\u{301}\\u0001\":true}",
+                "[\"e\u{301}\\u0001\"]: expected int, got bool true",
+            ),
             ("dict[str, int]", "[1]", ": expected dict[str, int], got an array of 1"),
             ("vector[3]", "[1,2]", ": expected vector[3], got 2 numbers"),
             ("vector[1]", "[null]", "[0]: expected float, got null"),
@@ -286,6 +300,11 @@ mod tests {
                 "decimal(1)",
                 "0.25",
                 ": expected decimal(1), got float 0.25, which has more than 1 digits after the point",
+            ),
+            (
+                "decimal(2)",
+                "100000000000000000001",
+                ": expected decimal(2), got float 1e20, of which a float keeps 15 digits; send it as a text",
             ),
             ("bytes", "\"?\"", ": expected bytes (as base64), got str \"?\""),
             ("json", &deep, ": expected json of at most 32 levels, got 33 levels"),
