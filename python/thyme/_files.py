@@ -161,7 +161,7 @@ def _parquet(path: str | Path) -> Iterator[pa.Table]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         yield pa.Table.from_batches([], file.schema_arrow)
         for batch in file.iter_batches(batch_size=65_536):
             yield pa.Table.from_batches([batch])

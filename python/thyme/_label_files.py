@@ -98,7 +98,7 @@ class _Parquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with self._place.open() as file, pq.ParquetFile(file) as parquet:
+        with self._place.open() as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
             for batch in parquet.iter_batches(batch_size=_PART_ROWS):
                 yield pa.Table.from_batches([batch])
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from thyme import _label_files
@@ -139,3 +141,20 @@ def test_labels_and_output_may_be_on_an_object_store(
         with pytest.raises(InvalidDataError, match="part-9") as caught:
             read(f"{store}/day/part-9.parquet?{options}")
         assert "hidden" not in str(caught.value)
+
+
+def test_what_was_read_of_a_parquet_file_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_label_files, "_PART_ROWS", 65_536)
+    path, numbers = tmp_path / "labels.parquet", random.Random(7)
+    schema = pa.schema({"at": pa.timestamp("us", "UTC")})
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as file:
+        for _ in range(32):
+            times = pa.array([numbers.getrandbits(50) for _ in range(65_536)], pa.int64())
+            file.write_table(pa.table({"at": times.cast(schema.field("at").type)}))
+    before, most = pa.total_allocated_bytes(), 0
+    with Labels(path, TYPES, "at") as rows:
+        for part in rows.slices(1 << 30, 0, 65_536)[1]:
+            assert part.num_rows == 65_536
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert path.stat().st_size > 16 << 20
+    assert most < 8 << 20
