@@ -156,13 +156,13 @@ def test_rows_kept_out_are_dead_letters_until_they_are_as_expected(tmp_path: Pat
             ).json()
             # Rows that break a rule of rows, however many may; the first has a tip and is sane.
             assert (answer["accepted"], answer["skipped"]) == (1, 3)
+            assert client.lookup(Rides, "d1", min_position=answer["position"])["rides"] == 1
             letters = client.dead_letters(Ride)
             assert sorted(one["reason"] for one in letters) == [
                 'expectation city in {"leeds", "london"}',
                 "expectation fare between 0 and 500",
                 "expectation tip not null",
             ]
-            assert client.lookup(Rides, "d1", min_position=answer["position"])["rides"] == 1
             metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
             sample = 'thyme_expectation_violated_total{dataset="Ride",expectation="fare between 0 and 500"} 1'
             assert sample in metrics
