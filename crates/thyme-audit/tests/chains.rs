@@ -2,35 +2,15 @@
 //! filled from the log, after a restart, after an erasure, and as the oracle computes them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::sync::Arc;
+mod rides;
 
+use rides::{commit, field, is_verified, join, open, push, raw, values};
 use serde_json::{Value as Json, json};
-use thyme_audit::{Options as Audit, verify};
-use thyme_core::definition::Document;
-use thyme_core::{EntityKey, EventTime, Position, Value};
-use thyme_engine::{Engine, Options, ReadAt};
-use thyme_query::{NoExtractors, Reader};
+use thyme_core::{Position, Value};
+use thyme_engine::Engine;
 use thyme_testing::random::Random;
 
-const SECOND: i64 = 1_000_000;
 const SEEDS: u64 = 12;
-
-fn field(name: &str, data_type: &str, role: &str) -> Json {
-    json!({"name": name, "type": data_type, "role": role, "optional": role == "value"})
-}
-
-fn raw() -> Vec<Json> {
-    let ride = [
-        field("ride", "int", "key"),
-        field("driver", "str", "value"),
-        field("fare", "int", "value"),
-        field("at", "datetime", "timestamp"),
-    ];
-    let driver =
-        [field("driver", "str", "key"), field("city", "str", "value"), field("at", "datetime", "timestamp")];
-    vec![json!({"name": "Ride", "fields": ride}), json!({"name": "Driver", "fields": driver})]
-}
 
 fn made(name: &str, fields: &[Json], input: &str, operators: Json) -> Json {
     json!({"name": name, "fields": fields, "pipelines": [{"name": "p", "inputs": [input], "operators": operators}]})
@@ -43,11 +23,6 @@ fn above(column: &str, least: i64) -> Json {
 fn doubled(name: &str, of: &str) -> Json {
     let twice = json!({"op": "mul", "args": [{"col": of}, {"lit": 2, "type": "int"}]});
     json!({"op": "assign", "columns": [{"name": name, "expr": twice}]})
-}
-
-fn join(how: &str) -> Json {
-    json!({"op": "join", "dataset": "Driver", "left_on": ["driver"], "right_on": ["driver"], "how": how,
-        "fields": [{"name": "city", "field": "city"}]})
 }
 
 fn stats(name: &str, input: &str, before: &[Json], of: &str) -> Json {
@@ -103,23 +78,6 @@ fn chain(how: &str, joins_rows: bool) -> Vec<Json> {
     vec![place, paid, trip, stats("Chained", "Trip", &[above("at", 4)], "at")]
 }
 
-fn commit(engine: &Engine, made: &[Json]) {
-    let datasets: Vec<Json> = raw().into_iter().chain(made.iter().cloned()).collect();
-    let document: Document = serde_json::from_value(json!({"format": 1, "datasets": datasets})).unwrap();
-    engine.commit(&document, |_| Ok(())).unwrap();
-}
-
-fn open(path: &Path) -> Arc<Engine> {
-    Arc::new(Engine::open(Options { path: Some(path.to_owned()), shards: 2, ..Options::default() }).unwrap())
-}
-
-fn push(engine: &Engine, dataset: &str, rows: &[Json]) -> Position {
-    let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
-    let live = engine.catalog().dataset(dataset).unwrap().clone();
-    let push = engine.read_json(&live, lines.iter().map(|line| line.as_bytes())).unwrap();
-    engine.push(push).unwrap().position
-}
-
 /// Some pushes of both datasets, in any order of their times.
 fn history(engine: &Engine, random: &mut Random) -> Vec<Position> {
     let mut positions = Vec::new();
@@ -149,32 +107,6 @@ fn history(engine: &Engine, random: &mut Random) -> Vec<Position> {
     positions
 }
 
-/// What a dataset gives at all these places.
-fn values(engine: &Engine, dataset: &str, positions: &[Position]) -> Vec<Vec<Value>> {
-    let mut found = Vec::new();
-    for position in positions {
-        for city in ["Oslo", "Bergen"] {
-            for second in (0..100).step_by(7) {
-                let time = EventTime(second * SECOND);
-                let at = ReadAt { time: Some(time), position: Some(*position), ..ReadAt::default() };
-                let snapshot = engine.snapshot(at).unwrap();
-                let node = snapshot.catalog.dataset(dataset).unwrap().readable().unwrap().clone();
-                let key = EntityKey::encode(&[Value::Str(city.into())]).unwrap();
-                let all: Vec<usize> = (0..node.outputs.len()).collect();
-                found.push(snapshot.outputs(&node, &key.0, time, &all).unwrap());
-            }
-        }
-    }
-    found
-}
-
-fn is_verified(engine: &Arc<Engine>, seed: u64) {
-    let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));
-    let report = verify(&reader, Audit { reference: None, samples: 60, seed }).unwrap();
-    assert!(report.compared() > 0, "seed {seed}");
-    assert_eq!(report.different(), 0, "seed {seed}: {:?}", report.differences);
-}
-
 #[test]
 fn a_chain_of_pipelines_is_one_pipeline() {
     for seed in 0..SEEDS {
@@ -187,21 +119,22 @@ fn a_chain_of_pipelines_is_one_pipeline() {
         if is_live {
             all.extend(chain(how, joins_rows));
         }
-        commit(&engine, &all);
+        commit(&engine, &[raw(), all.clone()].concat());
         let mut positions = history(&engine, &mut random);
         if !is_live {
             all.extend(chain(how, joins_rows));
-            commit(&engine, &all);
+            commit(&engine, &[raw(), all.clone()].concat());
         }
         positions.extend(history(&engine, &mut random));
         let alike = |engine: &Engine, positions: &[Position], what: &str| {
-            let (one, other) = (values(engine, "Single", positions), values(engine, "Chained", positions));
+            let of = |dataset: &str| values(engine, dataset, &["Oslo", "Bergen"], 7, positions);
+            let (one, other) = (of("Single"), of("Chained"));
             assert_eq!(one, other, "seed {seed}, {what}");
             one
         };
         let before = alike(&engine, &positions, "live");
         assert!(before.iter().any(|row| row[0] != Value::Int(0)), "seed {seed}");
-        is_verified(&engine, seed);
+        is_verified(&engine, 60, seed, &format!("seed {seed}"));
         drop(engine);
         let engine = open(root.path());
         assert_eq!(alike(&engine, &positions, "restarted"), before, "seed {seed}");
@@ -209,6 +142,6 @@ fn a_chain_of_pipelines_is_one_pipeline() {
         engine.erase(&live, &[vec![Value::Str("a".into())]]).unwrap();
         let after = push(&engine, "Ride", &[json!({"ride": 999, "driver": "b", "fare": 5, "at": 30})]);
         alike(&engine, &[after], "erased");
-        is_verified(&engine, seed);
+        is_verified(&engine, 60, seed, &format!("seed {seed}"));
     }
 }

@@ -2,33 +2,22 @@
 //! an erasure, and as the oracle computes them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
+mod rides;
+
 use std::sync::Arc;
 
+use rides::{SECOND, commit, field, is_verified, join, open, push, raw, values};
 use serde_json::{Value as Json, json};
-use thyme_audit::{Asked, Options as Audit, Origin, Subject, explain, verify};
-use thyme_core::definition::Document;
-use thyme_core::{EntityKey, EventTime, Position, Value};
-use thyme_engine::{Engine, Options, ReadAt};
+use thyme_audit::{Asked, Origin, Subject, explain};
+use thyme_core::{EventTime, Position, Value};
+use thyme_engine::{Engine, ReadAt};
 use thyme_query::{NoExtractors, Reader};
 use thyme_testing::random::Random;
 
-const SECOND: i64 = 1_000_000;
 const SEEDS: u64 = 6;
 
-fn field(name: &str, data_type: &str, role: &str) -> Json {
-    json!({"name": name, "type": data_type, "role": role, "optional": role == "value"})
-}
-
-fn raw() -> Vec<Json> {
-    let ride = [
-        field("ride", "int", "key"),
-        field("driver", "str", "value"),
-        field("fare", "int", "value"),
-        field("at", "datetime", "timestamp"),
-    ];
-    let driver =
-        [field("driver", "str", "key"), field("city", "str", "value"), field("at", "datetime", "timestamp")];
+/// Rides, their drivers, and tours, which have other columns.
+fn inputs() -> Vec<Json> {
     let tour = [
         field("tour", "int", "key"),
         field("driver", "str", "value"),
@@ -36,11 +25,7 @@ fn raw() -> Vec<Json> {
         field("began", "datetime", "timestamp"),
         field("guide", "str", "value"),
     ];
-    vec![
-        json!({"name": "Ride", "fields": ride}),
-        json!({"name": "Driver", "fields": driver}),
-        json!({"name": "Tour", "fields": tour}),
-    ]
+    [raw(), vec![json!({"name": "Tour", "fields": tour})]].concat()
 }
 
 fn dedup(by: &[&str], within: Option<&str>) -> Json {
@@ -48,11 +33,6 @@ fn dedup(by: &[&str], within: Option<&str>) -> Json {
         Some(within) => json!({"op": "dedup", "by": by, "within": within}),
         None => json!({"op": "dedup", "by": by}),
     }
-}
-
-fn join(how: &str) -> Json {
-    json!({"op": "join", "dataset": "Driver", "left_on": ["driver"], "right_on": ["driver"], "how": how,
-        "fields": [{"name": "city", "field": "city"}]})
 }
 
 fn renamed(columns: &[(&str, &str)]) -> Json {
@@ -158,28 +138,16 @@ fn chained(suffix: &str) -> Vec<Json> {
     ]
 }
 
-fn commit(engine: &Engine, suffixes: &[&str]) {
-    let mut datasets = raw();
+fn commit_all(engine: &Engine, suffixes: &[&str]) {
+    let mut datasets = inputs();
     for suffix in suffixes {
         datasets.extend(pipelines().iter().flat_map(|pipeline| made(pipeline, suffix)));
         datasets.extend(chained(suffix));
     }
-    let document: Document = serde_json::from_value(json!({"format": 1, "datasets": datasets})).unwrap();
-    engine.commit(&document, |_| Ok(())).unwrap();
+    commit(engine, &datasets);
 }
 
-fn open(path: &Path) -> Arc<Engine> {
-    Arc::new(Engine::open(Options { path: Some(path.to_owned()), shards: 2, ..Options::default() }).unwrap())
-}
-
-fn push(engine: &Engine, dataset: &str, rows: &[Json]) -> Position {
-    let lines: Vec<String> = rows.iter().map(Json::to_string).collect();
-    let live = engine.catalog().dataset(dataset).unwrap().clone();
-    let push = engine.read_json(&live, lines.iter().map(|line| line.as_bytes())).unwrap();
-    engine.push(push).unwrap().position
-}
-
-/// Some pushes of both datasets, in any order of their times.
+/// Some pushes of all datasets, in any order of their times.
 fn history(engine: &Engine, random: &mut Random) -> Vec<Position> {
     let mut positions = Vec::new();
     for number in 0..12 {
@@ -213,51 +181,22 @@ fn history(engine: &Engine, random: &mut Random) -> Vec<Position> {
     positions
 }
 
-/// What a dataset gives at all these places.
-fn values(engine: &Engine, dataset: &str, positions: &[Position]) -> Vec<Vec<Value>> {
-    let mut found = Vec::new();
-    for position in positions {
-        for key in ["a", "b", "c", "Oslo", "Bergen"] {
-            for second in (0..100).step_by(13) {
-                let time = EventTime(second * SECOND);
-                let at = ReadAt { time: Some(time), position: Some(*position), ..ReadAt::default() };
-                let snapshot = engine.snapshot(at).unwrap();
-                let node = snapshot.catalog.dataset(dataset).unwrap().readable().unwrap().clone();
-                let key = EntityKey::encode(&[Value::Str(key.into())]).unwrap();
-                let all: Vec<usize> = (0..node.outputs.len()).collect();
-                found.push(match node.outputs.is_empty() {
-                    false => snapshot.outputs(&node, &key.0, time, &all).unwrap(),
-                    true => {
-                        let row = snapshot.latest_row(&node, &key.0, time).unwrap();
-                        row.map(|(at, row)| [vec![Value::Datetime(at.0)], row].concat()).unwrap_or_default()
-                    }
-                });
-            }
-        }
-    }
-    found
-}
-
-fn is_verified(engine: &Arc<Engine>, what: &str) {
-    let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));
-    let report = verify(&reader, Audit { reference: None, samples: 30, seed: 7 }).unwrap();
-    assert!(report.compared() > 0, "{what}");
-    assert_eq!(report.different(), 0, "{what}: {:?}", report.differences);
-}
-
 fn run(seed: u64) {
     let mut random = Random::new(seed);
     let root = tempfile::tempdir().unwrap();
     let engine = open(root.path());
-    commit(&engine, &["Live"]);
+    commit_all(&engine, &["Live"]);
     let mut positions = history(&engine, &mut random);
-    commit(&engine, &["Live", "Filled"]);
+    commit_all(&engine, &["Live", "Filled"]);
     positions.extend(history(&engine, &mut random));
     let alike = |engine: &Engine, positions: &[Position], what: &str| {
         let mut all = Vec::new();
         let made = pipelines().into_iter().flat_map(|(name, ..)| [(name, ""), (name, "Row")]);
         for (name, kind) in made.chain([("Both", ""), ("Both", "Stats")]) {
-            let of = |suffix: &str| values(engine, &format!("{name}{kind}{suffix}"), positions);
+            let of = |suffix: &str| {
+                let dataset = format!("{name}{kind}{suffix}");
+                values(engine, &dataset, &["a", "b", "c", "Oslo", "Bergen"], 13, positions)
+            };
             let (live, filled) = (of("Live"), of("Filled"));
             assert_eq!(live, filled, "seed {seed}, {name}{kind}, {what}");
             let is_some = |row: &&Vec<Value>| !row.is_empty() && row[0] != Value::Int(0);
@@ -267,7 +206,7 @@ fn run(seed: u64) {
         all
     };
     let before = alike(&engine, &positions, "live");
-    is_verified(&engine, &format!("seed {seed}"));
+    is_verified(&engine, 30, 7, &format!("seed {seed}"));
     drop(engine);
     let engine = open(root.path());
     assert_eq!(alike(&engine, &positions, "restarted"), before, "seed {seed}");
@@ -279,7 +218,7 @@ fn run(seed: u64) {
     }
     let after = push(&engine, "Ride", &[json!({"ride": 999, "driver": "b", "fare": 5, "at": 30})]);
     alike(&engine, &[after], "erased");
-    is_verified(&engine, &format!("seed {seed}, erased"));
+    is_verified(&engine, 30, 7, &format!("seed {seed}, erased"));
 }
 
 #[test]
@@ -291,7 +230,7 @@ fn rows_that_are_derived_again_are_the_same_however_they_came() {
 fn an_explanation_says_which_event_is_repeated() {
     let root = tempfile::tempdir().unwrap();
     let engine = open(root.path());
-    commit(&engine, &["Live"]);
+    commit_all(&engine, &["Live"]);
     let ride = |ride: i64, at: i64| json!({"ride": ride, "driver": "a", "fare": 1, "at": at});
     let pushed = push(&engine, "Ride", &[ride(1, 10), ride(2, 13), ride(3, 5)]);
     let reader = Reader::new(engine.clone(), Arc::new(NoExtractors));

@@ -225,19 +225,11 @@ pub fn all() -> &'static [&'static dyn Aggregate] {
 
 /// The type of `of`, if it is of the kind of one of `accepted`, whatever its parameters are.
 fn accept(aggregate: &dyn Aggregate, call: &Call, accepted: &[DataType]) -> Result<DataType> {
-    let name = aggregate.name();
-    let names = || accepted.iter().map(|t| kind(*t)).collect::<Vec<_>>().join(", ");
-    match call.of {
-        Some(data_type) if accepted.iter().any(|t| kind(*t) == kind(data_type)) => Ok(data_type),
-        Some(data_type) => Err(Error::invalid_definition(format!(
-            "{name} is not defined on a field of type {data_type}: expected one of {}",
-            names()
-        ))),
-        None => Err(Error::invalid_definition(format!(
-            "{name} needs a field: expected of= with the name of a field of type {}",
-            names()
-        ))),
-    }
+    let (name, names) = (aggregate.name(), kinds(accepted));
+    fitting(call.of, accepted, |of| match of {
+        Some(of) => format!("{name} is not defined on a field of type {of}: expected one of {names}"),
+        None => format!("{name} needs a field: expected of= with the name of a field of type {names}"),
+    })
 }
 
 /// The type of the column that `parameter` names, if it is of the kind of one of `accepted`.
@@ -247,19 +239,26 @@ fn accept_by(
     parameter: &str,
     accepted: &[DataType],
 ) -> Result<DataType> {
-    let (name, names) =
-        (aggregate.name(), || accepted.iter().map(|t| kind(*t)).collect::<Vec<_>>().join(", "));
-    match call.by {
-        Some(data_type) if accepted.iter().any(|t| kind(*t) == kind(data_type)) => Ok(data_type),
-        Some(data_type) => Err(Error::invalid_definition(format!(
-            "{name} does not take a column of type {data_type} as {parameter}=: expected one of {}",
-            names()
-        ))),
-        None => Err(Error::invalid_definition(format!(
-            "{name} needs {parameter}= with the name of a column of type {}",
-            names()
-        ))),
-    }
+    let (name, names) = (aggregate.name(), kinds(accepted));
+    fitting(call.by, accepted, |by| match by {
+        Some(by) => {
+            format!("{name} does not take a column of type {by} as {parameter}=: expected one of {names}")
+        }
+        None => format!("{name} needs {parameter}= with the name of a column of type {names}"),
+    })
+}
+
+fn fitting(
+    given: Option<DataType>,
+    accepted: &[DataType],
+    refusal: impl Fn(Option<DataType>) -> String,
+) -> Result<DataType> {
+    let fits = |given: &DataType| accepted.iter().any(|data_type| kind(*data_type) == kind(*given));
+    given.filter(fits).ok_or_else(|| Error::invalid_definition(refusal(given)))
+}
+
+fn kinds(accepted: &[DataType]) -> String {
+    accepted.iter().map(|data_type| kind(*data_type)).collect::<Vec<_>>().join(", ")
 }
 
 /// The type of a list of `of`, which is one of [`SCALARS`].
